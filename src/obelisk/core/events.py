@@ -1,0 +1,227 @@
+"""The execution log: what can happen to an execution, and how an event is written.
+
+Decides the durable form of the log. Append-only: a field is never renamed or given another meaning; a change of form
+raises `FORMAT` and adds an upcast, because logs of every release must replay for ever.
+
+An event is a JSON object tagged by `event`, written compactly: defaults are left out, ids are relative to the execution
+(see `ids`), instants are microseconds. Which version and instant an event has is kept beside it (`LogEntry`).
+
+*History events* are those that a workflow's host calls cause, marked with `history = True`: replay compares exactly these,
+in order. The others (`locked`, `temporarily_failed`, …) tell how the execution was run and are skipped by replay.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Final
+
+import msgspec
+
+from obelisk.core.ids import (
+    ChildId,
+    DelayRef,
+    DeploymentId,
+    Digest,
+    ExecutionId,
+    ExecutorId,
+    JoinSetId,
+    RunId,
+)
+from obelisk.core.instants import Instant, ScheduleAt
+from obelisk.core.names import FunctionName
+from obelisk.core.values import Json, Outcome
+
+FORMAT: Final = 1
+"""Format version that new events are written in."""
+
+
+class _Event(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="event", gc=False):
+    history: ClassVar[bool] = False
+
+
+class Created(_Event, frozen=True, tag="created"):
+    """Version 0 of every log. `params` is a canonical JSON array."""
+
+    ffqn: FunctionName
+    params: Json
+    component: Digest
+    deployment: DeploymentId
+    scheduled_at: Instant
+    join_set: JoinSetId | None = None
+    """The parent's join set; None for a top-level execution. The parent itself follows from the id."""
+    scheduled_by: ExecutionId | None = None
+    metadata: dict[str, str] = {}
+    """Trace context (`traceparent`, …) and caller metadata."""
+
+
+class Locked(_Event, frozen=True, tag="locked"):
+    """A run starts. `lock_expires_at` is created_at + `exec.lock_expiry`. For an activity it is informative: the
+    deadline starts when the attempt really starts. For a workflow it is the instant from which a wake-up writes a fresh
+    `locked` first.
+    """
+
+    executor: ExecutorId
+    run: RunId
+    lock_expires_at: Instant
+    max_retries: int | None = None
+    retry_exp_backoff_us: int = 100_000
+    component: Digest | None = None
+    """Given when it differs from the one in `created`."""
+    deployment: DeploymentId | None = None
+    """Given when it differs from the one in `created`."""
+
+
+class Unlocked(_Event, frozen=True, tag="unlocked"):
+    """A run ended without a result and without counting as a retry (a clean stop)."""
+
+    backoff_expires_at: Instant
+    reason: str
+
+
+class TemporarilyFailed(_Event, frozen=True, tag="temporarily_failed"):
+    """An attempt failed and will be retried."""
+
+    backoff_expires_at: Instant
+    reason: str
+    detail: str = ""
+
+
+class TemporarilyTimedOut(_Event, frozen=True, tag="temporarily_timed_out"):
+    """An attempt ran into its deadline and will be retried."""
+
+    backoff_expires_at: Instant
+
+
+class Finished(_Event, frozen=True, tag="finished"):
+    """The end; always the last event of a log."""
+
+    outcome: Outcome
+
+
+class Parked(_Event, frozen=True, tag="parked"):
+    """The execution cannot go on as it is: its log does not replay on its component, or it took the process down too
+    often. It is not finished: its parent keeps waiting, and it goes on after `resumed`.
+    """
+
+    reason: str
+    detail: str = ""
+
+
+class Resumed(_Event, frozen=True, tag="resumed"):
+    """A parked execution may go on."""
+
+
+# --- history events --------------------------------------------------------------------------------------------------
+
+
+class _History(_Event, frozen=True):
+    history: ClassVar[bool] = True
+
+
+class Persist(_History, frozen=True, tag="persist"):
+    """A random value, recorded so that replay returns the same one. `value` is the JSON of what the guest got."""
+
+    kind: PersistKind
+    value: Json
+
+
+class PersistRandomU64(msgspec.Struct, frozen=True, tag="random_u64"):
+    """Bounds of a random number, both inclusive."""
+
+    min: int
+    max_inclusive: int
+
+
+class PersistRandomString(msgspec.Struct, frozen=True, tag="random_string"):
+    """Bounds of a random string's length."""
+
+    min_length: int
+    max_length_exclusive: int
+
+
+PersistKind = PersistRandomU64 | PersistRandomString
+
+
+class JoinSetCreated(_History, frozen=True, tag="join_set_create"):
+    """A join set, also the one-off one of a direct call or sleep."""
+
+    join_set: JoinSetId
+
+
+class ChildRequested(_History, frozen=True, tag="child_request"):
+    """A child was submitted; its `created` is in the same unit."""
+
+    child: ChildId
+    ffqn: FunctionName
+    params: Json
+
+
+class DelayRequested(_History, frozen=True, tag="delay_request"):
+    """A delay was submitted. Replay compares the intent, not the instant that it led to."""
+
+    delay: DelayRef
+    schedule_at: ScheduleAt
+    expires_at: Instant
+
+
+class JoinNext(_History, frozen=True, tag="join_next"):
+    """The next response of the set is awaited; the n-th one consumes the n-th response of that set."""
+
+    join_set: JoinSetId
+    run_expires_at: Instant
+    """Until when the run may stay hot; not compared."""
+    ffqn: FunctionName | None = None
+    closing: bool = False
+
+
+class JoinNextTooMany(_History, frozen=True, tag="join_next_too_many"):
+    """Awaited past the number of members: answered `all-processed`, for ever."""
+
+    join_set: JoinSetId
+    ffqn: FunctionName | None = None
+
+
+HistoryEvent = Persist | JoinSetCreated | ChildRequested | DelayRequested | JoinNext | JoinNextTooMany
+Event = (
+    Created
+    | Locked
+    | Unlocked
+    | TemporarilyFailed
+    | TemporarilyTimedOut
+    | Finished
+    | Parked
+    | Resumed
+    | HistoryEvent
+)
+
+
+class LogEntry(msgspec.Struct, frozen=True, gc=False):
+    """One row of a log: versions are 0, 1, 2, … without a gap."""
+
+    version: int
+    created_at: Instant
+    event: Event
+
+
+class UnknownEventFormat(Exception):
+    """The log was written by a newer release: start that one, or a newer one."""
+
+
+_encoder: Final = msgspec.json.Encoder()
+_decoder: Final = msgspec.json.Decoder(Event)
+
+
+def encode_event(event: Event) -> bytes:
+    """The event as JSON in the current `FORMAT`."""
+    return _encoder.encode(event)
+
+
+def decode_event(data: bytes, format: int = FORMAT) -> Event:
+    """Reads an event of any known format. `UnknownEventFormat` for a newer one."""
+    if format != FORMAT:
+        raise UnknownEventFormat(f"event format {format} is not known to this release, which knows 1 to {FORMAT}")
+    return _decoder.decode(data)
+
+
+def kind_of(event: Event) -> str:
+    """The event's tag, for example `join_set_create`."""
+    return str(event.__struct_config__.tag)

@@ -1,0 +1,64 @@
+"""Policies: what an operator may decide about how functions are run, and the engine's named limits.
+
+Plain data with the documented defaults. `obelisk.config` makes these from `obelisk.toml`; nothing here reads it.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import msgspec
+
+from obelisk.core.instants import MILLISECOND_US, SECOND_US
+
+
+class Blocking(StrEnum):
+    """What happens to a workflow's instance when it blocks."""
+
+    AWAIT = "await"
+    """It stays in memory (up to the hot cap)."""
+    INTERRUPT = "interrupt"
+    """It is unloaded, and replayed at each wake-up."""
+
+
+class RetryPolicy(msgspec.Struct, frozen=True):
+    """How often a failed or timed-out activity is tried again, and when."""
+
+    max_retries: int = 5
+    exp_backoff_us: int = 100 * MILLISECOND_US
+    """The n-th retry waits exp_backoff_us * 2**(n-1)."""
+    retry_on_err: bool = True
+    """Whether a returned `err` is retried too (an err variant named `permanent…` never is)."""
+
+
+class ExecutionPolicy(msgspec.Struct, frozen=True):
+    """How the functions of one component are run."""
+
+    lock_expiry_us: int = SECOND_US
+    """An activity's run deadline; for a workflow, how long one `locked` stands."""
+    retry: RetryPolicy = RetryPolicy()
+    """Of activities; workflows are not retried."""
+    blocking: Blocking = Blocking.AWAIT
+    """Of workflows."""
+    cpu_budget_us: int = 10 * SECOND_US
+    """Of workflows: CPU time between two host calls after which the run ends as out of fuel."""
+
+
+class Limits(msgspec.Struct, frozen=True):
+    """The engine's limits. Reaching a limit of a tick never fails anything: the rest is done in the next tick."""
+
+    tick_units_max: int = 2_000
+    tick_rows_max: int = 20_000
+    tick_bytes_max: int = 16 << 20
+    tick_events_per_execution_max: int = 1_000
+    tick_deciding_us_max: int = 5 * MILLISECOND_US
+    inbox_max: int = 2_000
+    """Client calls that may wait; more are refused with RESOURCE_EXHAUSTED. Completions are never refused."""
+    start_window: int = 64
+    """Attempts that may be locked with their first slice still due."""
+    hot_max: int = 4_000
+    """Workflow instances kept in memory; the least recently used blocked one is evicted."""
+    crash_max: int = 3
+    """Crashes of the process during an execution's run after which it is not started again."""
+    lease_us: int = 10 * SECOND_US
+    """How long a lease lasts where several engines share a store; renewed at a third of it."""

@@ -1,0 +1,101 @@
+"""Ports: what the engine needs of the rings around it, as types.
+
+`wasm` and the simulator's Python guests implement `Guest`; `runtime` and the simulator implement `Registry`. The port of
+durable memory is in `core/batch.py`.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Protocol
+
+import msgspec
+
+from obelisk.core.calls import Call, Reply
+from obelisk.core.ids import Digest, ExecutionId
+from obelisk.core.names import FunctionName
+from obelisk.core.policy import ExecutionPolicy
+from obelisk.core.values import Err, ErrForm, Failure, Json, Ok
+
+
+class Called(msgspec.Struct, frozen=True):
+    """The guest waits for the reply to `call`."""
+
+    call: Call
+
+
+class Yielded(msgspec.Struct, frozen=True):
+    """The guest used up its slice of CPU; `resume` it."""
+
+
+class Returned(msgspec.Struct, frozen=True):
+    """The function returned. The guest is over: close it."""
+
+    outcome: Ok | Err
+
+
+class Trapped(msgspec.Struct, frozen=True):
+    """The guest is dead: trap, out of memory, or parameters that it could not take. Close it."""
+
+    failure: Failure
+
+
+Step = Called | Yielded | Returned | Trapped
+
+
+class Guest(Protocol):
+    """One run of one workflow function: a coroutine with data on both sides.
+
+    Exactly one owner at a time may use it, on any thread. After `Called` the owner sends a reply or closes; after
+    `Yielded` it resumes or closes; after `Returned` or `Trapped` it closes. Handles that the guest drops are reported as
+    `Called(JoinSetClose)` before its next host call of any kind, or before its return.
+    """
+
+    def start(self, params: Json) -> Step:
+        """Instantiates the component and calls the function; `params` is a canonical JSON array."""
+        ...
+
+    def send(self, reply: Reply) -> Step:
+        """Answers the pending call and runs on to the next step."""
+        ...
+
+    def resume(self) -> Step:
+        """Runs on after `Yielded`."""
+        ...
+
+    def close(self) -> None:
+        """Frees everything; in any state, also more than once. Never called from inside a step."""
+        ...
+
+
+class FunctionKind(StrEnum):
+    """What runs a function."""
+
+    WORKFLOW = "workflow"
+    ACTIVITY = "activity"
+
+
+class FunctionInfo(msgspec.Struct, frozen=True):
+    """What the engine must know of a deployed function."""
+
+    ffqn: FunctionName
+    kind: FunctionKind
+    component: Digest
+    err_form: ErrForm
+    policy: ExecutionPolicy = ExecutionPolicy()
+
+
+class Registry(Protocol):
+    """The functions that can be run. Several versions of a component may be live at once, told apart by digest."""
+
+    def active(self, ffqn: FunctionName) -> FunctionInfo | None:
+        """The function as the active deployment has it; None when no active component exports it."""
+        ...
+
+    def pinned(self, component: Digest, ffqn: FunctionName) -> FunctionInfo | None:
+        """The function as component `component` has it; None when that component is not loaded."""
+        ...
+
+    def guest(self, component: Digest, ffqn: FunctionName, execution_id: ExecutionId) -> Guest:
+        """A guest that has not started yet, for a workflow function that `pinned` knows."""
+        ...
