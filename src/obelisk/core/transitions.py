@@ -1,0 +1,235 @@
+"""The states of an execution: *the* table, and the row that is derived by it.
+
+# Theory of operation
+
+An execution is what its log and its responses say; nothing else is true. The **state row** is a projection of the two,
+kept so that lists, queues and recovery need not read logs. It is derived here and nowhere else, by folding events into
+it, one at a time, in order; a store only writes down what this module derived.
+
+A state has two halves. The **status** says what the execution is doing:
+
+    pending    it waits for its turn, or for `pending_at`
+    locked     a run is working on it
+    blocked    its workflow awaits a response of the join set `blocked_on`
+    finished   it has ended; nothing follows
+
+The **lifecycle** says whether it may go on at all: `active`; `parked`, when it cannot be run as it is (its log does not
+replay on its component, or it took the process down too often); `paused` and `cancelling` are for operators.
+
+`TRANSITIONS` maps (status, lifecycle, event) to the next status and lifecycle. What is not in it is illegal: that is a
+bug of the engine, never of a user, and raises `IllegalTransition`.
+
+Two things that look like events but are not in any log take part, under names in angle brackets: `<response>`, the
+arrival of the response that a blocked execution awaits, and `<answered>`, a `join_next` whose response is already there
+(it does not block).
+
+A response that arrives while the run's lock still stands wakes that run: the execution goes on as `locked`. Once the
+lock has expired it becomes `pending`, and a fresh `locked` comes first when it is taken up again.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Final
+
+import msgspec
+
+from obelisk.core.events import (
+    Created,
+    Event,
+    Finished,
+    JoinNext,
+    Locked,
+    Parked,
+    Resumed,
+    TemporarilyFailed,
+    TemporarilyTimedOut,
+    Unlocked,
+    kind_of,
+)
+from obelisk.core.ids import DeploymentId, Digest, ExecutionId, ExecutorId, JoinSetId, RunId
+from obelisk.core.instants import Instant
+from obelisk.core.names import FunctionName
+from obelisk.core.values import Err, Failure, Ok, Outcome
+
+
+class Status(StrEnum):
+    """What an execution is doing."""
+
+    PENDING = "pending"
+    LOCKED = "locked"
+    BLOCKED = "blocked"
+    FINISHED = "finished"
+
+
+class Lifecycle(StrEnum):
+    """Whether an execution may go on."""
+
+    ACTIVE = "active"
+    PAUSED = "paused"
+    CANCELLING = "cancelling"
+    PARKED = "parked"
+
+
+class IllegalTransition(Exception):
+    """The engine tried to append an event that the execution's state does not allow: a bug in the engine."""
+
+
+RESPONSE: Final = "<response>"
+ANSWERED: Final = "<answered>"
+_WORKING: Final = ("persist", "join_set_create", "child_request", "delay_request", "join_next_too_many", ANSWERED)
+_P, _L, _B, _F = Status.PENDING, Status.LOCKED, Status.BLOCKED, Status.FINISHED
+_ACTIVE, _PARKED = Lifecycle.ACTIVE, Lifecycle.PARKED
+
+TRANSITIONS: Final[dict[tuple[Status, Lifecycle, str], tuple[Status, Lifecycle]]] = {
+    (_P, _ACTIVE, "locked"): (_L, _ACTIVE),
+    (_L, _ACTIVE, "locked"): (_L, _ACTIVE),  # the run before was lost in a crash
+    **{(_L, _ACTIVE, event): (_L, _ACTIVE) for event in _WORKING},
+    (_L, _ACTIVE, "join_next"): (_B, _ACTIVE),
+    (_B, _ACTIVE, RESPONSE): (_L, _ACTIVE),  # or pending, when the lock has expired: see `respond`
+    (_L, _ACTIVE, "unlocked"): (_P, _ACTIVE),
+    (_L, _ACTIVE, "temporarily_failed"): (_P, _ACTIVE),
+    (_L, _ACTIVE, "temporarily_timed_out"): (_P, _ACTIVE),
+    (_L, _ACTIVE, "finished"): (_F, _ACTIVE),
+    (_P, _ACTIVE, "finished"): (_F, _ACTIVE),  # cancelled before it ran, or crashed too often
+    (_P, _ACTIVE, "parked"): (_P, _PARKED),
+    (_L, _ACTIVE, "parked"): (_P, _PARKED),
+    (_B, _ACTIVE, "parked"): (_B, _PARKED),
+    (_P, _PARKED, "resumed"): (_P, _ACTIVE),
+    (_B, _PARKED, "resumed"): (_P, _ACTIVE),
+    (_B, _PARKED, RESPONSE): (_P, _PARKED),
+    (_P, _PARKED, "finished"): (_F, _ACTIVE),
+    (_B, _PARKED, "finished"): (_F, _ACTIVE),
+}
+
+
+class ExecutionState(msgspec.Struct, gc=False):
+    """The state row: one mutable record per execution. Times are instants (microseconds), counts are from 0."""
+
+    execution_id: ExecutionId
+    ffqn: FunctionName
+    component: Digest
+    deployment: DeploymentId
+    created_at: Instant
+    first_scheduled_at: Instant
+    join_set: JoinSetId | None
+    """The parent's join set; None for a top-level execution."""
+    updated_at: Instant
+    status: Status = Status.PENDING
+    lifecycle: Lifecycle = Lifecycle.ACTIVE
+    next_version: int = 1
+    response_count: int = 0
+    """Responses in the store, as far as this row's writer knew; the last `seq`."""
+    responses_known: int = 0
+    """Responses that the holder of the execution had taken in when it last wrote; fewer when others posted since."""
+    pending_at: Instant = Instant(0)
+    """When pending: not to be started before. Otherwise meaningless."""
+    run: RunId | None = None
+    executor: ExecutorId | None = None
+    lock_expires_at: Instant = Instant(0)
+    blocked_on: JoinSetId | None = None
+    closing: bool = False
+    """When blocked: whether the join set is being closed."""
+    failures: int = 0
+    """Temporary failures and timeouts so far."""
+    crashes: int = 0
+    """Crashes of the process during its runs since its last event other than `locked`."""
+    finished_at: Instant | None = None
+    finish_kind: str | None = None
+    """`ok`, `err`, or a `FailureKind`."""
+    priority: int = 0
+    owner: ExecutorId | None = None
+    """Who holds the lease: the only one that may append to the log. None: free to be claimed."""
+    lease_epoch: int = 0
+    """Raised whenever the lease changes hands; the fence against owners that were thought dead."""
+    lease_expires_at: Instant | None = None
+    """None: never, which is so where one process owns the store."""
+
+    def copy(self) -> ExecutionState:
+        """A snapshot, for a unit of a batch."""
+        return self.__copy__()  # type: ignore[no-any-return, attr-defined]
+
+
+def create(execution_id: ExecutionId, event: Created, at: Instant, owner: ExecutorId | None) -> ExecutionState:
+    """The state after version 0."""
+    return ExecutionState(
+        execution_id=execution_id,
+        ffqn=event.ffqn,
+        component=event.component,
+        deployment=event.deployment,
+        created_at=at,
+        first_scheduled_at=event.scheduled_at,
+        join_set=event.join_set,
+        updated_at=at,
+        pending_at=event.scheduled_at,
+        owner=owner,
+    )
+
+
+def append(state: ExecutionState, event: Event, at: Instant, *, answered: bool = False) -> int:
+    """Folds `event`, appended at `at`, into `state` and returns the version that it gets.
+
+    `answered`: for a `join_next`, that its response is already there. `IllegalTransition` when the table forbids it.
+    """
+    kind = kind_of(event)
+    try:
+        status, lifecycle = TRANSITIONS[state.status, state.lifecycle, ANSWERED if answered else kind]
+    except KeyError:
+        raise IllegalTransition(
+            f"{kind} is not allowed for {state.execution_id}, which is {state.status} and {state.lifecycle}"
+        ) from None
+    state.status, state.lifecycle = status, lifecycle
+    version = state.next_version
+    state.next_version = version + 1
+    state.updated_at = at
+    match event:
+        case Locked():
+            state.run, state.executor, state.lock_expires_at = event.run, event.executor, event.lock_expires_at
+            if event.component is not None:
+                state.component = event.component
+            if event.deployment is not None:
+                state.deployment = event.deployment
+            return version  # a lock is no progress: crashes stay counted
+        case JoinNext():
+            state.blocked_on, state.closing = (None, False) if answered else (event.join_set, event.closing)
+        case Finished():
+            state.finished_at, state.finish_kind = at, finish_kind(event.outcome)
+            state.blocked_on, state.owner, state.lease_expires_at = None, None, None
+        case TemporarilyFailed() | TemporarilyTimedOut():
+            state.pending_at = event.backoff_expires_at
+            state.failures += 1
+        case Unlocked():
+            state.pending_at = event.backoff_expires_at
+        case Parked():
+            state.pending_at = at
+        case Resumed():
+            state.pending_at = at
+            state.blocked_on = None
+    state.crashes = 0
+    return version
+
+
+def respond(state: ExecutionState, join_set: JoinSetId, at: Instant) -> int:
+    """Folds the arrival of a response for `join_set` at `at` into `state` and returns the `seq` that it gets."""
+    state.response_count += 1
+    state.responses_known = state.response_count
+    if state.status is Status.BLOCKED and state.blocked_on == join_set:
+        state.status, state.lifecycle = TRANSITIONS[state.status, state.lifecycle, RESPONSE]
+        state.blocked_on = None
+        if state.status is Status.LOCKED and at >= state.lock_expires_at:
+            state.status = Status.PENDING
+        state.pending_at = at
+        state.updated_at = at
+        state.crashes = 0
+    return state.response_count
+
+
+def finish_kind(outcome: Outcome) -> str:
+    """`ok`, `err`, or the kind of the failure."""
+    match outcome:
+        case Ok():
+            return "ok"
+        case Err():
+            return "err"
+        case Failure(kind):
+            return str(kind)
