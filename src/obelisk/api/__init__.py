@@ -1,0 +1,1 @@
+"""Use cases, which every door calls. Knows no transport."""

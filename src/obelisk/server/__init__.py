@@ -1,0 +1,1 @@
+"""Doors: gRPC, later HTTP, UI, webhooks, metrics. No business rules."""

@@ -1,0 +1,1 @@
+"""Guests: components, codec, fibers, linking, WASI. The only importer of wasmtime; knows no store."""
