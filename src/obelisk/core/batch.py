@@ -131,12 +131,13 @@ class StoreFailed(Exception):
 
 
 class Snapshot(msgspec.Struct):
-    """All of an execution that replay needs."""
+    """All of one execution."""
 
     state: ExecutionState
     log: list[LogEntry]
     responses: list[Response]
     requests: list[Request]
+    delays: list[Delay]
 
 
 class Recovered(msgspec.Struct):

@@ -219,7 +219,8 @@ def decode_event(data: bytes, format: int = FORMAT) -> Event:
     """Reads an event of any known format. `UnknownEventFormat` for a newer one."""
     if format != FORMAT:
         raise UnknownEventFormat(f"event format {format} is not known to this release, which knows 1 to {FORMAT}")
-    return _decoder.decode(data)
+    event: Event = _decoder.decode(data)
+    return event
 
 
 def kind_of(event: Event) -> str:

@@ -12,7 +12,8 @@ from typing import Protocol
 import msgspec
 
 from obelisk.core.calls import Call, Reply
-from obelisk.core.ids import Digest, ExecutionId
+from obelisk.core.ids import Digest, ExecutionId, RunId
+from obelisk.core.instants import Instant
 from obelisk.core.names import FunctionName
 from obelisk.core.policy import ExecutionPolicy
 from obelisk.core.values import Err, ErrForm, Failure, Json, Ok
@@ -98,4 +99,28 @@ class Registry(Protocol):
 
     def guest(self, component: Digest, ffqn: FunctionName, execution_id: ExecutionId) -> Guest:
         """A guest that has not started yet, for a workflow function that `pinned` knows."""
+        ...
+
+
+class Entropy(Protocol):
+    """Where new ids come from."""
+
+    def run_id(self, now: Instant) -> RunId:
+        """A fresh run id."""
+        ...
+
+    def batch_id(self) -> str:
+        """A fresh id of a batch, unique over all engines of a store."""
+        ...
+
+
+class Budget(Protocol):
+    """How long a tick may go on deciding."""
+
+    def start(self) -> None:
+        """A tick begins."""
+        ...
+
+    def spent(self) -> bool:
+        """Whether the tick should end; asked between host calls."""
         ...

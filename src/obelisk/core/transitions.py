@@ -191,7 +191,9 @@ def append(state: ExecutionState, event: Event, at: Instant, *, answered: bool =
                 state.deployment = event.deployment
             return version  # a lock is no progress: crashes stay counted
         case JoinNext():
-            state.blocked_on, state.closing = (None, False) if answered else (event.join_set, event.closing)
+            if not answered:
+                state.blocked_on, state.closing = event.join_set, event.closing
+                state.lock_expires_at = min(state.lock_expires_at, event.run_expires_at)
         case Finished():
             state.finished_at, state.finish_kind = at, finish_kind(event.outcome)
             state.blocked_on, state.owner, state.lease_expires_at = None, None, None

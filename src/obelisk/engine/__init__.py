@@ -1,1 +1,1 @@
-"""The tick: decide on inputs, settle on outcomes. Deterministic: no event loop, no threads, no clocks."""
+"""The tick: `decide(inputs, now) -> Tick`, then `settle(tick, outcomes) -> effects`. Deterministic: no clock, no threads, no I/O."""

@@ -1,0 +1,121 @@
+"""Effects: what the engine wants done once the units that they follow from are durable.
+
+Each effect names the durable fact that it is derived from, so that a restart can derive it again; see the docstrings.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import msgspec
+
+from obelisk.core.calls import LogLevel
+from obelisk.core.ids import Digest, ExecutionId, RunId
+from obelisk.core.instants import Instant
+from obelisk.core.names import FunctionName
+from obelisk.core.ports import Guest
+from obelisk.core.transitions import ExecutionState
+from obelisk.core.values import Json
+
+
+class StartAttempt(msgspec.Struct, frozen=True):
+    """Run an activity. From: `locked` without an end. Report `AttemptSliced` and `AttemptFinished`."""
+
+    execution_id: ExecutionId
+    run: RunId
+    component: Digest
+    ffqn: FunctionName
+    params: Json
+    deadline_us: int
+    """From the first slice; the clock stands still while the attempt queues for a CPU slot."""
+
+
+class KillAttempt(msgspec.Struct, frozen=True):
+    """Stop an attempt and forget its result. From: the `finished` row of an execution that still runs."""
+
+    execution_id: ExecutionId
+    run: RunId
+
+
+class RunGuest(msgspec.Struct, frozen=True):
+    """Resume a workflow's guest on the CPU lane until it stops yielding; report `Stepped`. From: `locked` without an end."""
+
+    execution_id: ExecutionId
+    generation: int
+    guest: Guest
+    cpu_budget_us: int
+
+
+class Load(msgspec.Struct, frozen=True):
+    """Read an execution; report `Loaded`. From: its state row."""
+
+    execution_id: ExecutionId
+
+
+class AnswerKind(StrEnum):
+    """What became of a submission."""
+
+    CREATED = "created"
+    EXISTS = "exists"
+    FUNCTION_NOT_FOUND = "function_not_found"
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """Tell the client. From: `created`; a client that missed it asks again by id."""
+
+    token: int
+    kind: AnswerKind
+
+
+class EmitLog(msgspec.Struct, frozen=True):
+    """A log line of a workflow. From: the event with `version`, which follows the line."""
+
+    execution_id: ExecutionId
+    version: int
+    ordinal: int
+    created_at: Instant
+    level: LogLevel
+    message: str
+
+
+class Changed(msgspec.Struct, frozen=True):
+    """An execution's state row changed; a hint for those who watch. From: the row itself."""
+
+    state: ExecutionState
+
+
+class WakeOthers(msgspec.Struct, frozen=True):
+    """Tell the other engines of the store that this execution has news. From: the response or request; they poll anyway."""
+
+    execution_id: ExecutionId
+
+
+class Claim(msgspec.Struct, frozen=True):
+    """Take leases that are free; report `Claimed`. From: rows without an owner."""
+
+    count_max: int
+
+
+class Renew(msgspec.Struct, frozen=True):
+    """Extend this engine's leases. From: rows that it owns."""
+
+    lease_expires_at: Instant
+
+
+class CheckNews(msgspec.Struct, frozen=True):
+    """The slow poll; report `News`. From: rows with unknown responses or requests."""
+
+
+Effect = (
+    StartAttempt
+    | KillAttempt
+    | RunGuest
+    | Load
+    | Answer
+    | EmitLog
+    | Changed
+    | WakeOthers
+    | Claim
+    | Renew
+    | CheckNews
+)
