@@ -1,0 +1,121 @@
+"""Values of one type, and parameters of one signature, to and from JSON bytes: the entrance to `reader` and `writer`.
+
+Decides nothing about the form; compiles each type once and puts the pieces together for the hot path.
+
+`decode` reads what a user wrote; `load` reads canonical JSON that this ring wrote itself, and is faster for objects.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cache
+
+import msgspec
+
+from obelisk.wit.reader import Convert, ValueMismatch, converter, parse_canonical, parse_user_json, read_each, shown
+from obelisk.wit.text import type_text
+from obelisk.wit.types import Signature, Tuple, Type, Value
+from obelisk.wit.writer import shaper, write
+
+UserJson = bytes | str | msgspec.Raw
+"""JSON text as it came from outside."""
+CanonicalJson = bytes | msgspec.Raw
+"""JSON that `encode` or `canonical` returned."""
+
+
+class ValueCodec:
+    """Values of `type` as JSON. `UnsupportedType` for types that contain handles."""
+
+    __slots__ = ("_convert", "encode", "type")
+
+    encode: Callable[[Value], bytes]
+    """A value as canonical JSON; the value is trusted to be of the type."""
+
+    def __init__(self, type_: Type) -> None:
+        self.type = type_
+        self.encode = encoder(type_)
+        self._convert = converter(type_)
+
+    def decode(self, data: UserJson) -> Value:
+        """What a user wrote. `InvalidJson` or `ValueMismatch`."""
+        return _rooted("value", self._convert, parse_user_json(data))
+
+    def load(self, data: CanonicalJson) -> Value:
+        """What `encode` wrote."""
+        return _rooted("value", self._convert, parse_canonical(data))
+
+    def canonical(self, data: UserJson) -> bytes:
+        """What a user wrote, in canonical form. Errors as `decode`."""
+        return self.encode(self.decode(data))
+
+
+class ParamsCodec:
+    """The parameters of a function as one JSON array. `UnsupportedType` when a parameter contains a handle."""
+
+    __slots__ = ("_items", "encode", "signature")
+
+    encode: Callable[[Sequence[Value]], bytes]
+    """Values, one per parameter, as a canonical JSON array; they are trusted to be of their types."""
+
+    def __init__(self, signature: Signature) -> None:
+        self.signature = signature
+        types = tuple(type_ for _, type_ in signature.params)
+        self.encode = encoder(Tuple(types))
+        self._items = [converter(type_) for type_ in types]
+
+    def decode(self, data: UserJson) -> tuple[Value, ...]:
+        """What a user wrote: as many values as the function has parameters. `InvalidJson` or `ValueMismatch`."""
+        return self._values(parse_user_json(data))
+
+    def load(self, data: CanonicalJson) -> tuple[Value, ...]:
+        """What `encode` wrote."""
+        return self._values(parse_canonical(data))
+
+    def canonical(self, data: UserJson) -> bytes:
+        """What a user wrote, in canonical form. Errors as `decode`."""
+        return self.encode(self.decode(data))
+
+    def _values(self, parsed: object) -> tuple[Value, ...]:
+        if type(parsed) is not list:
+            raise ValueMismatch("params", f"an array of {self._wanted()}", shown(parsed))
+        if len(parsed) != len(self._items):
+            raise ValueMismatch("params", self._wanted(), f"{len(parsed)}")
+        try:
+            return read_each(self._items, parsed)
+        except ValueMismatch as error:
+            raise error.under("params") from None
+
+    def _wanted(self) -> str:
+        params = self.signature.params
+        if not params:
+            return "no parameters"
+        names = ", ".join(f"{name}: {type_text(type_)}" for name, type_ in params)
+        return f"{len(params)} parameter{'s' if len(params) > 1 else ''} ({names})"
+
+
+@cache
+def value_codec(type_: Type) -> ValueCodec:
+    """The codec of `type_`, compiled once."""
+    return ValueCodec(type_)
+
+
+@cache
+def encoder(type_: Type) -> Callable[[Value], bytes]:
+    """The function that writes values of `type_` as canonical JSON."""
+    shape = shaper(type_)
+    if shape is None:
+        return write
+    return lambda value: write(shape(value))
+
+
+@cache
+def decoder(type_: Type) -> Callable[[UserJson], Value]:
+    """The function that reads values of `type_` from a user's JSON."""
+    return value_codec(type_).decode
+
+
+def _rooted(root: str, convert: Convert, parsed: object) -> Value:
+    try:
+        return convert(parsed)
+    except ValueMismatch as error:
+        raise error.under(root) from None

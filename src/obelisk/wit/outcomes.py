@@ -1,0 +1,132 @@
+"""How a function's result in WIT and an outcome of the engine correspond.
+
+Decides which return types make a function callable as an execution, what a `Failure` looks like to a caller whose WIT
+does not know of failures, and which errors are permanent. The four return forms: `result`, `result<T>`, and with
+`string` or a variant that has the case `execution-failed` as the error.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Final
+
+from obelisk.core.values import NO_VALUE, Err, ErrForm, Failure, Json, Ok, Outcome
+from obelisk.wit.codec import ValueCodec, value_codec
+from obelisk.wit.types import (
+    Borrow,
+    Enum,
+    Flags,
+    List,
+    Option,
+    Own,
+    Prim,
+    Record,
+    Result,
+    Signature,
+    Tuple,
+    Type,
+    Value,
+    Variant,
+)
+
+EXECUTION_FAILED: Final = "execution-failed"
+"""The string, or the variant case, that a caller gets in place of a failure."""
+_PERMANENT: Final = "permanent"
+
+
+def err_form_of(result: Type | None) -> ErrForm | None:
+    """Which return form `result` is; None when it is none of them."""
+    match result:
+        case Result(_, None):
+            return ErrForm.NONE
+        case Result(_, Prim.STRING):
+            return ErrForm.STRING
+        case Result(_, Variant(cases)) if (EXECUTION_FAILED, None) in cases:
+            return ErrForm.VARIANT
+    return None
+
+
+def err_form(signature: Signature) -> ErrForm | None:
+    """How failures of the function are shown; None when it cannot be an execution (its return form, or a handle)."""
+    if has_handles(signature):
+        return None
+    return err_form_of(signature.result)
+
+
+def has_handles(signature: Signature) -> bool:
+    """Whether a parameter or the result contains a resource: those cannot be stored."""
+    types = [type_ for _, type_ in signature.params]
+    return any(map(_contains_handle, types)) or _contains_handle(signature.result)
+
+
+def _contains_handle(type_: Type | None) -> bool:
+    match type_:
+        case None | Prim() | Enum() | Flags():
+            return False
+        case List(inner) | Option(inner):
+            return _contains_handle(inner)
+        case Tuple(items):
+            return any(map(_contains_handle, items))
+        case Record(members) | Variant(members):
+            return any(_contains_handle(member) for _, member in members)
+        case Result(ok, err):
+            return _contains_handle(ok) or _contains_handle(err)
+        case Own() | Borrow():
+            return True
+    raise AssertionError(f"not a WIT type: {type_!r}")
+
+
+class OutcomeCodec:
+    """The result of one return type, as a WIT value `(ok?, payload)` and as an outcome.
+
+    `ValueError` when the type is not one of the return forms; `UnsupportedType` when it contains handles.
+    """
+
+    __slots__ = ("_err", "_failure", "_ok", "_permanent", "form", "type")
+
+    def __init__(self, type_: Type | None) -> None:
+        form = err_form_of(type_)
+        if form is None or not isinstance(type_, Result):
+            raise ValueError(f"not a return type of an execution: {type_!r}")
+        self.type = type_
+        self.form = form
+        self._ok = None if type_.ok is None else value_codec(type_.ok)
+        self._err = None if type_.err is None else value_codec(type_.err)
+        self._permanent: frozenset[int] = frozenset()
+        self._failure: Value = None
+        if form is ErrForm.STRING:
+            self._failure = EXECUTION_FAILED
+        elif isinstance(type_.err, Variant):
+            self._failure = (type_.err.cases.index((EXECUTION_FAILED, None)), None)
+            self._permanent = frozenset(i for i, (name, _) in enumerate(type_.err.cases) if _PERMANENT in name)
+
+    def outcome(self, value: Value) -> Ok | Err:
+        """What the function returned, to be stored."""
+        ok, payload = value
+        if ok:
+            return Ok(_write(self._ok, payload))
+        return Err(_write(self._err, payload), permanent=bool(self._permanent) and payload[0] in self._permanent)
+
+    def value(self, outcome: Outcome) -> Value:
+        """What the caller of the function gets; a `Failure` as an error of the declared type."""
+        match outcome:
+            case Ok(value):
+                return (True, None if self._ok is None else self._ok.load(value))
+            case Err(value):
+                return (False, None if self._err is None else self._err.load(value))
+            case Failure():
+                return (False, self._failure)
+
+    def decode(self, data: bytes | str | Json) -> Ok | Err:
+        """A result that a user wrote, `{"ok": …}` or `{"err": …}`. `InvalidJson` or `ValueMismatch`."""
+        return self.outcome(value_codec(self.type).decode(data))
+
+
+@cache
+def outcome_codec(type_: Type | None) -> OutcomeCodec:
+    """The codec of a return type, compiled once. Errors as `OutcomeCodec`."""
+    return OutcomeCodec(type_)
+
+
+def _write(codec: ValueCodec | None, payload: Value) -> Json:
+    return NO_VALUE if codec is None else Json(codec.encode(payload))

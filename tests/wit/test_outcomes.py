@@ -1,0 +1,80 @@
+"""Results of functions and outcomes of executions."""
+
+import pytest
+
+from obelisk.core.values import NO_VALUE, Err, ErrForm, Failure, FailureKind, Json, Ok
+from obelisk.wit.outcomes import OutcomeCodec, err_form, outcome_codec
+from obelisk.wit.types import Borrow, Enum, List, Option, Own, Prim, Record, Result, Signature, Tuple, Variant
+
+ERRORS = Variant((("execution-failed", None), ("not-found", Prim.STRING), ("permanently-gone", Prim.U8)))
+FAILURE = Failure(FailureKind.TIMED_OUT, "too slow")
+
+
+@pytest.mark.parametrize(
+    ("result", "form"),
+    [
+        (Result(None, None), ErrForm.NONE),
+        (Result(Prim.U64, None), ErrForm.NONE),
+        (Result(None, Prim.STRING), ErrForm.STRING),
+        (Result(Prim.U64, Prim.STRING), ErrForm.STRING),
+        (Result(None, ERRORS), ErrForm.VARIANT),
+        (Result(List(Prim.U8), ERRORS), ErrForm.VARIANT),
+        (None, None),
+        (Prim.U64, None),
+        (Option(Result(None, None)), None),
+        (Result(None, Prim.U8), None),
+        (Result(None, Variant((("other", None),))), None),
+        (Result(None, Variant((("execution-failed", Prim.STRING),))), None),
+        (Result(None, Enum(("execution-failed",))), None),
+        (Result(Own("a:b/c.d"), None), None),
+    ],
+)
+def test_return_forms(result, form):
+    assert err_form(Signature((("n", Prim.U8),), result)) is form
+
+
+@pytest.mark.parametrize("wrap", [List, Option, lambda t: Tuple((t,)), lambda t: Record((("a", t),)),
+                                  lambda t: Variant((("a", t),)), lambda t: Result(None, t)])  # fmt: skip
+def test_a_handle_anywhere_makes_a_function_uncallable(wrap):
+    assert err_form(Signature((("n", wrap(Borrow("a:b/c.d"))),), Result(None, None))) is None
+
+
+@pytest.mark.parametrize(
+    ("result", "value", "outcome"),
+    [
+        (Result(None, None), (True, None), Ok(NO_VALUE)),
+        (Result(None, None), (False, None), Err(NO_VALUE)),
+        (Result(Prim.U64, None), (True, 55), Ok(Json(b"55"))),
+        (Result(Option(Prim.U8), Prim.STRING), (True, None), Ok(Json(b"null"))),
+        (Result(None, Prim.STRING), (False, "no"), Err(Json(b'"no"'))),
+        (Result(None, ERRORS), (False, (1, "x")), Err(Json(b'{"not_found":"x"}'))),
+        (Result(None, ERRORS), (False, (2, 7)), Err(Json(b'{"permanently_gone":7}'), permanent=True)),
+    ],
+)
+def test_results_and_outcomes(result, value, outcome):
+    codec = outcome_codec(result)
+    assert codec.outcome(value) == outcome
+    assert codec.value(outcome) == value
+
+
+@pytest.mark.parametrize(
+    ("result", "value"),
+    [
+        (Result(Prim.U64, None), (False, None)),
+        (Result(Prim.U64, Prim.STRING), (False, "execution-failed")),
+        (Result(None, Variant((("a", Prim.U8), ("execution-failed", None)))), (False, (1, None))),
+    ],
+)
+def test_a_failure_is_shown_in_the_declared_form(result, value):
+    assert outcome_codec(result).value(FAILURE) == value
+
+
+def test_a_result_written_by_a_user():
+    codec = outcome_codec(Result(Prim.F32, ERRORS))
+    assert codec.decode('{"ok": 1}') == Ok(Json(b"1.0"))
+    assert codec.decode('{"err": {"permanently-gone": 1}}') == Err(Json(b'{"permanently_gone":1}'), permanent=True)
+
+
+def test_other_types_have_no_outcomes():
+    with pytest.raises(ValueError, match="not a return type"):
+        OutcomeCodec(Prim.U8)
