@@ -62,7 +62,7 @@ check: $(READY)
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/mypy --no-error-summary
 	@$(BIN)/lint-imports >$(VENV)/lint-imports.txt || { cat $(VENV)/lint-imports.txt >&2; exit 1; }
-	@$(BIN)/codespell
+	@$(BIN)/codespell *.md pyproject.toml docs examples src tests
 	@$(BIN)/sphinx-build -q -W --keep-going -b html docs docs/_build/html
 	@echo "check: all is well"
 
