@@ -76,13 +76,13 @@ def refusal(unit: Unit, before: Sequence[UnitOutcome], head_of: Callable[[Execut
     for index in unit.after:
         if isinstance(before[index], Refused):
             return Refused(RefusedBy.DEPENDENCY)
-    born = None
+    born: set[ExecutionId] = set()
     for expect in unit.expects:
         head = head_of(expect.execution_id)
         by: RefusedBy | None = None
         if expect.next_version == 0:
             by = None if head is None else RefusedBy.EXISTS
-            born = {expect.execution_id} if born is None else born | {expect.execution_id}
+            born.add(expect.execution_id)
         elif head is None:
             by = RefusedBy.MISSING
         elif head.lease_epoch != expect.lease_epoch:
@@ -93,14 +93,14 @@ def refusal(unit: Unit, before: Sequence[UnitOutcome], head_of: Callable[[Execut
             by = RefusedBy.RESPONSES
         if by is not None:
             return Refused(by, expect.execution_id)
-    born = born or frozenset()
     if unit.responses:
         refused = _response_refusal(unit, born, head_of)
         if refused is not None:
             return refused
-    for addressed in (*unit.delays, *unit.requests):
-        if addressed.execution_id not in born and head_of(addressed.execution_id) is None:
-            return Refused(RefusedBy.MISSING, addressed.execution_id)
+    if unit.delays or unit.requests:
+        for execution_id in [row.execution_id for row in unit.delays] + [row.execution_id for row in unit.requests]:
+            if execution_id not in born and head_of(execution_id) is None:
+                return Refused(RefusedBy.MISSING, execution_id)
     for execution_id in born:
         root = root_of(execution_id)
         if root not in born and head_of(root) is None:
@@ -109,7 +109,7 @@ def refusal(unit: Unit, before: Sequence[UnitOutcome], head_of: Callable[[Execut
 
 
 def _response_refusal(
-    unit: Unit, born: set[ExecutionId] | frozenset[ExecutionId], head_of: Callable[[ExecutionId], Head | None]
+    unit: Unit, born: set[ExecutionId], head_of: Callable[[ExecutionId], Head | None]
 ) -> Refused | None:
     counts: dict[ExecutionId, int] = {}
     for new in unit.responses:

@@ -107,12 +107,14 @@ class MemoryStore:
         return None if outcomes is None else list(outcomes)
 
     def load(self, execution_id: ExecutionId) -> Snapshot | None:
-        """The execution with its log, responses and inbox."""
+        """All of the execution; delays by expiry."""
         state = self.state(execution_id)
         if state is None:
             return None
         requests = [request for request in self._requests.values() if request.execution_id == execution_id]
-        return Snapshot(state, self._log(execution_id), self._inbox(execution_id), requests)
+        delays = [delay for delay in self._delays.values() if delay.execution_id == execution_id]
+        delays.sort(key=lambda delay: (delay.expires_at, delay.delay))
+        return Snapshot(state, self._log(execution_id), self._inbox(execution_id), requests, delays)
 
     def take_over(self, owner: ExecutorId, started: frozenset[ExecutionId]) -> Recovered:
         """Takes every lease of what is not finished, without an expiry, and counts the crashes."""
