@@ -1,0 +1,267 @@
+"""A component's imports and exports as data, out of what `wasm-tools component wit --json` prints.
+
+Decides how the tool's document is flattened into `Signature`s: aliases followed, named types replaced by their structure,
+resources named by the interface that defines them. Runs no tool; the text is given.
+
+Functions and instances at the root of a component (names without `namespace:package/`) are no interfaces: exported ones
+are left overs of language tools and are skipped, imported ones are listed apart, since nothing can supply them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from obelisk.core.names import FunctionName, InterfaceName
+from obelisk.wit.text import signature_text
+from obelisk.wit.types import (
+    Borrow,
+    Enum,
+    Flags,
+    List,
+    Option,
+    Own,
+    Prim,
+    Record,
+    Result,
+    Signature,
+    Tuple,
+    Type,
+    Variant,
+)
+
+
+class UnreadableWit(ValueError):
+    """The text is not a description of a component as wasm-tools prints it: the tool's fault, or ours."""
+
+
+class Function(msgspec.Struct, frozen=True):
+    """A function of an interface; `name` is bare (`fibo`), or that of a method (`[method]join-set.id`)."""
+
+    name: str
+    signature: Signature
+
+    @property
+    def text(self) -> str:
+        """The signature as WIT: `func(n: u8) -> result<u64>`."""
+        return signature_text(self.signature)
+
+
+class Interface(msgspec.Struct, frozen=True):
+    """An interface, imported or exported: `ns:pkg/ifc` or `ns:pkg/ifc@1.2.3`.
+
+    `resources`: names of the resources that it defines itself. `unsupported`: functions whose types have no form here
+    (futures, streams, …), each with the reason.
+    """
+
+    name: InterfaceName
+    functions: tuple[Function, ...] = ()
+    resources: tuple[str, ...] = ()
+    unsupported: tuple[tuple[str, str], ...] = ()
+
+    def function(self, name: str) -> Function | None:
+        """The function called `name`."""
+        return next((function for function in self.functions if function.name == name), None)
+
+    def ffqn(self, function: Function) -> FunctionName:
+        """The fully qualified name of one of its functions."""
+        return FunctionName(f"{self.name}.{function.name}")
+
+
+class ComponentWit(msgspec.Struct, frozen=True):
+    """What a component imports and exports, in its own order. `root_imports`: imported names that are no interfaces."""
+
+    exports: tuple[Interface, ...] = ()
+    imports: tuple[Interface, ...] = ()
+    root_imports: tuple[str, ...] = ()
+
+
+# --- the tool's document ---------------------------------------------------------------------------------------------
+
+
+class _Id(msgspec.Struct):
+    id: int
+
+
+class _Item(msgspec.Struct):
+    """An import or export of the world: an interface, a function, or a mere name for a type."""
+
+    interface: _Id | None = None
+    function: Any = None
+
+
+class _World(msgspec.Struct):
+    imports: dict[str, _Item]
+    exports: dict[str, _Item]
+
+
+_TypeRef = str | int
+"""The name of a primitive, or an index into the types."""
+
+
+class _Param(msgspec.Struct):
+    name: str
+    type: _TypeRef
+
+
+class _Function(msgspec.Struct):
+    name: str
+    kind: str | dict[str, int]
+    params: list[_Param]
+    result: _TypeRef | None = None
+
+
+class _Interface(msgspec.Struct):
+    name: str | None
+    types: dict[str, int]
+    functions: dict[str, _Function]
+    package: int
+
+
+class _Owner(msgspec.Struct):
+    interface: int | None = None
+    world: int | None = None
+
+
+class _Type(msgspec.Struct):
+    name: str | None
+    kind: Any
+    """`"resource"`, or an object with one key that says what the type is built from."""
+    owner: _Owner | None
+
+
+class _Package(msgspec.Struct):
+    name: str
+
+
+class _Document(msgspec.Struct):
+    worlds: list[_World]
+    interfaces: list[_Interface]
+    types: list[_Type]
+    packages: list[_Package]
+
+
+class _Unsupported(Exception):
+    """A type or kind of function that `obelisk.wit.types` has no form for; its text is the reason."""
+
+
+def read_component_wit(text: str | bytes) -> ComponentWit:
+    """The component that `wasm-tools component wit --json` described as `text`. `UnreadableWit` for anything else."""
+    try:
+        document = msgspec.json.decode(text, type=_Document)
+    except msgspec.MsgspecError as error:
+        raise UnreadableWit(f"wasm-tools described the component in a form that is not known: {error}") from None
+    if len(document.worlds) != 1:
+        raise UnreadableWit(f"wasm-tools described {len(document.worlds)} worlds; expected that of one component")
+    try:
+        reader = _Reader(document)
+        (world,) = document.worlds
+        return ComponentWit(
+            exports=tuple(reader.interfaces(world.exports)),
+            imports=tuple(reader.interfaces(world.imports)),
+            root_imports=tuple(key for key, item in world.imports.items() if reader.at_root(item)),
+        )
+    except (IndexError, KeyError, TypeError, ValueError) as error:
+        raise UnreadableWit(f"wasm-tools described the component in a form that is not known: {error!r}") from error
+
+
+class _Reader:
+    """Resolves the indices of one document; each type is resolved once."""
+
+    def __init__(self, document: _Document) -> None:
+        self._document = document
+        self._types: dict[int, Type] = {}
+
+    def interfaces(self, items: dict[str, _Item]) -> list[Interface]:
+        indices = [item.interface.id for item in items.values() if item.interface is not None]
+        return [self._interface(index) for index in indices if self._document.interfaces[index].name is not None]
+
+    def at_root(self, item: _Item) -> bool:
+        """Whether an import of the world is a function, or an interface without a name of its own."""
+        if item.interface is None:
+            return item.function is not None
+        return self._document.interfaces[item.interface.id].name is None
+
+    def _interface(self, index: int) -> Interface:
+        interface = self._document.interfaces[index]
+        functions: list[Function] = []
+        unsupported: list[tuple[str, str]] = []
+        for name, function in interface.functions.items():
+            try:
+                functions.append(Function(name, self._signature(function)))
+            except _Unsupported as reason:
+                unsupported.append((name, str(reason)))
+        return Interface(
+            name=self._interface_name(index),
+            functions=tuple(functions),
+            resources=tuple(name for name, type_ in interface.types.items() if self._is_resource(type_)),
+            unsupported=tuple(unsupported),
+        )
+
+    def _interface_name(self, index: int) -> InterfaceName:
+        interface = self._document.interfaces[index]
+        package, at, version = self._document.packages[interface.package].name.partition("@")
+        return InterfaceName(f"{package}/{interface.name}{at}{version}")
+
+    def _signature(self, function: _Function) -> Signature:
+        kind = function.kind if isinstance(function.kind, str) else next(iter(function.kind))
+        if kind.startswith("async"):
+            raise _Unsupported("it is an async function")
+        return Signature(
+            params=tuple((param.name, self._resolve(param.type)) for param in function.params),
+            result=None if function.result is None else self._resolve(function.result),
+        )
+
+    def _is_resource(self, index: int) -> bool:
+        return bool(self._document.types[index].kind == "resource")
+
+    def _resource_name(self, index: int) -> str:
+        """`ns:pkg/ifc@ver.name` of the resource that `index` stands for, perhaps under another name."""
+        type_ = self._document.types[index]
+        while isinstance(type_.kind, dict):
+            type_ = self._document.types[type_.kind["type"]]
+        if type_.owner is None or type_.owner.interface is None:
+            raise _Unsupported(f"the resource {type_.name} belongs to no interface")
+        return f"{self._interface_name(type_.owner.interface)}.{type_.name}"
+
+    def _optional(self, reference: _TypeRef | None) -> Type | None:
+        return None if reference is None else self._resolve(reference)
+
+    def _resolve(self, reference: _TypeRef) -> Type:
+        if isinstance(reference, str):
+            try:
+                return Prim(reference)
+            except ValueError:
+                raise _Unsupported(f"it uses {reference}") from None
+        known = self._types.get(reference)
+        if known is None:
+            known = self._types[reference] = self._structure(reference)
+        return known
+
+    def _structure(self, index: int) -> Type:
+        match self._document.types[index].kind:
+            case {"type": reference}:
+                return self._resolve(reference)
+            case {"list": element}:
+                return List(self._resolve(element))
+            case {"tuple": {"types": items}}:
+                return Tuple(tuple(self._resolve(item) for item in items))
+            case {"record": {"fields": fields}}:
+                return Record(tuple((field["name"], self._resolve(field["type"])) for field in fields))
+            case {"variant": {"cases": cases}}:
+                return Variant(tuple((case["name"], self._optional(case["type"])) for case in cases))
+            case {"enum": {"cases": cases}}:
+                return Enum(tuple(case["name"] for case in cases))
+            case {"flags": {"flags": flags}}:
+                return Flags(tuple(flag["name"] for flag in flags))
+            case {"option": some}:
+                return Option(self._resolve(some))
+            case {"result": {"ok": ok, "err": err}}:
+                return Result(self._optional(ok), self._optional(err))
+            case {"handle": {"own": resource}}:
+                return Own(self._resource_name(resource))
+            case {"handle": {"borrow": resource}}:
+                return Borrow(self._resource_name(resource))
+            case kind:
+                raise _Unsupported(f"it uses a {kind if isinstance(kind, str) else next(iter(kind))}")

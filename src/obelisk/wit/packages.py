@@ -1,0 +1,25 @@
+"""The `obelisk:*` WIT packages that guests are written against, as text.
+
+Decides where the packaged texts are found; their content is in `packages/`, one folder per package as it is laid into a
+project's `wit/deps/`.
+"""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from typing import Final
+
+PACKAGES: Final = ("obelisk_types@4.2.0", "obelisk_workflow@5.1.0", "obelisk_log@1.0.0")
+"""Folder names, dependencies first."""
+
+
+def package_files(package: str) -> dict[str, str]:
+    """The `.wit` files of one of `PACKAGES`: file name to text. `KeyError` for any other name."""
+    if package not in PACKAGES:
+        raise KeyError(package)
+    folder = files("obelisk.wit").joinpath("packages", package)
+    return {
+        entry.name: entry.read_text(encoding="utf-8")
+        for entry in sorted(folder.iterdir(), key=lambda entry: entry.name)
+        if entry.name.endswith(".wit")
+    }
