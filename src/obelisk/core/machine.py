@@ -94,7 +94,8 @@ class Cancel(msgspec.Struct, frozen=True):
     """An outstanding member of a closing join set, to be cancelled if it is a delay or an activity."""
 
     member: ChildId | DelayRef
-    is_delay: bool
+    ffqn: FunctionName | None
+    """The child's function; None for a delay."""
 
 
 class Writes(msgspec.Struct):
@@ -361,8 +362,11 @@ class Machine:
         is_new = not self.replaying
         if begins and is_new:
             arrived = {_member_of(response) for response in join.arrived}
-            outstanding = [key for key in reversed(join.members) if key not in arrived]
-            self.writes.cancels += [Cancel(ChildId(member), is_delay) for member, is_delay in outstanding]
+            for key in reversed(join.members):
+                if key not in arrived:
+                    (name, is_delay), what = key, join.members[key]
+                    ffqn = FunctionName(str(what)) if not is_delay else None
+                    self.writes.cancels.append(Cancel(ChildId(name), ffqn))
         self._await(join_set, join, None, Machine._on_closed, now, closing=True)
         return True
 

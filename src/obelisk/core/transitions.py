@@ -212,18 +212,24 @@ def append(state: ExecutionState, event: Event, at: Instant, *, answered: bool =
 
 
 def respond(state: ExecutionState, join_set: JoinSetId, at: Instant) -> int:
-    """Folds the arrival of a response for `join_set` at `at` into `state` and returns the `seq` that it gets."""
+    """Folds a new response for `join_set`, written at `at`, into `state` and returns the `seq` that it gets."""
     state.response_count += 1
-    state.responses_known = state.response_count
-    if state.status is Status.BLOCKED and state.blocked_on == join_set:
-        state.status, state.lifecycle = TRANSITIONS[state.status, state.lifecycle, RESPONSE]
-        state.blocked_on = None
-        if state.status is Status.LOCKED and at >= state.lock_expires_at:
-            state.status = Status.PENDING
-        state.pending_at = at
-        state.updated_at = at
-        state.crashes = 0
+    arrive(state, join_set, at)
     return state.response_count
+
+
+def arrive(state: ExecutionState, join_set: JoinSetId, at: Instant) -> None:
+    """The holder takes in a response that is counted already; wakes the execution if it is blocked on `join_set`."""
+    state.responses_known = state.response_count
+    if state.status is not Status.BLOCKED or state.blocked_on != join_set:
+        return
+    state.status, state.lifecycle = TRANSITIONS[state.status, state.lifecycle, RESPONSE]
+    state.blocked_on, state.closing = None, False
+    if state.status is Status.LOCKED and at >= state.lock_expires_at:
+        state.status = Status.PENDING
+    state.pending_at = at
+    state.updated_at = at
+    state.crashes = 0
 
 
 def finish_kind(outcome: Outcome) -> str:

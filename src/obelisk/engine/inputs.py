@@ -5,10 +5,10 @@ from __future__ import annotations
 import msgspec
 
 from obelisk.core.batch import Recovered, Request, Snapshot
-from obelisk.core.ids import DelayRef, DeploymentId, ExecutionId, RunId
+from obelisk.core.ids import DelayRef, ExecutionId, RunId
 from obelisk.core.instants import Instant
 from obelisk.core.names import FunctionName
-from obelisk.core.ports import Step
+from obelisk.core.ports import Guest, Step
 from obelisk.core.values import Err, Failure, Json, Ok
 
 
@@ -20,7 +20,6 @@ class Submit(msgspec.Struct, frozen=True):
     ffqn: FunctionName
     params: Json
     """Canonical, and checked against the function's type."""
-    deployment: DeploymentId
     scheduled_at: Instant | None = None
     """None: at once."""
     metadata: dict[str, str] = {}
@@ -55,6 +54,7 @@ class Stepped(msgspec.Struct, frozen=True):
 
     execution_id: ExecutionId
     generation: int
+    guest: Guest
     step: Step
 
 
@@ -72,7 +72,7 @@ class Requested(msgspec.Struct, frozen=True):
 
 
 class Claimed(msgspec.Struct, frozen=True):
-    """Leases that were just taken. `after_crash`: of a process that died, rather than free ones."""
+    """Leases that were just taken, of executions that were free or whose owner is gone."""
 
     recovered: Recovered
 

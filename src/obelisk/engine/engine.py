@@ -1,0 +1,792 @@
+"""The engine: one tick after another.
+
+    tick = engine.decide(inputs, now)        # no I/O: applies inputs, then steps runnable workflows
+    outcomes = store.commit(tick.batch_id, tick.units)
+    effects = engine.settle(tick, outcomes)  # what may leave now that it is durable
+
+# Rules
+
+1. Nothing leaves before the unit that it follows from is durable: effects are attached to units.
+2. What is in memory is believed only until a unit that touched it is refused. Then the execution is torn down and
+   reloaded, and the inputs of the unit are offered again. A completion is never lost, and never applied to another run.
+3. Only the holder of an execution's lease appends to its log. Others put responses and requests into its inbox.
+4. Inputs are applied in the order in which they were admitted; `seq` of responses follows it. A completion that is
+   admitted with the timeout of the same attempt comes first.
+5. A tick is bounded. Whoever reaches a limit goes on in the next tick, in turn.
+
+The engine does not know time (`now` is an argument), threads or stores, and runs no activity.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Final
+
+from obelisk.core import ids, transitions
+from obelisk.core.batch import Applied, CancelRequest, Delay, Recovered, Refused, RefusedBy, Request, Snapshot, UnitOutcome
+from obelisk.core.events import (
+    ChildRequested,
+    Created,
+    Event,
+    Finished,
+    Locked,
+    Parked,
+    TemporarilyFailed,
+    TemporarilyTimedOut,
+    Unlocked,
+)
+from obelisk.core.ids import DelayRef, DeploymentId, ExecutionId, ExecutorId, RunId
+from obelisk.core.instants import Instant
+from obelisk.core.machine import Machine
+from obelisk.core.names import FunctionName
+from obelisk.core.policy import Limits, RetryPolicy
+from obelisk.core.ports import Budget, Entropy, FunctionInfo, FunctionKind, Registry
+from obelisk.core.responses import ChildFinished, DelayFinished, Response
+from obelisk.core.retry import is_retryable, retry_at
+from obelisk.core.transitions import ExecutionState, Lifecycle, Status
+from obelisk.core.values import Err, Failure, FailureKind, Outcome
+from obelisk.engine.effects import (
+    Answer,
+    AnswerKind,
+    Changed,
+    CheckNews,
+    Claim,
+    Effect,
+    KillAttempt,
+    Load,
+    Renew,
+    RunGuest,
+    StartAttempt,
+    WakeOthers,
+)
+from obelisk.engine.held import Held, Phase
+from obelisk.engine.inputs import (
+    AttemptFinished,
+    AttemptSliced,
+    AttemptStopped,
+    Claimed,
+    DelayDue,
+    Input,
+    Loaded,
+    News,
+    PendingDue,
+    Requested,
+    Stepped,
+    Submit,
+)
+from obelisk.engine.tick import Draft, OpenUnit, Tick
+from obelisk.engine.timers import TimerKind, Timers
+from obelisk.engine.workflows import Stepper
+
+_NOBODY: Final = ExecutionId("")
+
+
+class Engine:
+    """The engine of one process. Not thread-safe: one thread calls it."""
+
+    def __init__(
+        self,
+        executor: ExecutorId,
+        deployment: DeploymentId,
+        registry: Registry,
+        entropy: Entropy,
+        budget: Budget,
+        limits: Limits | None = None,
+        *,
+        shared: bool = False,
+    ) -> None:
+        """`shared`: whether other engines use the same store; leases then expire and pending work is up for grabs."""
+        self.executor: Final = executor
+        self.limits: Final = limits or Limits()
+        self._deployment = deployment
+        self._registry = registry
+        self._entropy = entropy
+        self._budget = budget
+        self._shared = shared
+        self._held: dict[ExecutionId, Held] = {}
+        self._again: list[Input] = []
+        """Inputs to apply first in the next tick."""
+        self._runnable: deque[Held] = deque()
+        """Workflows to be stepped, in turn."""
+        self._startable: deque[Held] = deque()
+        """Activities that wait for the start window, in the order in which they became due."""
+        self._starting: dict[ExecutionId, RunId | None] = {}
+        """Attempts whose first slice is still due: the start window."""
+        self._attempts: dict[ExecutionId, RunId] = {}
+        """Attempts that the runtime was told to start and has not reported as ended."""
+        self._idle: dict[ExecutionId, Held] = {}
+        """Blocked workflows in memory, least recently blocked first: candidates for eviction."""
+        self._hot = 0
+        """Workflows in memory."""
+        self._timers = Timers()
+        self._stepper = Stepper(executor, registry, entropy, budget, self.limits, self)
+
+    # --- what the driver asks ----------------------------------------------------------------------------------------
+
+    @property
+    def has_work(self) -> bool:
+        """Whether `decide` has something to do without any input."""
+        may_start = bool(self._startable) and len(self._starting) < self.limits.start_window
+        return bool(self._again or self._runnable or may_start)
+
+    def next_due(self) -> Instant | None:
+        """When `decide` must be called although nothing came in."""
+        return self._timers.next_due()
+
+    def held(self, execution_id: ExecutionId) -> ExecutionState | None:
+        """A copy of what the engine believes about an execution that it holds; for tests and metrics only."""
+        held = self._held.get(execution_id)
+        return None if held is None else held.state.copy()
+
+    @property
+    def open_count(self) -> int:
+        """Executions held."""
+        return len(self._held)
+
+    @property
+    def hot_count(self) -> int:
+        """Workflows in memory."""
+        return self._hot
+
+    def recover(self, recovered: Recovered, now: Instant) -> None:
+        """Takes in what the engine owns from the start. Call once, before the first tick."""
+        self._again.append(Claimed(recovered))
+        if self._shared:
+            self._timers.arm(now, TimerKind.LEASE, _NOBODY)
+
+    # --- deciding ----------------------------------------------------------------------------------------------------
+
+    def decide(self, inputs: list[Input], now: Instant) -> Tick:
+        """Applies `inputs` in order, then what is due, then steps workflows until the tick's limits."""
+        draft = Draft(now, self.limits)
+        self._budget.start()
+        todo = self._again + inputs
+        self._again = []
+        for index, item in enumerate(todo):
+            if draft.is_full:
+                self._again += todo[index:]
+                break
+            self._apply(item, draft)
+        for kind, execution_id, delay in self._timers.take_due(now, self.limits.tick_units_max):
+            match kind:
+                case TimerKind.DELAY:
+                    self._apply(DelayDue(execution_id, delay), draft)
+                case TimerKind.PENDING:
+                    self._apply(PendingDue(execution_id), draft)
+                case TimerKind.LEASE:
+                    self._keep_leases(draft)
+        self._start_attempts(draft)
+        self._step_workflows(draft)
+        return Tick(self._entropy.batch_id() if draft.units else "", now, draft.units, draft.notes, draft.effects)
+
+    def _apply(self, item: Input, draft: Draft) -> None:
+        match item:
+            case AttemptFinished():
+                self._on_attempt_finished(item, draft)
+            case AttemptSliced(execution_id, run):
+                self._first_slice_done(execution_id, run)
+            case AttemptStopped():
+                self._on_attempt_stopped(item, draft)
+            case Submit():
+                self._on_submit(item, draft)
+            case DelayDue():
+                self._on_delay_due(item, draft)
+            case PendingDue(execution_id):
+                self._on_pending_due(execution_id, item)
+            case Stepped():
+                self._on_stepped(item)
+            case Loaded(execution_id, snapshot):
+                self._on_loaded(execution_id, snapshot, draft)
+            case Requested():
+                self._on_requested(item, draft)
+            case Claimed(recovered):
+                self._on_claimed(recovered, draft)
+            case News(execution_ids):
+                self._on_news(execution_ids, draft)
+
+    def _trusted(self, held: Held, item: Input) -> bool:
+        """Whether the entry may be used; if not, `item` is kept until it has been reloaded."""
+        if not held.is_trusted:
+            held.held_back.append(item)
+        return held.is_trusted
+
+    # submissions
+
+    def _on_submit(self, item: Submit, draft: Draft) -> None:
+        info = self._registry.active(item.ffqn)
+        if info is None:
+            draft.effects.append(Answer(item.token, AnswerKind.FUNCTION_NOT_FOUND))
+            return
+        existing = self._held.get(item.execution_id)
+        if existing is not None:
+            answer = Answer(item.token, AnswerKind.EXISTS)
+            if existing.last_unit >= 0:  # created in this very tick, so not durable yet
+                draft.notes[existing.last_unit].effects.append(answer)
+            else:
+                draft.effects.append(answer)
+            return
+        created = Created(
+            ffqn=item.ffqn,
+            params=item.params,
+            component=info.component,
+            deployment=self._deployment,
+            scheduled_at=draft.now if item.scheduled_at is None else item.scheduled_at,
+            metadata=item.metadata,
+        )
+        unit = draft.unit([], [item])
+        self._create(item.execution_id, created, info, unit)
+        unit.effect(Answer(item.token, AnswerKind.CREATED))
+        unit.close()
+
+    def _create(self, execution_id: ExecutionId, created: Created, info: FunctionInfo, unit: OpenUnit) -> None:
+        """Adds an execution to `unit`, locked at once if it is an activity that may start."""
+        now = unit.draft.now
+        state = transitions.create(execution_id, created, now, self.executor)
+        if self._shared:
+            state.lease_expires_at = Instant(now + self.limits.lease_us)
+        held = Held(state, info.kind)
+        held.params = created.params
+        unit.create(held, created)
+        unit.draft.bytes += len(created.params)
+        self._held[execution_id] = held
+        if state.pending_at > now:
+            unit.notes.timers.append((state.pending_at, TimerKind.PENDING, execution_id, ""))
+        elif info.kind is FunctionKind.WORKFLOW:
+            self._make_runnable(held)
+        elif len(self._starting) < self.limits.start_window and not self._startable:
+            self._lock_and_start(held, info, unit)
+        elif self._shared:
+            state.owner, state.lease_expires_at = None, None  # whoever has room takes it
+        else:
+            held.phase = Phase.READY
+            self._startable.append(held)
+
+    def create_child(self, parent: Held, request: ChildRequested, unit: OpenUnit) -> None:
+        """Creates the child that `parent` requested, in the same unit."""
+        info = self._registry.active(request.ffqn)
+        assert info is not None, "the stepper parks a workflow that calls what is not deployed"
+        created = Created(
+            ffqn=request.ffqn,
+            params=request.params,
+            component=info.component,
+            deployment=self._deployment,
+            scheduled_at=unit.draft.now,
+            join_set=ids.join_set_of(request.child),
+        )
+        self._create(ids.absolute(parent.execution_id, request.child), created, info, unit)
+
+    # activities
+
+    def _lock_and_start(self, held: Held, info: FunctionInfo, unit: OpenUnit) -> None:
+        now = unit.draft.now
+        policy = info.policy
+        run = self._entropy.run_id(now)
+        unit.append(
+            held,
+            Locked(
+                self.executor,
+                run,
+                Instant(now + policy.lock_expiry_us),
+                policy.retry.max_retries,
+                policy.retry.exp_backoff_us,
+            ),
+        )
+        held.wants_lock = False
+        held.phase = Phase.COLD
+        self._starting[held.execution_id] = run
+        assert held.params is not None
+        unit.effect(
+            StartAttempt(
+                held.execution_id, run, held.state.component, held.state.ffqn, held.params, policy.lock_expiry_us
+            )
+        )
+
+    def _start_attempts(self, draft: Draft) -> None:
+        """Lets activities that are due into the start window."""
+        while self._startable and len(self._starting) < self.limits.start_window and not draft.is_full:
+            held = self._startable.popleft()
+            if self._held.get(held.execution_id) is not held or held.phase is not Phase.READY:
+                continue  # ended, or torn down, while it waited
+            if held.params is None:
+                self._load(held, draft)
+                continue
+            info = self._registry.pinned(held.state.component, held.state.ffqn)
+            assert info is not None, "only executions whose component is loaded become ready"
+            unit = draft.unit([held], [])
+            self._lock_and_start(held, info, unit)
+            unit.close()
+
+    def _first_slice_done(self, execution_id: ExecutionId, run: RunId) -> None:
+        if self._starting.get(execution_id) == run:
+            del self._starting[execution_id]
+
+    def _attempt_over(self, execution_id: ExecutionId, run: RunId) -> None:
+        self._first_slice_done(execution_id, run)
+        if self._attempts.get(execution_id) == run:
+            del self._attempts[execution_id]
+
+    def _current(self, execution_id: ExecutionId, run: RunId, item: Input) -> Held | None:
+        """The execution whose current attempt is `run`; None when the attempt is a past one, or must wait."""
+        self._attempt_over(execution_id, run)
+        held = self._held.get(execution_id)
+        if held is None or not self._trusted(held, item):
+            return None
+        state = held.state
+        if state.status is not Status.LOCKED or state.run != run or held.wants_lock:
+            return None
+        return held
+
+    def _on_attempt_finished(self, item: AttemptFinished, draft: Draft) -> None:
+        held = self._current(item.execution_id, item.run, item)
+        if held is None:
+            return
+        state, result = held.state, item.result
+        info = self._registry.pinned(state.component, state.ffqn)
+        retry = RetryPolicy(max_retries=0) if info is None else info.policy.retry
+        again_at = None
+        if not item.final and is_retryable(retry, result):
+            again_at = retry_at(retry, state.failures, draft.now)
+        if again_at is None:
+            if self._parent_is_ready(held, item):
+                unit = draft.unit([held], [item])
+                self.finish(held, result, unit)
+                unit.close()
+            return
+        unit = draft.unit([held], [item])
+        unit.append(held, _temporary(result, again_at))
+        unit.notes.timers.append((again_at, TimerKind.PENDING, held.execution_id, ""))
+        unit.close()
+
+    def _on_attempt_stopped(self, item: AttemptStopped, draft: Draft) -> None:
+        held = self._current(item.execution_id, item.run, item)
+        if held is not None:
+            unit = draft.unit([held], [item])
+            unit.append(held, Unlocked(draft.now, item.reason))
+            unit.close()
+
+    # ends
+
+    def _parent_of(self, held: Held) -> Held | None:
+        parent_id = ids.parent_of(held.execution_id)
+        return None if parent_id is None else self._held.get(parent_id)
+
+    def _parent_is_ready(self, held: Held, item: Input) -> bool:
+        parent = self._parent_of(held)
+        return parent is None or self._trusted(parent, item)
+
+    def can_finish(self, held: Held) -> bool:
+        """Whether the parent's memory may be used now."""
+        parent = self._parent_of(held)
+        return parent is None or parent.is_trusted
+
+    def finish(self, held: Held, outcome: Outcome, unit: OpenUnit) -> None:
+        """Appends `finished` to an execution of `unit` and tells the parent in the same unit."""
+        version = unit.append(held, Finished(outcome))
+        state = held.state
+        for delay in held.delays:
+            unit.unit.delays_done.append((held.execution_id, delay))
+        held.delays.clear()
+        if state.join_set is None:
+            return
+        child = ids.relative(held.execution_id)
+        response = Response(0, unit.draft.now, state.join_set, ChildFinished(child, version, outcome))
+        parent = self._parent_of(held)
+        if parent is not None:
+            unit.touch(parent)
+            self._deliver(parent, unit.respond(parent, response), unit)
+            return
+        parent_id = ids.parent_of(held.execution_id)
+        assert parent_id is not None
+        unit.post(parent_id, response)
+        unit.effect(WakeOthers(parent_id))
+
+    def _deliver(self, held: Held, response: Response, unit: OpenUnit | None) -> None:
+        """Gives a response to an execution that `unit` touches, and wakes it if it was waiting for it."""
+        if held.machine is not None:
+            held.machine.deliver(response)
+        elif held.phase is Phase.LOADING:
+            held.late.append(response)
+        if held.state.lifecycle is not Lifecycle.ACTIVE or held.state.status is Status.BLOCKED:
+            return
+        if held.phase is Phase.BLOCKED:
+            self._make_runnable(held)
+        elif held.phase is Phase.COLD and held.kind is FunctionKind.WORKFLOW and unit is not None:
+            held.phase = Phase.LOADING
+            unit.effect(Load(held.execution_id))
+
+    # timers
+
+    def _on_delay_due(self, item: DelayDue, draft: Draft) -> None:
+        held = self._held.get(item.execution_id)
+        if held is None or not self._trusted(held, item) or held.delays.get(item.delay) is None:
+            return
+        del held.delays[item.delay]
+        unit = draft.unit([held], [item])
+        unit.unit.delays_done.append((item.execution_id, item.delay))
+        join_set = ids.join_set_of(item.delay)
+        response = Response(0, draft.now, join_set, DelayFinished(item.delay, ok=True))
+        self._deliver(held, unit.respond(held, response), unit)
+        unit.close()
+
+    def _on_pending_due(self, execution_id: ExecutionId, item: Input) -> None:
+        held = self._held.get(execution_id)
+        if held is not None and self._trusted(held, item) and held.phase is Phase.COLD:
+            self._take_up(held)
+
+    def _keep_leases(self, draft: Draft) -> None:
+        lease_us = self.limits.lease_us
+        draft.effects.append(Renew(Instant(draft.now + lease_us)))
+        draft.effects.append(CheckNews())
+        free = self.limits.start_window - len(self._starting) - len(self._startable)
+        if free > 0:
+            draft.effects.append(Claim(free))
+        self._timers.arm(Instant(draft.now + lease_us // 3), TimerKind.LEASE, _NOBODY)
+
+    # workflows
+
+    def _make_runnable(self, held: Held) -> None:
+        held.phase = Phase.READY
+        self._idle.pop(held.execution_id, None)
+        self._runnable.append(held)
+
+    def _step_workflows(self, draft: Draft) -> None:
+        """Steps workflows in turn. Those that want more get it after all the others, at the latest in the next tick."""
+        again: list[Held] = []
+        while self._runnable and not draft.is_full:
+            held = self._runnable.popleft()
+            if self._held.get(held.execution_id) is not held or held.phase is not Phase.READY or not held.is_trusted:
+                continue  # ended, torn down or parked while it waited
+            if held.machine is None and not self._make_hot(held, draft):
+                if held.phase is Phase.READY:
+                    again.append(held)
+                continue
+            if self._stepper.run(held, draft):
+                again.append(held)
+            self._mind_heat(held)
+            if self._budget.spent():
+                break
+        self._runnable.extend(again)
+
+    def _make_hot(self, held: Held, draft: Draft) -> bool:
+        """Gives a new execution its machine, if there is room; an old one is loaded first."""
+        if held.params is None or held.state.next_version > 1:
+            self._load(held, draft)
+            return False
+        if not self._make_room():
+            return False
+        held.machine = Machine(held.execution_id)
+        self._hot += 1
+        return True
+
+    def _make_room(self) -> bool:
+        """Keeps the hot cap by evicting the workflow that has been blocked for the longest time."""
+        if self._hot < self.limits.hot_max:
+            return True
+        if not self._idle:
+            return False
+        execution_id = next(iter(self._idle))
+        self._cool(self._idle.pop(execution_id))
+        return True
+
+    def _cool(self, held: Held) -> None:
+        """Unloads guest and machine, if any."""
+        if held.machine is not None:
+            self._hot -= 1
+        self._idle.pop(held.execution_id, None)
+        held.unload()
+
+    def _mind_heat(self, held: Held) -> None:
+        """After a run: books whether the workflow is still in memory, and whether it may be evicted."""
+        if held.machine is None:
+            self._hot -= 1
+            self._idle.pop(held.execution_id, None)
+        elif held.phase is Phase.BLOCKED:
+            self._idle[held.execution_id] = held
+
+    def _on_stepped(self, item: Stepped) -> None:
+        held = self._held.get(item.execution_id)
+        if held is None or held.generation != item.generation or held.phase is not Phase.AWAY:
+            item.guest.close()
+            return
+        held.step = item.step
+        self._make_runnable(held)
+
+    def kind_of_child(self, child: ExecutionId, ffqn: FunctionName) -> FunctionKind | None:
+        """What a child is, as far as it is known."""
+        held = self._held.get(child)
+        if held is not None:
+            return held.kind
+        info = self._registry.active(ffqn)
+        return None if info is None else info.kind
+
+    def park(self, held: Held, reason: str, detail: str, draft: Draft) -> None:
+        """Parks an execution: visible, not finished, and not run until it is resumed."""
+        unit = draft.unit([held], [])
+        unit.append(held, Parked(reason, detail))
+        unit.close()
+        held.unload()
+
+    # requests
+
+    def _on_requested(self, item: Requested, draft: Draft) -> None:
+        request = item.request
+        held = self._held.get(request.execution_id)
+        if held is not None and not self._trusted(held, item):
+            return
+        if held is None or held.state.status is Status.FINISHED:
+            if not self._shared:  # it has ended already, so that nothing is left to do
+                unit = draft.unit([], [])
+                unit.unit.requests_done.append(request.id)
+                unit.close()
+            return
+        match request.body:
+            case CancelRequest():
+                self._cancel(held, request, item, draft)
+
+    def _cancel(self, held: Held, request: Request, item: Input, draft: Draft) -> None:
+        if not self._parent_is_ready(held, item):
+            return
+        unit = draft.unit([held], [item])
+        unit.unit.requests_done.append(request.id)
+        run = held.state.run
+        if held.state.status is Status.LOCKED and run is not None:
+            unit.effect(KillAttempt(held.execution_id, run))
+        self.finish(held, Failure(FailureKind.CANCELLED, "cancelled"), unit)
+        unit.close()
+
+    # loading, recovering, news
+
+    def _load(self, held: Held, draft: Draft) -> None:
+        held.phase = Phase.LOADING
+        draft.effects.append(Load(held.execution_id))
+
+    def _on_loaded(self, execution_id: ExecutionId, snapshot: Snapshot | None, draft: Draft) -> None:
+        held = self._held.get(execution_id)
+        if held is None:
+            return
+        if snapshot is None or snapshot.state.owner != self.executor:
+            self._let_go(held, draft)
+            return
+        if not held.is_trusted:
+            self._rebuild(held, snapshot, draft)
+        else:
+            self._take_in(held, snapshot, draft)
+            if held.phase is Phase.LOADING:
+                self._fill(held, snapshot)
+        for request in snapshot.requests:
+            self._apply(Requested(request), draft)
+
+    def _let_go(self, held: Held, draft: Draft) -> None:
+        """Forgets an execution that is not this engine's (any more), or never came to be."""
+        if held.execution_id in self._attempts:
+            draft.effects.append(KillAttempt(held.execution_id, self._attempts[held.execution_id]))
+        held_back, held.held_back = held.held_back, []
+        self._forget(held)
+        for item in held_back:
+            self._apply(item, draft)
+
+    def _forget(self, held: Held) -> None:
+        self._cool(held)
+        self._held.pop(held.execution_id, None)
+        self._starting.pop(held.execution_id, None)
+        self._attempts.pop(held.execution_id, None)
+
+    def _rebuild(self, held: Held, snapshot: Snapshot, draft: Draft) -> None:
+        """Believes the store again after a refused unit, and offers the inputs again that waited for it."""
+        held.state = snapshot.state
+        held.delays = {delay.delay: delay.expires_at for delay in snapshot.delays}
+        held.is_trusted = True
+        held.late = []
+        held.phase = Phase.COLD
+        held_back, held.held_back = held.held_back, []
+        for item in held_back:
+            self._apply(item, draft)
+        state = held.state
+        if self._held.get(held.execution_id) is not held or held.phase is not Phase.COLD:
+            return
+        runs_on = state.status is Status.LOCKED and self._attempts.get(held.execution_id) == state.run
+        if held.kind is FunctionKind.ACTIVITY and runs_on:
+            return
+        self._adopt(held, draft)
+
+    def _fill(self, held: Held, snapshot: Snapshot) -> None:
+        """Uses a snapshot to go on with what the execution was loaded for."""
+        created = snapshot.log[0].event
+        assert isinstance(created, Created)
+        held.params = created.params
+        held.phase = Phase.READY
+        if held.kind is FunctionKind.ACTIVITY:
+            self._startable.appendleft(held)
+            return
+        if not self._make_room():  # everybody in memory is running: ask again
+            held.phase = Phase.LOADING
+            self._again.append(Loaded(held.execution_id, snapshot))
+            return
+        known = snapshot.responses[-1].seq if snapshot.responses else 0
+        late = [response for response in held.late if response.seq > known]
+        held.late = []
+        held.machine = Machine(held.execution_id, snapshot.log, snapshot.responses + late)
+        self._hot += 1
+        self._make_runnable(held)
+
+    def _take_in(self, held: Held, snapshot: Snapshot, draft: Draft) -> None:
+        """Takes in responses that others posted."""
+        state = held.state
+        new = [response for response in snapshot.responses if response.seq > state.responses_known]
+        if not new or snapshot.state.next_version != state.next_version:
+            return
+        state.response_count = new[-1].seq
+        unit = draft.unit([held], [])
+        for response in new:
+            transitions.arrive(state, response.join_set, draft.now)
+            self._deliver(held, response, None)
+        if held.phase is Phase.COLD and self._may_run(held):
+            held.phase = Phase.LOADING  # the snapshot at hand is used
+        unit.close()
+
+    def _on_claimed(self, recovered: Recovered, draft: Draft) -> None:
+        taken: list[Held] = []
+        delays: dict[ExecutionId, list[Delay]] = {}
+        for delay in recovered.delays:
+            delays.setdefault(delay.execution_id, []).append(delay)
+        for state in recovered.states:
+            if state.execution_id in self._held:
+                continue  # claimed again before the first claim was noticed as lost; its units will be refused
+            info = self._registry.pinned(state.component, state.ffqn)
+            held = Held(state, None if info is None else info.kind)
+            self._held[state.execution_id] = held
+            taken.append(held)
+            for delay in delays.get(state.execution_id, ()):
+                held.delays[delay.delay] = delay.expires_at
+        for held in taken:  # after all are known, since one may concern another
+            self._adopt(held, draft)
+
+    def _adopt(self, held: Held, draft: Draft) -> None:
+        """Derives from the rows of an execution what is to be done about it: the effects after a restart."""
+        state = held.state
+        for delay, expires_at in held.delays.items():
+            self._timers.arm(expires_at, TimerKind.DELAY, held.execution_id, DelayRef(delay))
+        if state.lifecycle is not Lifecycle.ACTIVE:
+            return
+        if held.kind is None:
+            self.park(held, f"its component {state.component} is not loaded", "", draft)
+            return
+        held.wants_lock = state.status is not Status.PENDING
+        if state.status is Status.LOCKED and state.crashes >= self.limits.crash_max:
+            self._give_up(held, draft)
+        elif state.status is Status.BLOCKED:
+            if state.response_count > state.responses_known:
+                draft.effects.append(Load(held.execution_id))
+        elif state.status is Status.PENDING and state.pending_at > draft.now:
+            self._timers.arm(state.pending_at, TimerKind.PENDING, held.execution_id)
+        else:
+            self._take_up(held)
+
+    def _give_up(self, held: Held, draft: Draft) -> None:
+        """The process died during each of the execution's last runs."""
+        reason = f"the process died {held.state.crashes} times while this ran"
+        if held.kind is FunctionKind.WORKFLOW:
+            self.park(held, reason, "", draft)
+        elif self.can_finish(held):
+            unit = draft.unit([held], [])
+            self.finish(held, Failure(FailureKind.UNCATEGORIZED, reason), unit)
+            unit.close()
+
+    def _may_run(self, held: Held) -> bool:
+        return held.state.lifecycle is Lifecycle.ACTIVE and held.state.status in (Status.PENDING, Status.LOCKED)
+
+    def _take_up(self, held: Held) -> None:
+        """Puts an execution that may run into its queue."""
+        if not self._may_run(held) or held.kind is None:
+            return
+        held.phase = Phase.READY
+        (self._runnable if held.kind is FunctionKind.WORKFLOW else self._startable).append(held)
+
+    def _on_news(self, execution_ids: list[ExecutionId], draft: Draft) -> None:
+        for execution_id in execution_ids:
+            if execution_id in self._held:
+                draft.effects.append(Load(execution_id))
+
+    # --- settling ----------------------------------------------------------------------------------------------------
+
+    def settle(self, tick: Tick, outcomes: list[UnitOutcome]) -> list[Effect]:
+        """Learns what became of the units of `tick`. Returns the effects that may leave now, in order."""
+        effects = list(tick.effects)
+        torn: dict[ExecutionId, Held] = {}
+        for unit, notes, outcome in zip(tick.units, tick.notes, outcomes, strict=True):
+            for held in notes.touched:
+                held.last_unit = -1
+            match outcome:
+                case Applied(request_ids):
+                    effects += notes.effects
+                    for due, kind, execution_id, delay in notes.timers:
+                        self._timers.arm(due, kind, execution_id, DelayRef(delay))
+                    for request, request_id in zip(unit.requests, request_ids, strict=True):
+                        numbered = Request(request.execution_id, request.created_at, request.body, request_id)
+                        self._pass_on(numbered, effects)
+                    effects += [Changed(state) for state in unit.states]
+                case Refused(by):
+                    torn.update((held.execution_id, held) for held in notes.touched)
+                    self._refused(notes.inputs, notes.effects, by, effects, torn)
+        for effect in effects:
+            if isinstance(effect, StartAttempt):
+                self._attempts[effect.execution_id] = effect.run
+        for held in torn.values():
+            if self._held.get(held.execution_id) is held:
+                self._tear_down(held, effects)
+        for notes in tick.notes:
+            for held in notes.touched:
+                self._drop_if_over(held)
+        return effects
+
+    def _pass_on(self, request: Request, effects: list[Effect]) -> None:
+        if request.execution_id in self._held or not self._shared:
+            self._again.append(Requested(request))
+        else:
+            effects.append(WakeOthers(request.execution_id))
+
+    def _refused(
+        self,
+        inputs: list[Input],
+        unreleased: list[Effect],
+        by: RefusedBy,
+        effects: list[Effect],
+        torn: dict[ExecutionId, Held],
+    ) -> None:
+        for effect in unreleased:
+            if isinstance(effect, RunGuest):
+                effect.guest.close()
+        for item in inputs:
+            if isinstance(item, Submit) and by is RefusedBy.EXISTS:
+                effects.append(Answer(item.token, AnswerKind.EXISTS))
+                held = torn.pop(item.execution_id)
+                self._forget(held)
+            else:
+                self._again.append(item)
+
+    def _tear_down(self, held: Held, effects: list[Effect]) -> None:
+        """Believes nothing of an execution any more, until it has been reloaded."""
+        self._cool(held)
+        self._starting.pop(held.execution_id, None)
+        held.is_trusted = False
+        held.phase = Phase.LOADING
+        effects.append(Load(held.execution_id))
+
+    def _drop_if_over(self, held: Held) -> None:
+        """Forgets executions that have ended, and those that were left to others."""
+        if held.is_trusted and (held.state.status is Status.FINISHED or held.state.owner != self.executor):
+            if self._held.get(held.execution_id) is held:
+                self._forget(held)
+
+
+def _temporary(result: Outcome, again_at: Instant) -> Event:
+    """The event of an attempt that failed and is tried again."""
+    match result:
+        case Failure(FailureKind.TIMED_OUT):
+            return TemporarilyTimedOut(again_at)
+        case Failure(_, reason, detail):
+            return TemporarilyFailed(again_at, reason, detail)
+        case Err(value):
+            return TemporarilyFailed(again_at, "activity returned error", bytes(value).decode())
+        case _:
+            raise AssertionError("only failures are temporary")

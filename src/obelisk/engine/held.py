@@ -1,0 +1,113 @@
+"""Held: what the engine keeps in memory of one execution whose lease it holds.
+
+Nothing here is truth: an entry may be torn down at any time (eviction, a refused unit, a crash) and is then rebuilt from
+the store. Everybody who reads an entry must ask `is_trusted` first.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from obelisk.core.calls import Reply
+from obelisk.core.ids import DelayRef, ExecutionId
+from obelisk.core.instants import Instant
+from obelisk.core.machine import Machine
+from obelisk.core.ports import FunctionKind, Guest, Step
+from obelisk.core.responses import Response
+from obelisk.core.transitions import ExecutionState
+from obelisk.core.values import Json
+from obelisk.engine.inputs import Input
+
+
+class Phase(StrEnum):
+    """What is in memory of an execution, and who has it."""
+
+    COLD = "cold"
+    """The state row only."""
+    LOADING = "loading"
+    """A `Load` is under way."""
+    READY = "ready"
+    """In the queue of workflows to be stepped, or of activities to be started."""
+    BLOCKED = "blocked"
+    """A workflow whose guest (if it has not returned) waits for a response."""
+    AWAY = "away"
+    """A workflow whose guest is on the CPU lane."""
+
+
+class Held:
+    """One execution. For an activity, only the state row and the parameters matter."""
+
+    __slots__ = (
+        "delays",
+        "generation",
+        "guest",
+        "has_begun",
+        "held_back",
+        "is_trusted",
+        "kind",
+        "last_unit",
+        "late",
+        "logged",
+        "machine",
+        "params",
+        "phase",
+        "reply",
+        "state",
+        "step",
+        "wants_lock",
+    )
+
+    def __init__(self, state: ExecutionState, kind: FunctionKind | None) -> None:
+        self.state = state
+        self.kind = kind
+        """None: its component is not loaded."""
+        self.phase = Phase.COLD
+        self.params: Json | None = None
+        self.delays: dict[DelayRef, Instant] = {}
+        """Delays that are not resolved yet."""
+        self.is_trusted = True
+        """False between a refused unit and the reload that follows."""
+        self.held_back: list[Input] = []
+        """Inputs that wait for the reload."""
+        self.late: list[Response] = []
+        """Responses that came while it was loading; the snapshot may have them or not."""
+        self.wants_lock = False
+        """Whether its next run must begin with a fresh `locked`, although its row says locked: the run was lost."""
+        self.last_unit = -1
+        """The unit of the current tick that touched it last; -1: none."""
+        self.logged = (-1, 0)
+        """The version that the last log line precedes, and how many lines precede it."""
+
+        # of workflows
+        self.machine: Machine | None = None
+        self.guest: Guest | None = None
+        self.has_begun = False
+        """Whether the guest of this machine was started; it may have returned since."""
+        self.generation = 0
+        """Counts guests, so that a step of a guest that was dropped meanwhile is not taken for one of this."""
+        self.step: Step | None = None
+        """A step that came back from the CPU lane and was not looked at yet."""
+        self.reply: Reply | None = None
+        """A reply that the guest was not sent yet."""
+
+    @property
+    def execution_id(self) -> ExecutionId:
+        """Its id."""
+        return self.state.execution_id
+
+    @property
+    def is_hot(self) -> bool:
+        """Whether a guest or a machine is in memory."""
+        return self.machine is not None
+
+    def unload(self) -> None:
+        """Forgets guest and machine. A guest that is on the CPU lane is closed when it comes back."""
+        if self.guest is not None and self.phase is not Phase.AWAY:
+            self.guest.close()
+        self.guest = None
+        self.machine = None
+        self.has_begun = False
+        self.step = None
+        self.reply = None
+        self.generation += 1
+        self.phase = Phase.COLD

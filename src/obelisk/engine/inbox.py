@@ -1,0 +1,44 @@
+"""The inbox: inputs that wait for a tick.
+
+Decides the order of admission: completions and the engine's own inputs before new submissions, each in the order of
+arrival. Submissions are bounded; completions never are, since refusing one would lose work that was done.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+from obelisk.engine.inputs import Input, Submit
+
+
+class InboxFull(Exception):
+    """Too many submissions are waiting: try again later."""
+
+
+class Inbox:
+    """Two queues. `offer` may be called from any thread (appending to a deque is atomic), `admit` from one."""
+
+    def __init__(self, submissions_max: int) -> None:
+        self._submissions_max = submissions_max
+        self._submissions: deque[Submit] = deque()
+        self._facts: deque[Input] = deque()
+
+    def offer(self, item: Input) -> None:
+        """Adds an input; `InboxFull` for a submission beyond the limit."""
+        if not isinstance(item, Submit):
+            self._facts.append(item)
+        elif len(self._submissions) >= self._submissions_max:
+            raise InboxFull(f"{self._submissions_max} submissions are waiting (limits.inbox_max)")
+        else:
+            self._submissions.append(item)
+
+    def admit(self, count_max: int) -> list[Input]:
+        """Takes up to `count_max` inputs, in the order in which the tick applies them."""
+        admitted: list[Input] = []
+        for queue in (self._facts, self._submissions):
+            while queue and len(admitted) < count_max:
+                admitted.append(queue.popleft())
+        return admitted
+
+    def __bool__(self) -> bool:
+        return bool(self._facts or self._submissions)

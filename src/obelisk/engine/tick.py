@@ -1,0 +1,149 @@
+"""A tick in the making, and a tick made: the units of one transaction and what follows from each.
+
+Decides how units are put together: what each expects, on which others it depends, and which inputs it came from. It does
+not decide what the units are for.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from obelisk.core import transitions
+from obelisk.core.batch import Delay, Expect, NewEvent, NewResponse, Request, Unit
+from obelisk.core.events import Event
+from obelisk.core.ids import ExecutionId
+from obelisk.core.instants import Instant
+from obelisk.core.policy import Limits
+from obelisk.core.responses import Response
+from obelisk.engine.effects import Effect
+from obelisk.engine.held import Held
+from obelisk.engine.inputs import Input
+from obelisk.engine.timers import TimerKind
+
+
+class UnitNotes(msgspec.Struct):
+    """What the engine must know of a unit once its outcome is known."""
+
+    touched: list[Held]
+    inputs: list[Input]
+    """Offered again when the unit is refused."""
+    effects: list[Effect] = []
+    """Released when it is applied."""
+    timers: list[tuple[Instant, TimerKind, ExecutionId, str]] = []
+    """Armed when it is applied."""
+    delays_done: list[tuple[Held, str]] = []
+
+
+class Tick(msgspec.Struct):
+    """One turn of the engine. `units` go to the store; then `settle` takes their outcomes."""
+
+    batch_id: str
+    now: Instant
+    units: list[Unit]
+    notes: list[UnitNotes]
+    effects: list[Effect]
+    """Effects that follow from facts that were durable before this tick."""
+
+
+class Draft:
+    """The tick being decided."""
+
+    def __init__(self, now: Instant, limits: Limits) -> None:
+        self.now = now
+        self.units: list[Unit] = []
+        self.notes: list[UnitNotes] = []
+        self.effects: list[Effect] = []
+        self.rows = 0
+        self.bytes = 0
+        self._limits = limits
+
+    @property
+    def is_full(self) -> bool:
+        """Whether a named limit of the tick is reached."""
+        limits = self._limits
+        return (
+            len(self.units) >= limits.tick_units_max
+            or self.rows >= limits.tick_rows_max
+            or self.bytes >= limits.tick_bytes_max
+        )
+
+    def unit(self, touched: list[Held], inputs: list[Input]) -> OpenUnit:
+        """Begins a unit that will change the executions `touched`; each must be trusted."""
+        return OpenUnit(self, touched, inputs)
+
+
+class OpenUnit:
+    """A unit being filled. `close` must be called; nothing else of the draft may change between."""
+
+    def __init__(self, draft: Draft, touched: list[Held], inputs: list[Input]) -> None:
+        self.draft = draft
+        self.index = len(draft.units)
+        self.unit = Unit(expects=[])
+        self.notes = UnitNotes(touched=[], inputs=inputs)
+        draft.units.append(self.unit)
+        draft.notes.append(self.notes)
+        for held in touched:
+            self.touch(held)
+
+    def touch(self, held: Held) -> None:
+        """Adds an execution that exists."""
+        assert held.is_trusted, held.execution_id
+        state = held.state
+        self.unit.expects.append(
+            Expect(state.execution_id, state.next_version, state.lease_epoch, state.response_count)
+        )
+        if held.last_unit >= 0 and held.last_unit not in self.unit.after:
+            self.unit.after.append(held.last_unit)
+        self._own(held)
+
+    def create(self, held: Held, event: Event) -> None:
+        """Adds an execution that this unit creates with `event`."""
+        self.unit.expects.append(Expect(held.execution_id, 0))
+        self.unit.events.append(NewEvent(held.execution_id, 0, self.draft.now, event))
+        self.draft.rows += 2
+        self._own(held)
+
+    def _own(self, held: Held) -> None:
+        held.last_unit = self.index
+        self.notes.touched.append(held)
+
+    def append(self, held: Held, event: Event, *, answered: bool = False) -> int:
+        """Appends an event to the log of an execution of this unit; returns its version."""
+        version = transitions.append(held.state, event, self.draft.now, answered=answered)
+        self.unit.events.append(NewEvent(held.execution_id, version, self.draft.now, event))
+        self.draft.rows += 1
+        return version
+
+    def respond(self, held: Held, response: Response) -> Response:
+        """Writes a response of an execution of this unit; returns it with its `seq`."""
+        seq = transitions.respond(held.state, response.join_set, self.draft.now)
+        numbered = Response(seq, response.created_at, response.join_set, response.body)
+        self.unit.responses.append(NewResponse(held.execution_id, numbered))
+        self.draft.rows += 1
+        return numbered
+
+    def post(self, execution_id: ExecutionId, response: Response) -> None:
+        """Writes a response of an execution that somebody else holds."""
+        self.unit.responses.append(NewResponse(execution_id, response))
+        self.draft.rows += 1
+
+    def request(self, request: Request) -> None:
+        """Puts a request into somebody's inbox."""
+        self.unit.requests.append(request)
+        self.draft.rows += 1
+
+    def add_delay(self, held: Held, delay: Delay) -> None:
+        """A new delay of an execution of this unit."""
+        held.delays[delay.delay] = delay.expires_at
+        self.unit.delays.append(delay)
+        self.notes.timers.append((delay.expires_at, TimerKind.DELAY, delay.execution_id, delay.delay))
+        self.draft.rows += 1
+
+    def effect(self, effect: Effect) -> None:
+        """Released when the unit is durable."""
+        self.notes.effects.append(effect)
+
+    def close(self) -> None:
+        """Takes the state rows as they are now."""
+        self.unit.states = [held.state.copy() for held in self.notes.touched]
+        self.draft.rows += len(self.unit.states)
