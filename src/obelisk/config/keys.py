@@ -1,0 +1,421 @@
+"""Every key of the configuration, as data: what it is called, what its value must look like, its default, its meaning.
+
+The keys of the file's root, those of a component's table, the other spellings that a key may have, and the keys that
+belong to parts of Obelisk which this version does not have. The reference in the documentation is compared with this
+table by a test. Nothing here reads anything.
+
+`effect=False` marks a key that is accepted so that existing files work, and checked, but that decides nothing here.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+
+from obelisk.config.kinds import (
+    BlockingStrategy,
+    Choice,
+    ComponentFile,
+    ContentDigest,
+    Count,
+    Duration,
+    Flag,
+    Folder,
+    Kind,
+    Levels,
+    Name,
+    OnlyUnlimited,
+    Pragmas,
+    SocketAddress,
+    Word,
+)
+from obelisk.config.settings import MEMORY_MAX_BYTES_DEFAULT, Allocator, LogStyle, LogWriter
+from obelisk.core.policy import Limits
+from obelisk.core.ports import FunctionKind
+
+U32_MAX: Final = 2**32 - 1
+WASM_PAGE: Final = 1 << 16
+
+
+class Key(msgspec.Struct, frozen=True):
+    """One key that may be set. `path` is dotted; `default` is written as in the file, None for a key without one."""
+
+    path: str
+    kind: Kind
+    default: Any
+    meaning: str
+    aliases: tuple[str, ...] = ()
+    """Older and newer spellings of `path`."""
+    required: bool = False
+    effect: bool = True
+
+
+class ComponentTable(msgspec.Struct, frozen=True):
+    """An array of tables, one for each component of a kind."""
+
+    path: str
+    kind: FunctionKind
+    aliases: tuple[str, ...] = ()
+
+
+class Later(msgspec.Struct, frozen=True):
+    """A key of a part that this version does not have."""
+
+    path: str
+
+
+_LIMIT_MEANINGS: Final = {
+    "tick_units_max": "Units (atomic groups of rows) that one tick may commit.",
+    "tick_rows_max": "Rows that one tick may commit.",
+    "tick_bytes_max": "Bytes that one tick may commit.",
+    "tick_events_per_execution_max": "Events that one execution may append in one tick.",
+    "tick_deciding_us_max": "Microseconds that one tick may spend deciding.",
+    "inbox_max": "Requests of clients that may wait; more are refused with RESOURCE_EXHAUSTED.",
+    "start_window": "Attempts that may be locked with their first slice still due.",
+    "hot_max": "Workflow instances kept in memory; beyond it the one that waited longest is unloaded.",
+    "crash_max": "Crashes of the process during an execution's run after which it is not started again.",
+    "lease_us": "Microseconds that a lease on an execution lasts where several engines share a store.",
+}
+
+LIMITS: Final = tuple(
+    Key(f"limits.{field.name}", Count(least=1), field.default, _LIMIT_MEANINGS[field.name])
+    for field in msgspec.structs.fields(Limits)
+)
+
+ROOT: Final = (
+    Key("api.listening_addr", SocketAddress(), "127.0.0.1:5005", "Where the gRPC API listens."),
+    Key(
+        "sqlite.directory",
+        Folder(),
+        "${DATA_DIR}/obelisk-sqlite",
+        "Folder of the database, `obelisk.sqlite`. Made when it is missing.",
+        aliases=("database.sqlite.directory",),
+    ),
+    Key(
+        "sqlite.pragma",
+        Pragmas(),
+        {},
+        "Pragmas of SQLite that replace the store's own. `synchronous` below FULL gives up durability.",
+        aliases=("database.sqlite.pragma",),
+    ),
+    Key(
+        "sqlite.queue_capacity",
+        Count(least=1),
+        100,
+        "See `limits.inbox_max`.",
+        aliases=("database.sqlite.queue_capacity",),
+        effect=False,
+    ),
+    Key(
+        "sqlite.low_prio_threshold",
+        Count(),
+        100,
+        "There is no queue of low priority.",
+        aliases=("database.sqlite.low_prio_threshold",),
+        effect=False,
+    ),
+    Key(
+        "sqlite.metrics_threshold",
+        Duration(),
+        None,
+        "Latencies are not logged.",
+        aliases=("database.sqlite.metrics_threshold",),
+        effect=False,
+    ),
+    Key(
+        "wasm.cache_directory",
+        Folder(),
+        "${CACHE_DIR}/wasm",
+        "Folder for components that were fetched or converted.",
+        aliases=("wasm_cache_directory",),
+    ),
+    Key(
+        "wasm.allocator_config",
+        Choice(Allocator),
+        "auto",
+        "How memory for guests is reserved: `pooling` is fast and reserves address space, `auto` is pooling where it works.",
+    ),
+    Key(
+        "wasm.fuel",
+        Count(least=1, may_be_unlimited=True),
+        "unlimited",
+        "Instructions that one run may execute; a run that needs more ends as out of fuel. A limit makes guests slower.",
+    ),
+    Key("wasm.parallel_compilation", Flag(), True, "Whether one component is compiled on all cores."),
+    Key(
+        "wasm.backtrace.persist",
+        Flag(),
+        True,
+        "Backtraces are not recorded.",
+        aliases=("workflows.backtrace.persist",),
+        effect=False,
+    ),
+    Key(
+        "wasm.global_executor_instance_limiter",
+        OnlyUnlimited(),
+        "unlimited",
+        "See `limits.start_window` and `limits.hot_max`.",
+        effect=False,
+    ),
+    Key(
+        "wasm.global_webhook_instance_limiter",
+        OnlyUnlimited(),
+        "unlimited",
+        "There are no webhooks.",
+        effect=False,
+    ),
+    Key(
+        "wasm.build_semaphore",
+        Count(least=1, may_be_unlimited=True),
+        "unlimited",
+        "Components are compiled one after another.",
+        effect=False,
+    ),
+    Key("wasm.debug", Flag(), False, "Backtraces of guests always use the debug information there is.", effect=False),
+    Key(
+        "codegen_cache.enabled",
+        Flag(),
+        True,
+        "Whether compiled components are kept on disk.",
+        aliases=("wasm.codegen_cache.enabled",),
+    ),
+    Key(
+        "codegen_cache.directory",
+        Folder(),
+        "${CACHE_DIR}/codegen",
+        "Folder of compiled components.",
+        aliases=("wasm.codegen_cache.directory",),
+    ),
+    Key(
+        "log.console.enabled",
+        Flag(),
+        True,
+        "Whether the server writes a log to its terminal.",
+        aliases=("log.stdout.enabled",),
+    ),
+    Key(
+        "log.console.level",
+        Levels(),
+        "info",
+        "Lines below this level are left out; `LOGGER=LEVEL` after a comma sets it for one logger.",
+        aliases=("log.stdout.level",),
+    ),
+    Key(
+        "log.console.style",
+        Choice(LogStyle),
+        "plain_compact",
+        "How a line looks.",
+        aliases=("log.stdout.style",),
+    ),
+    Key(
+        "log.console.target",
+        Flag(),
+        False,
+        "Whether a line names its logger.",
+        aliases=("log.stdout.target",),
+    ),
+    Key(
+        "log.console.writer",
+        Choice(LogWriter),
+        "stderr",
+        "Where the log goes.",
+        aliases=("log.stdout.writer",),
+    ),
+    Key(
+        "log.console.span",
+        Word(("none", "new", "enter", "exit", "close", "active", "full")),
+        "none",
+        "There are no spans.",
+        aliases=("log.stdout.span",),
+        effect=False,
+    ),
+    *LIMITS,
+)
+"""Keys outside components."""
+
+COMPONENT_TABLES: Final = (
+    ComponentTable("workflow", FunctionKind.WORKFLOW, aliases=("workflow_wasm",)),
+    ComponentTable("activity_wasm", FunctionKind.ACTIVITY),
+)
+
+_COMPONENT: Final = (
+    Key("name", Name(), None, "What the component is called; unique among all components.", required=True),
+    Key(
+        "location",
+        ComponentFile(),
+        None,
+        "The component's file: a path, or `location.path`.",
+        required=True,
+    ),
+    Key("content_digest", ContentDigest(), None, "What the digest of the file must be; checked at start."),
+    Key(
+        "exec.memory_max_bytes",
+        Count(least=WASM_PAGE, may_be_unlimited=True),
+        MEMORY_MAX_BYTES_DEFAULT,
+        "Linear memory that one instance may use.",
+    ),
+    Key("exec.batch_size", Count(least=1, most=U32_MAX), 5, "Executions are not fetched in batches.", effect=False),
+    Key("exec.tick_sleep", Duration(), {"milliseconds": 200}, "Executions are not polled for.", effect=False),
+    Key(
+        "exec.locking_strategy",
+        Word(("by_ffqns", "by_ffqn", "by_component_digest", "auto")),
+        "by_ffqns",
+        "An execution stays with the component that it started on.",
+        effect=False,
+    ),
+)
+
+ACTIVITY: Final = (
+    *_COMPONENT,
+    Key(
+        "exec.lock_expiry",
+        Duration(positive=True),
+        {"seconds": 1},
+        "How long one attempt may run. It starts with the run; waiting for a free core does not count.",
+    ),
+    Key(
+        "max_retries",
+        Count(most=U32_MAX),
+        5,
+        "How often an attempt that failed or timed out is repeated; 0: never.",
+    ),
+    Key(
+        "retry_exp_backoff",
+        Duration(),
+        {"milliseconds": 100},
+        "How long the first retry waits; each further one waits twice as long.",
+    ),
+    Key(
+        "retry_on_err",
+        Flag(),
+        True,
+        "Whether a returned `err` is retried too. An error variant whose name contains `permanent` never is.",
+    ),
+)
+"""Keys of `[[activity_wasm]]`."""
+
+WORKFLOW: Final = (
+    *_COMPONENT,
+    Key(
+        "exec.lock_expiry",
+        Duration(positive=True),
+        {"seconds": 1},
+        "How long one `locked` event stands: a wake-up after it writes a fresh one first.",
+    ),
+    Key(
+        "exec.cpu_budget",
+        Duration(positive=True),
+        {"seconds": 10},
+        "CPU time between two host calls after which a run ends as out of fuel.",
+    ),
+    Key(
+        "blocking_strategy",
+        BlockingStrategy(),
+        "await",
+        '`"await"`: a blocked instance stays in memory, up to `limits.hot_max`. `"interrupt"`: it is unloaded and '
+        "replayed at each wake-up. The batching of the long form has no effect: host calls that do not block are always "
+        "committed together.",
+        aliases=("join_next_blocking_strategy",),
+    ),
+    Key(
+        "retry_exp_backoff",
+        Duration(positive=True),
+        {"milliseconds": 100},
+        "Workflows are not retried: they are replayed.",
+        effect=False,
+    ),
+)
+"""Keys of `[[workflow]]`."""
+
+KEYS_OF: Final = {FunctionKind.WORKFLOW: WORKFLOW, FunctionKind.ACTIVITY: ACTIVITY}
+
+
+def _later(*paths: str) -> tuple[Later, ...]:
+    return tuple(map(Later, paths))
+
+
+_POOLING: Final = (
+    "memory_keep_resident",
+    "table_keep_resident",
+    "total_core_instances",
+    "total_component_instances",
+    "total_memories",
+    "total_tables",
+    "total_stacks",
+    "max_memory_size",
+)
+
+ROOT_LATER: Final = _later(
+    "obelisk-version",
+    "api.enabled",
+    "api.token",
+    "api.token_hashes",
+    "webui.enabled",
+    "webui.listening_addr",
+    "external.enabled",
+    "external.listening_addr",
+    *(f"database.postgres.{key}" for key in ("host", "user", "password", "db_name", "provision_policy")),
+    *(f"wasmtime_pooling_config.pooling_{key}" for key in _POOLING),
+    "wasmtime_pooling_config.memory_protection_keys",
+    "timers_watcher.enabled",
+    "timers_watcher.leeway",
+    "timers_watcher.tick_sleep",
+    "activities.directories.enabled",
+    "activities.directories.parent_directory",
+    *(f"activities.directories.cleanup.{key}" for key in ("enabled", "run_every", "older_than")),
+    "workflows.lock_extension_leeway",
+    "workflows.subscription_interruption",
+    "workflows.max_replay_captured_writes",
+    "workflows.max_events_per_run",
+    "workflows.response_refresh_interval",
+    *(f"log.file.{key}" for key in ("enabled", "level", "style", "span", "target", "directory", "prefix", "rotation")),
+    *(f"otlp.{key}" for key in ("enabled", "level", "service_name", "otlp_endpoint")),
+    "secrets",
+    "outbound_http.allowed_host",
+    "max_deployment_file_bytes",
+    "allow_exec_activities",
+    "http_server",
+    "webhook_endpoint",
+    "webhook_endpoint_wasm",
+    "webhook_endpoint_js",
+    "workflow_js",
+    "activity_stub",
+    "activity_external",
+    "activity_js",
+    "activity_exec",
+    "cron",
+)
+"""Keys outside components that later versions will have."""
+
+_COMPONENT_LATER: Final = _later("logs_store_min_level", "exec.max_inflight_instances", "env_vars")
+
+ACTIVITY_LATER: Final = (
+    *_COMPONENT_LATER,
+    *_later(
+        "forward_stdout",
+        "forward_stderr",
+        "allowed_host",
+        "directories.enabled",
+        "directories.reuse_on_retry",
+        "directories.process_provider",
+    ),
+)
+"""Keys of `[[activity_wasm]]` that later versions will have."""
+
+WORKFLOW_LATER: Final = (
+    *_COMPONENT_LATER,
+    *_later(
+        "convert_core_module",
+        "lock_extension",
+        "lock_extension_leeway",
+        "backtrace.sources",
+        "backtrace.ignore_component_digest",
+        "stub_wasi",
+        "forward_stdout",
+        "forward_stderr",
+    ),
+)
+"""Keys of `[[workflow]]` that later versions will have."""
+
+LATER_OF: Final = {FunctionKind.WORKFLOW: WORKFLOW_LATER, FunctionKind.ACTIVITY: ACTIVITY_LATER}

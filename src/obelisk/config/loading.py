@@ -1,0 +1,143 @@
+"""The whole configuration: found, read, checked, resolved.
+
+Decides what wins (the environment over the file, the file over defaults) and what must hold between keys. Reads the
+configuration's file and looks whether components' files exist; makes and writes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from obelisk.config.keys import COMPONENT_TABLES, KEYS_OF, LATER_OF, LIMITS, ROOT, ROOT_LATER, Key
+from obelisk.config.kinds import describe
+from obelisk.config.places import Places
+from obelisk.config.problems import ConfigError, Problem
+from obelisk.config.reading import Component, Reading, schema_of
+from obelisk.config.settings import (
+    Api,
+    CodegenCache,
+    ComponentConfig,
+    Config,
+    Console,
+    Sqlite,
+    Wasm,
+)
+from obelisk.config.sources import ENVIRONMENT, find_file, read_environment, read_file
+from obelisk.core.policy import ExecutionPolicy, Limits, RetryPolicy
+from obelisk.core.ports import FunctionKind
+
+_ROOT_SCHEMA: Final = schema_of((*ROOT, *COMPONENT_TABLES, *ROOT_LATER))
+_COMPONENT_SCHEMAS: Final = {kind: schema_of((*KEYS_OF[kind], *LATER_OF[kind])) for kind in KEYS_OF}
+
+
+def load(path: Path | None, environ: Mapping[str, str], cwd: Path) -> Config:
+    """The configuration of file `path` and the variables of `environ`.
+
+    Without `path` the first of `./obelisk.toml`, `$XDG_CONFIG_HOME/obelisk/obelisk.toml` and
+    `/etc/obelisk/obelisk.toml` that exists is taken; without any of them the defaults hold and there are no components.
+    Relative paths are relative to `cwd`. `ConfigError` tells everything that is wrong.
+    """
+    places = Places.of(environ, cwd)
+    file = find_file(path, places)
+    if file is not None:
+        places = places.beside(file)
+
+    from_file = Reading(str(file), places)
+    if file is not None:
+        from_file.read(read_file(file), _ROOT_SCHEMA)
+    variables, problems = read_environment(environ)
+    from_environment = Reading(ENVIRONMENT, places, problems=problems)
+    from_environment.read(variables, _ROOT_SCHEMA)
+    problems = [*from_file.problems, *from_environment.problems]
+
+    components: list[ComponentConfig] = []
+    names: dict[str, str] = {}
+    for component in from_file.components:
+        config = _component(component, from_file, names, problems)
+        if config is not None:
+            components.append(config)
+    if problems:
+        raise ConfigError(problems)
+    values = _defaults(ROOT, places) | from_file.values | from_environment.values
+    return _config(file, values, tuple(components))
+
+
+def _defaults(keys: Iterable[Key], places: Places) -> dict[str, Any]:
+    return {key.path: None if key.default is None else key.kind.read(key.default, places) for key in keys}
+
+
+def _component(
+    component: Component, file: Reading, names: dict[str, str], problems: list[Problem]
+) -> ComponentConfig | None:
+    """The component, or None with its problems added. `names` are those taken, with the tables that took them."""
+    given = component.tree.get("name") if isinstance(component.tree, dict) else None
+    label = f'"{given}"' if isinstance(given, str) else f"number {component.number}"
+    reading = Reading(file.source, file.places, table=f"[[{component.spelling}]] {label}")
+    kind = component.table.kind
+    if isinstance(component.tree, dict):
+        reading.read(component.tree, _COMPONENT_SCHEMAS[kind])
+        for key in KEYS_OF[kind]:
+            if key.required and key.path not in reading.spellings:
+                reading.problem(key.path, f"is missing; expected {key.kind.expected}")
+    else:
+        reading.problem("", f"expected a table; found {describe(component.tree)}")
+    name = reading.values.get("name")
+    if name in names:
+        reading.problem("name", f"is taken by {names[name]}; the name of a component is unique among all components")
+    elif name is not None:
+        names[name] = f"[[{component.spelling}]] number {component.number}"
+    problems += reading.problems
+    if reading.problems:
+        return None
+    return _component_config(kind, _defaults(KEYS_OF[kind], file.places) | reading.values)
+
+
+def _component_config(kind: FunctionKind, values: Mapping[str, Any]) -> ComponentConfig:
+    policy = ExecutionPolicy(lock_expiry_us=values["exec.lock_expiry"])
+    match kind:
+        case FunctionKind.ACTIVITY:
+            retry = RetryPolicy(values["max_retries"], values["retry_exp_backoff"], values["retry_on_err"])
+            policy = ExecutionPolicy(lock_expiry_us=values["exec.lock_expiry"], retry=retry)
+        case FunctionKind.WORKFLOW:
+            policy = ExecutionPolicy(
+                lock_expiry_us=values["exec.lock_expiry"],
+                retry=RetryPolicy(max_retries=0, retry_on_err=False),
+                blocking=values["blocking_strategy"],
+                cpu_budget_us=values["exec.cpu_budget"],
+            )
+    return ComponentConfig(
+        kind=kind,
+        name=values["name"],
+        path=values["location"],
+        content_digest=values["content_digest"],
+        policy=policy,
+        memory_max_bytes=values["exec.memory_max_bytes"],
+    )
+
+
+def _config(file: Path | None, values: Mapping[str, Any], components: tuple[ComponentConfig, ...]) -> Config:
+    return Config(
+        file=file,
+        api=Api(listening_addr=values["api.listening_addr"]),
+        sqlite=Sqlite(directory=values["sqlite.directory"], pragma=values["sqlite.pragma"]),
+        wasm=Wasm(
+            cache_directory=values["wasm.cache_directory"],
+            allocator_config=values["wasm.allocator_config"],
+            fuel=values["wasm.fuel"],
+            parallel_compilation=values["wasm.parallel_compilation"],
+        ),
+        codegen_cache=CodegenCache(
+            enabled=values["codegen_cache.enabled"], directory=values["codegen_cache.directory"]
+        ),
+        console=Console(
+            enabled=values["log.console.enabled"],
+            level=values["log.console.level"],
+            style=values["log.console.style"],
+            target=values["log.console.target"],
+            writer=values["log.console.writer"],
+        ),
+        limits=Limits(**{key.path.removeprefix("limits."): values[key.path] for key in LIMITS}),
+        components=components,
+    )

@@ -1,0 +1,142 @@
+"""The resolved configuration: plain data with absolute paths and nothing left to look up."""
+
+from __future__ import annotations
+
+import hashlib
+from enum import StrEnum
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from obelisk.core.ids import Digest
+from obelisk.core.policy import ExecutionPolicy, Limits
+from obelisk.core.ports import FunctionKind
+
+MEMORY_MAX_BYTES_DEFAULT: Final = 256 << 20
+"""Linear memory that one instance of a component may use, unless its table says otherwise."""
+
+
+class Address(msgspec.Struct, frozen=True):
+    """Where a door listens."""
+
+    host: str
+    """A name, an IPv4 address, or an IPv6 address without brackets."""
+    port: int
+    """0: the system chooses one."""
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+class Api(msgspec.Struct, frozen=True):
+    """The gRPC door."""
+
+    listening_addr: Address
+
+
+class Sqlite(msgspec.Struct, frozen=True):
+    """The durable store."""
+
+    directory: Path
+    pragma: dict[str, str]
+    """Settings of SQLite that replace the store's own."""
+
+
+class Allocator(StrEnum):
+    """How memory for guests is reserved."""
+
+    AUTO = "auto"
+    """Pooling where it works, else on demand."""
+    ON_DEMAND = "on_demand"
+    POOLING = "pooling"
+
+
+class Wasm(msgspec.Struct, frozen=True):
+    """Guests of all components."""
+
+    cache_directory: Path
+    allocator_config: Allocator
+    fuel: int | None
+    """Instructions that a run may execute; None is unlimited."""
+    parallel_compilation: bool
+
+
+class CodegenCache(msgspec.Struct, frozen=True):
+    """Compiled components on disk."""
+
+    enabled: bool
+    directory: Path
+
+
+class LogStyle(StrEnum):
+    """How a line of the server's log looks."""
+
+    PLAIN = "plain"
+    PLAIN_COMPACT = "plain_compact"
+    JSON = "json"
+
+
+class LogWriter(StrEnum):
+    """Where the server's log goes."""
+
+    STDERR = "stderr"
+    STDOUT = "stdout"
+
+
+class LogFilter(msgspec.Struct, frozen=True):
+    """Which lines of the log are shown. Levels are trace, debug, info, warn, error and off."""
+
+    default: str
+    targets: dict[str, str]
+    """Level by logger name, for it and those below it; the longest name wins."""
+
+
+class Console(msgspec.Struct, frozen=True):
+    """The server's log on its terminal."""
+
+    enabled: bool
+    level: LogFilter
+    style: LogStyle
+    target: bool
+    """Whether a line names its logger."""
+    writer: LogWriter
+
+
+class ComponentConfig(msgspec.Struct, frozen=True):
+    """One `[[workflow]]` or `[[activity_wasm]]`."""
+
+    kind: FunctionKind
+    name: str
+    """Unique in a configuration; ASCII letters, digits and `_`."""
+    path: Path
+    """The component's file. It existed when the configuration was read."""
+    content_digest: Digest | None
+    """What the file's digest must be; None: whatever it is."""
+    policy: ExecutionPolicy
+    memory_max_bytes: int | None
+    """Linear memory that one instance may use; None is unlimited."""
+
+
+class Config(msgspec.Struct, frozen=True):
+    """Everything that the operator decided, defaults filled in."""
+
+    file: Path | None
+    """Where it came from; None: from defaults and environment only."""
+    api: Api
+    sqlite: Sqlite
+    wasm: Wasm
+    codegen_cache: CodegenCache
+    console: Console
+    limits: Limits
+    components: tuple[ComponentConfig, ...]
+    """In the order of the file."""
+
+    @property
+    def digest(self) -> Digest:
+        """Of everything above but `file`: two files that say the same are one deployment. What the components' files
+        contain is not in it.
+        """
+        content = {name: getattr(self, name) for name in self.__struct_fields__ if name != "file"}
+        encoded = msgspec.json.encode(content, enc_hook=str, order="deterministic")
+        return Digest(f"sha256:{hashlib.sha256(encoded).hexdigest()}")

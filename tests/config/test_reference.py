@@ -1,0 +1,75 @@
+"""The documented keys are the keys."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from obelisk.config.keys import ACTIVITY, ACTIVITY_LATER, ROOT, ROOT_LATER, WORKFLOW, WORKFLOW_LATER, Key, Later
+from obelisk.config.kinds import Duration
+from obelisk.config.loading import _config, _defaults
+from obelisk.config.places import Places
+from obelisk.core.policy import ExecutionPolicy, Limits, RetryPolicy
+
+REFERENCE = Path(__file__).parents[2] / "docs/reference/configuration.md"
+
+SECTIONS = {
+    "root": (ROOT, ROOT_LATER),
+    "workflow": (WORKFLOW, WORKFLOW_LATER),
+    "activity_wasm": (ACTIVITY, ACTIVITY_LATER),
+}
+
+
+def toml(value: object) -> str:
+    match value:
+        case bool():
+            return str(value).lower()
+        case dict():
+            return "{ " + ", ".join(f"{key} = {toml(item)}" for key, item in value.items()) + " }" if value else "{}"
+        case str():
+            return f'"{value}"'
+        case _:
+            return str(value)
+
+
+def row(key: Key) -> str:
+    kind = "a duration above 0" if key.kind == Duration(positive=True) else "a duration"
+    expected = kind if isinstance(key.kind, Duration) else key.kind.expected
+    default = "required" if key.required else "–" if key.default is None else f"`{toml(key.default)}`"
+    meaning = key.meaning if key.effect else f"*No effect.* {key.meaning}"
+    also = f" Also {', '.join(f'`{alias}`' for alias in key.aliases)}." if key.aliases else ""
+    return f"| `{key.path}` | {expected} | {default} | {meaning}{also} |"
+
+
+def table(keys: Iterable[Key]) -> str:
+    return "\n".join(["| key | value | default | meaning |", "|---|---|---|---|", *map(row, keys)])
+
+
+def later(keys: Iterable[Later]) -> str:
+    return ", ".join(f"`{key.path}`" for key in keys) + "."
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+def test_every_key_is_documented_with_its_default(section: str):
+    keys, known = SECTIONS[section]
+    text = REFERENCE.read_text(encoding="utf-8")
+    assert table(keys) in text
+    assert later(known) in text
+
+
+def test_defaults_are_those_of_the_policies():
+    places = Places.of({"HOME": "/h"}, Path("/c"))
+    assert _config(None, _defaults(ROOT, places), ()).limits == Limits()
+    activity, workflow = _defaults(ACTIVITY, places), _defaults(WORKFLOW, places)
+    assert (
+        RetryPolicy(activity["max_retries"], activity["retry_exp_backoff"], activity["retry_on_err"]) == RetryPolicy()
+    )
+    policy = ExecutionPolicy()
+    assert activity["exec.lock_expiry"] == workflow["exec.lock_expiry"] == policy.lock_expiry_us
+    assert (workflow["blocking_strategy"], workflow["exec.cpu_budget"]) == (policy.blocking, policy.cpu_budget_us)
+
+
+def test_every_limit_of_the_engine_is_a_key():
+    names = {f"limits.{field.name}" for field in msgspec.structs.fields(Limits)}
+    assert {key.path for key in ROOT if key.path.startswith("limits.")} == names
