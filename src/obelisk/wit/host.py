@@ -12,7 +12,21 @@ import msgspec
 
 from obelisk.core.names import InterfaceName
 from obelisk.wit.component import Function
-from obelisk.wit.types import Borrow, List, Option, Own, Prim, Record, Result, Signature, Tuple, Type, Variant
+from obelisk.wit.types import (
+    Borrow,
+    Enum,
+    Flags,
+    List,
+    Option,
+    Own,
+    Prim,
+    Record,
+    Result,
+    Signature,
+    Tuple,
+    Type,
+    Variant,
+)
 
 TYPES_VERSION: Final = "4.2.0"
 WORKFLOW_VERSION: Final = "5.1.0"
@@ -212,3 +226,67 @@ HOST_INTERFACES: Final = {
     )
 }
 """Every interface that the host supplies, by its name with version."""
+
+
+def host_interface(imported: str) -> HostInterface | None:
+    """What supplies an import: the host's interface of the same name, of the same major version and not older than asked
+    for. None when there is none.
+    """
+    path, _, wanted = imported.partition("@")
+    for interface in HOST_INTERFACES.values():
+        own_path, _, own = interface.name.partition("@")
+        if own_path == path and _satisfies(own, wanted):
+            return interface
+    return None
+
+
+def newest(imported: str) -> HostInterface | None:
+    """The host's interface of the same name, whatever the version."""
+    path = imported.partition("@")[0]
+    return next((found for name, found in HOST_INTERFACES.items() if name.partition("@")[0] == path), None)
+
+
+def _satisfies(own: str, wanted: str) -> bool:
+    try:
+        own_numbers = tuple(map(int, own.split(".")))
+        wanted_numbers = tuple(map(int, wanted.split(".")))
+    except ValueError:  # a pre-release: only itself would do
+        return False
+    return own_numbers[0] == wanted_numbers[0] and wanted_numbers <= own_numbers
+
+
+def modern(signature: Signature) -> Signature:
+    """The same signature with handles of older versions of the host's resources replaced by today's."""
+    return Signature(
+        tuple((name, _modern(type_)) for name, type_ in signature.params),
+        None if signature.result is None else _modern(signature.result),
+    )
+
+
+def _modern(type_: Type) -> Type:
+    match type_:
+        case Prim() | Enum() | Flags():
+            return type_
+        case List(inner):
+            return List(_modern(inner))
+        case Option(inner):
+            return Option(_modern(inner))
+        case Tuple(items):
+            return Tuple(tuple(map(_modern, items)))
+        case Record(fields):
+            return Record(tuple((name, _modern(field)) for name, field in fields))
+        case Variant(cases):
+            return Variant(tuple((name, None if case is None else _modern(case)) for name, case in cases))
+        case Result(ok, err):
+            return Result(None if ok is None else _modern(ok), None if err is None else _modern(err))
+        case Own(resource):
+            return Own(_modern_resource(resource))
+        case Borrow(resource):
+            return Borrow(_modern_resource(resource))
+    raise AssertionError(f"not a WIT type: {type_!r}")
+
+
+def _modern_resource(resource: str) -> str:
+    interface, _, name = resource.rpartition(".")
+    host = host_interface(interface)
+    return f"{host.name}.{name}" if host is not None and name in host.resources else resource
