@@ -8,7 +8,7 @@ import pytest
 
 from obelisk.config.keys import ACTIVITY, ACTIVITY_LATER, ROOT, ROOT_LATER, WORKFLOW, WORKFLOW_LATER, Key, Later
 from obelisk.config.kinds import Duration
-from obelisk.config.loading import _config, _defaults
+from obelisk.config.loading import _defaults, load
 from obelisk.config.places import Places
 from obelisk.core.policy import ExecutionPolicy, Limits, RetryPolicy
 
@@ -58,9 +58,9 @@ def test_every_key_is_documented_with_its_default(section: str):
     assert later(known) in text
 
 
-def test_defaults_are_those_of_the_policies():
-    places = Places.of({"HOME": "/h"}, Path("/c"))
-    assert _config(None, _defaults(ROOT, places), ()).limits == Limits()
+def test_defaults_are_those_of_the_policies(tmp_path: Path):
+    assert load(None, {"XDG_CONFIG_HOME": str(tmp_path)}, tmp_path).limits == Limits()
+    places = Places.of({}, tmp_path)
     activity, workflow = _defaults(ACTIVITY, places), _defaults(WORKFLOW, places)
     assert (
         RetryPolicy(activity["max_retries"], activity["retry_exp_backoff"], activity["retry_on_err"]) == RetryPolicy()

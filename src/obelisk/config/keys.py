@@ -127,8 +127,9 @@ ROOT: Final = (
         "wasm.cache_directory",
         Folder(),
         "${CACHE_DIR}/wasm",
-        "Folder for components that were fetched or converted.",
+        "Components are not fetched from anywhere.",
         aliases=("wasm_cache_directory",),
+        effect=False,
     ),
     Key(
         "wasm.allocator_config",

@@ -123,7 +123,6 @@ def _config(file: Path | None, values: Mapping[str, Any], components: tuple[Comp
         api=Api(listening_addr=values["api.listening_addr"]),
         sqlite=Sqlite(directory=values["sqlite.directory"], pragma=values["sqlite.pragma"]),
         wasm=Wasm(
-            cache_directory=values["wasm.cache_directory"],
             allocator_config=values["wasm.allocator_config"],
             fuel=values["wasm.fuel"],
             parallel_compilation=values["wasm.parallel_compilation"],

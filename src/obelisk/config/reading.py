@@ -109,14 +109,15 @@ class Reading(msgspec.Struct):
 def nearest(path: str, name: str, schema: Schema, root: Schema) -> str:
     """A hint at the key that was probably meant."""
     above = path.removesuffix(name)
-    for candidates in (_usable(schema), list(schema)):
-        if close := difflib.get_close_matches(name, candidates, n=1):
-            return f"did you mean {above}{close[0]}?"
     everywhere = [known for known, entry in _leaves(root) if not isinstance(entry, Later)]
-    if elsewhere := [known for known in everywhere if known.rpartition(".")[2] == name]:
-        return f"did you mean {elsewhere[0]}?"
-    if close := difflib.get_close_matches(path, everywhere, n=1):
-        return f"did you mean {close[0]}?"
+    guesses = (
+        [above + close for close in difflib.get_close_matches(name, _usable(schema), n=1)]
+        or [known for known in everywhere if known.rpartition(".")[2] == name]
+        or [above + close for close in difflib.get_close_matches(name, schema, n=1)]
+        or difflib.get_close_matches(path, everywhere, n=1)
+    )
+    if guesses:
+        return f"did you mean {guesses[0]}?"
     return f"known here: {_listed(schema)}"
 
 

@@ -55,7 +55,6 @@ class Allocator(StrEnum):
 class Wasm(msgspec.Struct, frozen=True):
     """Guests of all components."""
 
-    cache_directory: Path
     allocator_config: Allocator
     fuel: int | None
     """Instructions that a run may execute; None is unlimited."""

@@ -1,0 +1,475 @@
+"""obelisk.toml and environment to plain data."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from obelisk.config import ComponentConfig, Config, ConfigError, load
+from obelisk.config.keys import ACTIVITY_LATER, ROOT, ROOT_LATER, WORKFLOW_LATER
+from obelisk.config.settings import (
+    MEMORY_MAX_BYTES_DEFAULT,
+    Address,
+    Allocator,
+    LogFilter,
+    LogStyle,
+    LogWriter,
+)
+from obelisk.core.policy import Blocking, ExecutionPolicy, Limits, RetryPolicy
+from obelisk.core.ports import FunctionKind
+
+DIGEST = "sha256:" + "0a" * 32
+COMPONENT = '[[workflow]]\nname = "w"\nlocation = "w.wasm"\n'
+
+Read = Callable[..., Config]
+
+
+@pytest.fixture
+def read(tmp_path: Path) -> Read:
+    """Reads the text as `obelisk.toml` in a folder that has `a.wasm` and `w.wasm`."""
+    (tmp_path / "home").mkdir()
+    for name in ("a.wasm", "w.wasm"):
+        (tmp_path / name).touch()
+
+    def read(text: str, **environ: str) -> Config:
+        (tmp_path / "obelisk.toml").write_text(text, encoding="utf-8")
+        return load(tmp_path / "obelisk.toml", {"HOME": str(tmp_path / "home"), **environ}, tmp_path)
+
+    return read
+
+
+def problems(read: Read, text: str, **environ: str) -> list[tuple[str, str, str]]:
+    """Table, key and message of each problem."""
+    with pytest.raises(ConfigError) as raised:
+        read(text, **environ)
+    return [(problem.table, problem.key, problem.message) for problem in raised.value.problems]
+
+
+def only_problem(read: Read, text: str, **environ: str) -> str:
+    [(table, key, message)] = problems(read, text, **environ)
+    return ": ".join(part for part in (table, key, message) if part)
+
+
+# --- what is read ----------------------------------------------------------------------------------------------------
+
+
+def test_an_empty_file_means_the_defaults(read: Read, tmp_path: Path):
+    config = read("")
+    home = tmp_path / "home"
+    assert config.file == tmp_path / "obelisk.toml"
+    assert config.api.listening_addr == Address("127.0.0.1", 5005)
+    assert config.sqlite.directory == home / ".local/share/obelisk/obelisk-sqlite"
+    assert config.sqlite.pragma == {}
+    assert config.wasm.allocator_config is Allocator.AUTO
+    assert config.wasm.fuel is None
+    assert config.wasm.parallel_compilation
+    assert config.codegen_cache.enabled
+    assert config.codegen_cache.directory == home / ".cache/obelisk/codegen"
+    assert config.console.level == LogFilter("info", {})
+    assert (config.console.style, config.console.writer) == (LogStyle.PLAIN_COMPACT, LogWriter.STDERR)
+    assert config.limits == Limits()
+    assert config.components == ()
+
+
+def test_the_documented_example(read: Read, tmp_path: Path):
+    config = read("""
+        api.listening_addr = "[::1]:0"
+
+        [[activity_wasm]]
+        name = "activity_myfibo"
+        location = "${OBELISK_TOML_DIR}/a.wasm"
+        exec.lock_expiry.seconds = 10
+
+        [[workflow]]
+        name = "myworkflow"
+        location = "${OBELISK_TOML_DIR}/w.wasm"
+    """)
+    assert str(config.api.listening_addr) == "[::1]:0"
+    assert config.components == (
+        ComponentConfig(
+            kind=FunctionKind.ACTIVITY,
+            name="activity_myfibo",
+            path=tmp_path / "a.wasm",
+            content_digest=None,
+            policy=ExecutionPolicy(lock_expiry_us=10_000_000),
+            memory_max_bytes=MEMORY_MAX_BYTES_DEFAULT,
+        ),
+        ComponentConfig(
+            kind=FunctionKind.WORKFLOW,
+            name="myworkflow",
+            path=tmp_path / "w.wasm",
+            content_digest=None,
+            policy=ExecutionPolicy(retry=RetryPolicy(max_retries=0, retry_on_err=False)),
+            memory_max_bytes=MEMORY_MAX_BYTES_DEFAULT,
+        ),
+    )
+
+
+def test_every_value_of_an_activity_arrives(read: Read):
+    [component] = read(f"""
+        [[activity_wasm]]
+        name = "a_1"
+        location.path = "a.wasm"
+        content_digest = "{DIGEST}"
+        exec.lock_expiry.milliseconds = 1_500
+        exec.memory_max_bytes = "unlimited"
+        exec.batch_size = 1
+        exec.tick_sleep.milliseconds = 10
+        exec.locking_strategy = "auto"
+        max_retries = 0
+        retry_exp_backoff.minutes = 2
+        retry_on_err = false
+    """).components
+    assert component.content_digest == DIGEST
+    assert component.policy == ExecutionPolicy(1_500_000, RetryPolicy(0, 120_000_000, retry_on_err=False))
+    assert component.memory_max_bytes is None
+
+
+def test_every_value_of_a_workflow_arrives(read: Read):
+    [component] = read("""
+        [[workflow_wasm]]
+        name = "w"
+        location = "w.wasm"
+        exec.lock_expiry.milliseconds = 10
+        exec.cpu_budget.milliseconds = 20
+        exec.memory_max_bytes = 4_194_304
+        join_next_blocking_strategy = "interrupt"
+        retry_exp_backoff.seconds = 1
+    """).components
+    assert component.policy.lock_expiry_us == 10_000
+    assert component.policy.cpu_budget_us == 20_000
+    assert component.policy.blocking is Blocking.INTERRUPT
+    assert component.memory_max_bytes == 4 << 20
+
+
+@pytest.mark.parametrize(
+    "strategy", ['"await"', '{ kind = "await" }', '{ kind = "await", non_blocking_event_batching = 100 }']
+)
+def test_spellings_of_await(read: Read, strategy: str):
+    [component] = read(f"{COMPONENT}blocking_strategy = {strategy}").components
+    assert component.policy.blocking is Blocking.AWAIT
+
+
+def test_log_and_wasm_and_limits(read: Read):
+    config = read("""
+        [log.stdout]
+        enabled = false
+        level = "warn,obelisk.engine=DEBUG, grpc=off"
+        style = "json"
+        target = true
+        writer = "stdout"
+        span = "full"
+        [wasm]
+        allocator_config = "on_demand"
+        fuel = 1_000_000
+        codegen_cache.enabled = false
+        codegen_cache.directory = "/c"
+        [limits]
+        hot_max = 10
+    """)
+    assert config.console.level == LogFilter("warn", {"obelisk.engine": "debug", "grpc": "off"})
+    assert not config.console.enabled
+    assert config.console.target
+    assert (config.console.style, config.console.writer) == (LogStyle.JSON, LogWriter.STDOUT)
+    assert (config.wasm.allocator_config, config.wasm.fuel) == (Allocator.ON_DEMAND, 1_000_000)
+    assert (config.codegen_cache.enabled, config.codegen_cache.directory) == (False, Path("/c"))
+    assert config.limits == Limits(hot_max=10)
+
+
+def test_pragmas_become_text(read: Read):
+    assert read('sqlite.pragma = { cache_size = -2000, foreign_keys = true, temp_store = "MEMORY" }').sqlite.pragma == {
+        "cache_size": "-2000",
+        "foreign_keys": "true",
+        "temp_store": "MEMORY",
+    }
+
+
+@pytest.mark.parametrize("key", [key for key in ROOT if key.aliases], ids=lambda key: key.path)
+def test_other_spellings_mean_the_same(read: Read, key):
+    values = {"fuel": 7, "capacity": 7, "threshold": 7, "pragma": "{ cache_size = 1 }", "directory": '"/elsewhere"'}
+    values |= {"level": '"debug"', "style": '"json"', "writer": '"stdout"', "span": '"none"'}
+    value = values.get(key.path.rpartition(".")[2].rpartition("_")[2], str(not key.default).lower())
+    if key.path == "sqlite.metrics_threshold":
+        value = "{ seconds = 1 }"
+    expected = read(f"{key.path} = {value}")
+    assert not key.effect or expected != read("")
+    for alias in key.aliases:
+        assert read(f"{alias} = {value}") == expected
+
+
+# --- paths -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "path"),
+    [
+        ("~/x", "/h/x"),
+        ("${DATA_DIR}/x/y", "/h/.local/share/obelisk/x/y"),
+        ("${CACHE_DIR}/x", "/cache/obelisk/x"),
+        ("${CONFIG_DIR}/x", "/h/.config/obelisk/x"),
+        ("${TEMP_DIR}/x", "/t/x"),
+        ("${TEMP_DIR}", "/t"),
+        ("/x", "/x"),
+        ("$x/~", "{cwd}/$x/~"),
+        ("${OBELISK_TOML_DIR}/../x", "{toml}/../x"),
+    ],
+)
+def test_prefixes_of_paths(read: Read, tmp_path: Path, text: str, path: str):
+    environ = {"HOME": "/h", "XDG_CACHE_HOME": "/cache", "XDG_DATA_HOME": "relative", "TMPDIR": "/t"}
+    config = read(f'sqlite.directory = "{text}"', **environ)
+    assert config.sqlite.directory == Path(path.format(cwd=tmp_path, toml=tmp_path.resolve()))
+
+
+@pytest.mark.parametrize("text", ["${HOME}/x", "x/${DATA_DIR}", "${DATA_DIR}x/y", "x${DATA_DIR}/y", "${DATA_DIR"])
+def test_other_prefixes_are_refused(read: Read, text: str):
+    assert only_problem(read, f'sqlite.directory = "{text}"').startswith("sqlite.directory: ${")
+
+
+def test_the_file_is_found_in_the_usual_places(tmp_path: Path):
+    environ = {"XDG_CONFIG_HOME": str(tmp_path / "config")}
+    user = tmp_path / "config/obelisk/obelisk.toml"
+    user.parent.mkdir(parents=True)
+    user.write_text("limits.hot_max = 1")
+    assert load(None, environ, tmp_path) == load(user, environ, Path("/"))
+    (tmp_path / "obelisk.toml").write_text("limits.hot_max = 2")
+    assert load(None, environ, tmp_path).limits.hot_max == 2
+    assert load(Path("config/obelisk/obelisk.toml"), environ, tmp_path).limits.hot_max == 1
+
+
+def test_the_folder_of_the_file_means_nothing_without_one(tmp_path: Path):
+    environ = {"XDG_CONFIG_HOME": str(tmp_path), "OBELISK__SQLITE__DIRECTORY": "${OBELISK_TOML_DIR}/x"}
+    with pytest.raises(
+        ConfigError, match=r"environment: sqlite\.directory: .* means nothing without a configuration file"
+    ):
+        load(None, environ, tmp_path)
+
+
+# --- the environment -------------------------------------------------------------------------------------------------
+
+
+def test_the_environment_wins_over_the_file(read: Read):
+    config = read(
+        'api.listening_addr = "127.0.0.1:1"\ndatabase.sqlite.directory = "/file"\nsqlite.pragma.cache_size = 1',
+        OBELISK__API__LISTENING_ADDR="0.0.0.0:2",
+        obelisk__sqlite__directory="/environment",
+        OBELISK__LIMITS__HOT_MAX="3",
+        OBELISK__LOG__CONSOLE__ENABLED="false",
+        OBELISK__SQLITE__PRAGMA__MMAP_SIZE="4",
+        OBELISK_LOG="not ours",
+    )
+    assert config.api.listening_addr == Address("0.0.0.0", 2)
+    assert config.sqlite.directory == Path("/environment")
+    assert config.sqlite.pragma == {"mmap_size": "4"}
+    assert config.limits.hot_max == 3
+    assert not config.console.enabled
+
+
+def test_a_variable_that_looks_like_a_number_may_be_text(read: Read, tmp_path: Path):
+    assert read("", OBELISK__SQLITE__DIRECTORY="2026").sqlite.directory == tmp_path / "2026"
+    assert read("", OBELISK__SQLITE__METRICS_THRESHOLD="{ seconds = 1 }") == read("")
+
+
+@pytest.mark.parametrize(
+    ("environ", "problem"),
+    [
+        ({"OBELISK__LIMITS__HOT_MAX": "many"}, 'limits.hot_max: expected an integer, 1 or more; found "many"'),
+        ({"OBELISK__LIMITS__HOT_MIN": "1"}, "limits.hot_min: unknown key; did you mean limits.hot_max?"),
+        ({"OBELISK__WORKFLOW__NAME": "w"}, "workflow: components cannot be set by the environment"),
+        ({"OBELISK__WEBUI__LISTENING_ADDR": "x"}, "webui.listening_addr: known, not available in this version"),
+        ({"OBELISK__": "x"}, "OBELISK__: expected OBELISK__SECTION__KEY"),
+        ({"OBELISK__API____X": "x"}, "OBELISK__API____X: expected OBELISK__SECTION__KEY"),
+        (
+            {"OBELISK__LIMITS__HOT_MAX": "1", "obelisk__limits__hot_max": "1"},
+            "obelisk__limits__hot_max: sets what another variable sets too; keep one of them",
+        ),
+        (
+            {"OBELISK__SQLITE__PRAGMA": "{}", "OBELISK__SQLITE__PRAGMA__X": "1"},
+            "OBELISK__SQLITE__PRAGMA__X: sets what another variable sets too; keep one of them",
+        ),
+    ],
+)
+def test_problems_of_the_environment(read: Read, environ: dict[str, str], problem: str):
+    assert only_problem(read, "", **environ) == problem
+
+
+# --- what is wrong ---------------------------------------------------------------------------------------------------
+
+
+def test_all_problems_are_told_at_once_with_their_places(read: Read, tmp_path: Path):
+    with pytest.raises(ConfigError) as raised:
+        read(
+            """
+            limits.hot_max = 0
+            [[workflow]]
+            name = "w"
+            location = "w.wasm"
+            max_retries = 1
+            exec.cpu_budget.secs = 1
+            [[activity_wasm]]
+            location = "b.wasm"
+            """,
+            OBELISK__API__LISTENING_ADDR="here",
+        )
+    file = tmp_path / "obelisk.toml"
+    assert str(raised.value).splitlines() == [
+        "the configuration has 6 problems:",
+        f"  {file}: limits.hot_max: expected an integer, 1 or more; found 0 (an integer)",
+        '  environment: api.listening_addr: expected an address "HOST:PORT" (port 0: any free one); found "here"',
+        (
+            f'  {file}: [[workflow]] "w": max_retries: unknown key; known here: '
+            "blocking_strategy, content_digest, exec, join_next_blocking_strategy, location, name, retry_exp_backoff"
+        ),
+        (
+            f'  {file}: [[workflow]] "w": exec.cpu_budget: expected a duration: exactly one of milliseconds, seconds, '
+            "minutes, hours, with an integer above 0; found a table with secs"
+        ),
+        (
+            f"  {file}: [[activity_wasm]] number 1: location: expected the path of a component's file; "
+            f"found nothing at {tmp_path / 'b.wasm'}"
+        ),
+        f"  {file}: [[activity_wasm]] number 1: name: is missing; expected a name of ASCII letters, digits and _",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ('sqlite.dir = "x"', "sqlite.dir: unknown key; did you mean sqlite.directory?"),
+        ('listening_addr = "x"', "listening_addr: unknown key; did you mean api.listening_addr?"),
+        ("[[activity]]", "activity: unknown key; did you mean activity_wasm?"),
+        ("zzz = 1", "zzz: unknown key; known here: activity_wasm, api, codegen_cache, database, limits, log, sqlite, "),
+        ("api = 5", "api: expected a table with listening_addr; found 5 (an integer)"),
+        ('api.listening_addr = "x:65536"', "api.listening_addr: expected an address "),
+        ("workflow = 1", "workflow: expected an array of tables, written [[workflow]]; found 1 (an integer)"),
+        (
+            "[workflow]\nname = 'w'",
+            "workflow: expected an array of tables, written [[workflow]]; found a table with name",
+        ),
+        ("workflow = [1]", "[[workflow]] number 1: expected a table; found 1 (an integer)"),
+        (
+            "codegen_cache.enabled = true\nwasm.codegen_cache.enabled = true",
+            "wasm.codegen_cache.enabled: is another spelling of codegen_cache.enabled, which is set too; keep one of them",
+        ),
+        ("wasm.fuel = 'much'", 'wasm.fuel: expected an integer, 1 or more, or "unlimited"; found "much"'),
+        (
+            "wasm.global_executor_instance_limiter = 5",
+            (
+                "wasm.global_executor_instance_limiter: a limit here is known, not available in this version; "
+                'expected "unlimited"; found 5 (an integer)'
+            ),
+        ),
+        ("sqlite.pragma.x = '1; DROP'", "sqlite.pragma: expected a table of SQLite pragmas"),
+        ("log.console.level = 'loud'", 'log.console.level: expected levels such as "info"'),
+        ("log.console.level = 'info,debug'", "log.console.level: expected one level without a logger"),
+        ("log.console.enabled = 1", "log.console.enabled: expected true or false; found 1 (an integer)"),
+    ],
+)
+def test_problems_of_the_root(read: Read, text: str, problem: str):
+    assert only_problem(read, text).startswith(problem)
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("exec.lock_expiry = 5", "exec.lock_expiry: expected a duration: "),
+        ("exec.lock_expiry.seconds = 0", "exec.lock_expiry: expected a duration: "),
+        ("exec.lock_expiry.seconds = 0.5", "exec.lock_expiry: expected a duration: "),
+        ("exec.lock_expiry = { seconds = 1, minutes = 1 }", "exec.lock_expiry: expected a duration: "),
+        ("exec.lock_expiry.hours = 9_999_999", "exec.lock_expiry: expected a duration of at most 100 years"),
+        ("exec.memory_max_bytes = 1", "exec.memory_max_bytes: expected an integer, 65536 or more"),
+        ("exec.memory_max_bytes = true", "exec.memory_max_bytes: expected an integer, 65536 or more"),
+        ("exec.lock_expirey.seconds = 1", "exec.lock_expirey: unknown key; did you mean exec.lock_expiry?"),
+        ("lock_expiry.seconds = 1", "lock_expiry: unknown key; did you mean exec.lock_expiry?"),
+        ("content_digest = 'sha256:00'", "content_digest: expected "),
+        ("blocking_strategy = 'wait'", 'blocking_strategy: expected "await", "interrupt", or'),
+        ("blocking_strategy.kind = 'wait'", 'blocking_strategy: expected "await", "interrupt", or'),
+        (
+            "blocking_strategy = { kind = 'interrupt', non_blocking_event_batching = 1 }",
+            'blocking_strategy: expected "await", "interrupt", or',
+        ),
+        (
+            "blocking_strategy = 'await'\njoin_next_blocking_strategy = 'await'",
+            "join_next_blocking_strategy: is another spelling of blocking_strategy, which is set too; keep one of them",
+        ),
+    ],
+)
+def test_problems_of_a_component(read: Read, text: str, problem: str):
+    assert only_problem(read, COMPONENT + text).startswith(f'[[workflow]] "w": {problem}')
+
+
+@pytest.mark.parametrize(
+    ("location", "problem"),
+    [
+        ('"oci://docker.io/a/b:c"', "oci:// is known, not available in this version"),
+        ('{ oci = "docker.io/a/b:c" }', "location.oci is known, not available in this version"),
+        ('"gh://a/b@latest/c.wasm"', "gh:// is known, not available in this version"),
+        ('{ path = "a.wasm", oci = "b" }', "expected the path of a component's file; found a table with path, oci"),
+        ('"none.wasm"', "expected the path of a component's file; found nothing at "),
+        ('"${OBELISK_TOML_DIR}"', "expected the path of a component's file; found a directory at "),
+        ('""', "expected the path of a component's file; found"),
+    ],
+)
+def test_problems_of_a_location(read: Read, location: str, problem: str):
+    text = f'[[activity_wasm]]\nname = "a"\nlocation = {location}'
+    assert only_problem(read, text).startswith(f'[[activity_wasm]] "a": location: {problem}')
+
+
+def test_names_are_unique_among_all_components(read: Read):
+    text = COMPONENT + '[[activity_wasm]]\nname = "w"\nlocation = "a.wasm"'
+    assert only_problem(read, text) == (
+        '[[activity_wasm]] "w": name: is taken by [[workflow]] number 1; '
+        "the name of a component is unique among all components"
+    )
+
+
+@pytest.mark.parametrize("name", ["", "a b", "a-b", "a.b", "ä"])
+def test_names_are_ascii(read: Read, name: str):
+    assert "name: expected a name of ASCII letters" in only_problem(read, COMPONENT.replace('"w"', f'"{name}"'))
+
+
+@pytest.mark.parametrize("path", [later.path for later in ROOT_LATER])
+def test_later_keys_of_the_root(read: Read, path: str):
+    assert only_problem(read, f"{path} = 1") == f"{path}: known, not available in this version"
+
+
+@pytest.mark.parametrize("path", [later.path for later in WORKFLOW_LATER])
+def test_later_keys_of_workflows(read: Read, path: str):
+    assert (
+        only_problem(read, f"{COMPONENT}{path} = 1")
+        == f'[[workflow]] "w": {path}: known, not available in this version'
+    )
+
+
+@pytest.mark.parametrize("path", [later.path for later in ACTIVITY_LATER])
+def test_later_keys_of_activities(read: Read, path: str):
+    text = f'[[activity_wasm]]\nname = "a"\nlocation = "a.wasm"\n{path} = 1'
+    assert only_problem(read, text) == f'[[activity_wasm]] "a": {path}: known, not available in this version'
+
+
+def test_files_that_cannot_be_read(read: Read, tmp_path: Path):
+    assert "is not TOML: " in only_problem(read, "a = ")
+    (tmp_path / "latin.toml").write_bytes(b"a = '\xe9'")
+    for path, message in {
+        tmp_path / "none.toml": "cannot be read: No such file or directory",
+        tmp_path: "cannot be read: Is a directory",
+        tmp_path / "latin.toml": "is not UTF-8 at byte 5",
+    }.items():
+        with pytest.raises(ConfigError) as raised:
+            load(path, {}, tmp_path)
+        assert str(raised.value) == f"{path}: {message}"
+
+
+# --- the digest ------------------------------------------------------------------------------------------------------
+
+
+def test_the_digest_is_of_what_is_resolved(read: Read, tmp_path: Path):
+    text = COMPONENT + "exec.lock_expiry.seconds = 2"
+    digest = read(text).digest
+    assert digest.startswith("sha256:")
+    assert len(digest) == 71
+    assert read(text.replace("seconds = 2", "milliseconds = 2000")).digest == digest
+    assert msgspec.structs.replace(read(text), file=None).digest == digest
+    assert read(text.replace("seconds = 2", "seconds = 3")).digest != digest
+    assert read(text.replace("w.wasm", "a.wasm")).digest != digest
+    assert read(text, OBELISK__SQLITE__PRAGMA__CACHE_SIZE="1").digest != digest
