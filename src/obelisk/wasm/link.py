@@ -1,0 +1,178 @@
+"""Components are joined to the host functions that they import.
+
+Decides which imports of a component are supplied, for each kind of component: all functions of a workflow go through its
+driver, `log` included, so that what it dropped before is heard before (see `fiber`); an activity gets `obelisk:log` and
+nothing else. Must not decide what a call does. Definitions carry the names that the component imports; versions were
+checked by `obelisk.wit.checks`.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable
+from typing import Final
+
+from obelisk.core.calls import LogLevel
+from obelisk.core.names import FunctionName
+from obelisk.wasm import capi
+from obelisk.wasm.calls import UnknownImport, meaning_of
+from obelisk.wasm.codec import FunctionCodec, resource_number
+from obelisk.wasm.component import CompiledComponent, ComponentError, LoadedComponent
+from obelisk.wasm.fiber import HostFunction, Program, destructor
+from obelisk.wit.codec import ParamsCodec
+from obelisk.wit.component import Function, Interface
+from obelisk.wit.outcomes import OutcomeCodec, err_form, outcome_codec
+
+Meanings = Callable[[Interface, Function], object]
+"""Gives the `meaning` of an import's `HostFunction`, or raises `UnknownImport`."""
+
+_destroy: Final = destructor()
+
+
+class EntryPoint:
+    """An exported function that can be an execution: how to call it, and its JSON on both sides."""
+
+    __slots__ = ("ffqn", "outcomes", "params", "program")
+
+    def __init__(self, ffqn: FunctionName, program: Program, params: ParamsCodec, outcomes: OutcomeCodec) -> None:
+        self.ffqn = ffqn
+        self.program = program
+        self.params = params
+        self.outcomes = outcomes
+
+
+class LinkedComponent:
+    """A component with its imports supplied; `entries`: its functions that can be executions."""
+
+    def __init__(self, component: LoadedComponent, meanings: Meanings) -> None:
+        self.component = component
+        self._native = _Linker(component.compiled)
+        try:
+            for interface in component.wit.imports:
+                self._native.define(interface, meanings)
+        except (UnknownImport, ValueError) as problem:
+            raise ComponentError(component.path, f"it cannot be linked: {problem}") from problem
+        self.entries: dict[FunctionName, EntryPoint] = {}
+        for interface in component.wit.exports:
+            for function in interface.functions:
+                if err_form(function.signature) is not None:
+                    entry = self._entry(interface, function)
+                    self.entries[entry.ffqn] = entry
+
+    def _entry(self, interface: Interface, function: Function) -> EntryPoint:
+        native = self._native
+        program = Program(
+            native,
+            native.component.compiler,
+            native.component.address,
+            native.address,
+            native.export_index(interface.name, function.name),
+            FunctionCodec(function.signature, exported=True),
+        )
+        return EntryPoint(
+            interface.ffqn(function),
+            program,
+            ParamsCodec(function.signature),
+            outcome_codec(function.signature.result),
+        )
+
+
+def link_workflow(component: LoadedComponent) -> LinkedComponent:
+    """Links a workflow. `ComponentError` when it imports what workflows are not supplied with."""
+    return LinkedComponent(component, meaning_of)
+
+
+def link_activity(component: LoadedComponent) -> LinkedComponent:
+    """Links an activity. `ComponentError` when it imports anything but `obelisk:log`."""
+    return LinkedComponent(component, _activity_meaning)
+
+
+def _activity_meaning(interface: Interface, function: Function) -> LogLevel:
+    if interface.name.partition("@")[0] != "obelisk:log/log":
+        raise UnknownImport(f"{interface.name}.{function.name} is not supplied to activities in this version")
+    try:
+        return LogLevel(function.name)
+    except ValueError:
+        raise UnknownImport(f"{interface.name} has no function {function.name}") from None
+
+
+class _Linker:
+    """wasmtime's linker for one component, and everything whose address it holds. Freed with the last reference."""
+
+    __slots__ = ("_functions", "_indices", "_resources", "address", "component")
+
+    def __init__(self, component: CompiledComponent) -> None:
+        self.component = component
+        self.address: int = capi.linker_new(component.compiler.native_address)
+        self._functions: list[HostFunction] = []
+        self._resources: list[int] = []
+        self._indices: list[int] = []
+
+    def define(self, interface: Interface, meanings: Meanings) -> None:
+        """Supplies an imported interface. One that only has types needs no definition."""
+        if interface.unsupported:
+            raise UnknownImport(f"{interface.name}.{interface.unsupported[0][0]}: {interface.unsupported[0][1]}")
+        if not interface.functions and not interface.resources:
+            return
+        functions = [
+            HostFunction(
+                f"{interface.name}.{function.name}",
+                FunctionCodec(function.signature, exported=False),
+                meanings(interface, function),
+            )
+            for function in interface.functions
+        ]
+        self._functions += functions
+        root = capi.linker_root(self.address)
+        try:
+            instance = self._instance(root, interface.name)
+            try:
+                for resource in interface.resources:
+                    self._add_resource(instance, f"{interface.name}.{resource}", resource)
+                for imported, function in zip(interface.functions, functions, strict=True):
+                    name = imported.name.encode()
+                    _raise_on(
+                        capi.linker_instance_add_func_async(instance, name, len(name), function.callback, None, None)
+                    )
+            finally:
+                capi.linker_instance_delete(instance)
+        finally:
+            capi.linker_instance_delete(root)
+
+    def export_index(self, interface: str, function: str) -> int:
+        """Where wasmtime finds an exported function in each instance."""
+        outer = self._index(0, interface)
+        return self._index(outer, function)
+
+    def _index(self, within: int, name: str) -> int:
+        encoded = name.encode()
+        index = capi.component_get_export_index(self.component.address, within or None, encoded, len(encoded))
+        if not index:
+            raise ValueError(f"the compiled component does not export {name}")
+        self._indices.append(index)
+        return int(index)
+
+    def _instance(self, root: int, name: str) -> int:
+        out = ctypes.c_void_p()
+        encoded = name.encode()
+        _raise_on(capi.linker_instance_add_instance(root, encoded, len(encoded), ctypes.addressof(out)))
+        assert out.value is not None
+        return out.value
+
+    def _add_resource(self, instance: int, resource: str, name: str) -> None:
+        type_ = capi.resource_type_new_host(resource_number(resource))
+        self._resources.append(type_)
+        encoded = name.encode()
+        _raise_on(capi.linker_instance_add_resource(instance, encoded, len(encoded), type_, _destroy, None, None))
+
+    def __del__(self) -> None:
+        for index in self._indices:
+            capi.export_index_delete(index)
+        capi.linker_delete(self.address)
+        for type_ in self._resources:
+            capi.resource_type_delete(type_)
+
+
+def _raise_on(error: int | None) -> None:
+    if error:
+        raise UnknownImport(capi.take_error(error))
