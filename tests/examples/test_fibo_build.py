@@ -6,6 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+from wasmtime import Engine, Store
+from wasmtime.component import Component, Linker
+
 FIBO = Path(__file__).parents[2] / "examples" / "fibo"
 
 
@@ -17,3 +21,15 @@ def test_building_again_gives_the_committed_bytes(tmp_path):
 
     assert sorted(built) == ["fibo_activity.wasm", "fibo_workflow.wasm"]
     assert built == committed, "run examples/fibo/build.py and commit what it writes"
+
+
+@pytest.mark.parametrize(("n", "expected"), [(0, 0), (1, 1), (2, 1), (10, 55), (25, 75025)])
+def test_fibo_is_what_the_readme_says(fibo_components, n, expected):
+    assert f"fibo({n}) = {expected}" in (FIBO / "README.md").read_text()
+
+    engine = Engine()
+    store = Store(engine)
+    instance = Linker(engine).instantiate(store, Component.from_file(engine, str(fibo_components.activity)))
+    interface = instance.get_export_index(store, "template-fibo:activity/fibo-activity-ifc")
+    fibo = instance.get_func(store, instance.get_export_index(store, "fibo", interface))
+    assert fibo(store, n) == expected

@@ -1,0 +1,72 @@
+"""Fixtures that every test may ask for."""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+TESTS = Path(__file__).resolve().parent
+
+
+@functools.cache
+def _components() -> Any:
+    """The module fixtures/components.py, loaded by its path: test folders are not packages."""
+    name, path = "fixtures_components", TESTS / "fixtures" / "components.py"
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@dataclass(frozen=True)
+class FiboComponents:
+    """Paths of the example's committed components."""
+
+    activity: Path
+    workflow: Path
+    toml: Path
+
+
+@pytest.fixture(scope="session")
+def fibo_components() -> FiboComponents:
+    """`examples/fibo`: `.activity`, `.workflow` and `.toml`."""
+    fibo = TESTS.parent / "examples" / "fibo"
+    return FiboComponents(
+        fibo / "components" / "fibo_activity.wasm",
+        fibo / "components" / "fibo_workflow.wasm",
+        fibo / "obelisk.toml",
+    )
+
+
+@pytest.fixture(scope="session")
+def testing_components(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """`testing:activity/acts` and `testing:workflow/flows`, built once a session: `.activity` and `.workflow`."""
+    return _components().build(tmp_path_factory.mktemp("components"))
+
+
+@pytest.fixture
+def dummy_component(tmp_path: Path) -> Callable[..., Path]:
+    """A function (WIT text, world = "any") -> path of a component of that world, whose functions trap.
+
+    The text is one file: `package any:any; world any { .. }`, then nested `package a:b { interface c { .. } }`.
+    """
+    made: list[Path] = []
+
+    def make(wit: str, world: str = "any") -> Path:
+        path = tmp_path / f"dummy{len(made)}.wasm"
+        source = path.with_suffix(".wit")
+        source.write_text(wit)
+        path.write_bytes(_components().dummy_component(source, world))
+        made.append(path)
+        return path
+
+    return make
