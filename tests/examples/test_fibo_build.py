@@ -10,7 +10,8 @@ import pytest
 from wasmtime import Engine, Store
 from wasmtime.component import Component, Linker
 
-FIBO = Path(__file__).parents[2] / "examples" / "fibo"
+ROOT = Path(__file__).parents[2]
+FIBO = ROOT / "examples" / "fibo"
 
 
 def test_building_again_gives_the_committed_bytes(tmp_path):
@@ -21,6 +22,11 @@ def test_building_again_gives_the_committed_bytes(tmp_path):
 
     assert sorted(built) == ["fibo_activity.wasm", "fibo_workflow.wasm"]
     assert built == committed, "run examples/fibo/build.py and commit what it writes"
+
+
+@pytest.mark.parametrize("file", ["obelisk_types@4.2.0/types.wit", "obelisk_workflow@5.1.0/workflow-support.wit"])
+def test_obelisk_packages_are_the_ones_that_it_provides(file):
+    assert (FIBO / "wit" / "deps" / file).read_text() == (ROOT / "src/obelisk/wit/packages" / file).read_text()
 
 
 @pytest.mark.parametrize(("n", "expected"), [(0, 0), (1, 1), (2, 1), (10, 55), (25, 75025)])
