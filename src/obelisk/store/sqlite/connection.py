@@ -1,0 +1,118 @@
+"""Connections: the only module that names the SQLite driver.
+
+Decides with which pragmas a connection is opened, how a transaction is bracketed and how the driver's errors are told.
+Must not know a table.
+
+Python's driver begins transactions by itself unless `isolation_level` is None; a transaction that begins as a read and
+then writes fails at once when somebody else wrote. So every write transaction here is an explicit BEGIN IMMEDIATE.
+"""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from typing import Final
+
+from obelisk.store.sqlite.queries import sql
+
+Connection = sqlite3.Connection
+DatabaseFault = sqlite3.Error
+"""Any error that the driver raises, except for values that it cannot bind."""
+
+WRITER_PRAGMAS: Final[Mapping[str, str]] = {
+    "page_size": "4096",
+    "journal_mode": "WAL",
+    "synchronous": "FULL",
+    "busy_timeout": "5000",
+    "cache_size": "-16384",
+    "temp_store": "MEMORY",
+    "journal_size_limit": "67108864",
+    "wal_autocheckpoint": "0",
+}
+"""What the writer opens with, in this order; configuration may override and add."""
+_READER_PRAGMAS: Final[Mapping[str, str]] = {
+    "busy_timeout": "5000",
+    "cache_size": "-2048",
+    "temp_store": "MEMORY",
+    "query_only": "1",
+}
+_READER_OVERRIDES: Final = frozenset({"busy_timeout", "cache_size", "temp_store", "mmap_size"})
+_NAME: Final = re.compile(r"[a-z_]+")
+_VALUE: Final = re.compile(r"-?[A-Za-z0-9_]+")
+
+_BEGIN: Final = sql("begin")
+_COMMIT: Final = sql("commit")
+_ROLLBACK: Final = sql("rollback")
+_PRAGMA: Final = sql("pragma")
+
+_ADVICE: Final = {
+    "SQLITE_FULL": "the disk is full: free some space, then start again",
+    "SQLITE_IOERR": "the disk failed to read or write: check it, then start again",
+    "SQLITE_CORRUPT": "the file is damaged: restore it from a backup",
+    "SQLITE_NOTADB": "the file is not a SQLite database, or it is damaged: restore it from a backup",
+    "SQLITE_BUSY": "another program keeps the file locked: stop it, then start again",
+    "SQLITE_LOCKED": "another program keeps the file locked: stop it, then start again",
+    "SQLITE_READONLY": "the file cannot be written: check its permissions and those of its directory, then start again",
+    "SQLITE_CANTOPEN": "the file cannot be opened: check that its directory exists and may be written",
+    "SQLITE_CONSTRAINT": "what was to be written contradicts what is there, which is a bug of Obelisk: please report it",
+}
+
+
+def open_writer(path: str, pragmas: Mapping[str, str]) -> Connection:
+    """The connection that writes. `ValueError` for a pragma that is not a word and a word or number."""
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, cached_statements=256)
+    _set(connection, {**WRITER_PRAGMAS, **pragmas})
+    return connection
+
+
+def open_reader(path: str, pragmas: Mapping[str, str]) -> Connection:
+    """A connection that only reads; of `pragmas` it takes those that concern reading."""
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, cached_statements=64)
+    own = {name: value for name, value in pragmas.items() if name in _READER_OVERRIDES}
+    _set(connection, {**_READER_PRAGMAS, **own})
+    return connection
+
+
+def _set(connection: Connection, pragmas: Mapping[str, str]) -> None:
+    try:
+        for name, value in pragmas.items():
+            if not _NAME.fullmatch(name) or not _VALUE.fullmatch(value):
+                raise ValueError(f"pragma {name!r} = {value!r} is not a word and a word or number")
+            connection.execute(_PRAGMA.format(name=name, value=value)).close()
+    except BaseException:
+        connection.close()
+        raise
+
+
+@contextmanager
+def transaction(connection: Connection) -> Iterator[None]:
+    """A durable write transaction; given up when its body or the commit fails."""
+    connection.execute(_BEGIN)
+    try:
+        yield
+        connection.execute(_COMMIT)
+    except BaseException:
+        with suppress(DatabaseFault):  # SQLite may have rolled back by itself; the first error is the one to tell
+            if connection.in_transaction:
+                connection.execute(_ROLLBACK)
+        raise
+
+
+def run_script(connection: Connection, script: str) -> None:
+    """Runs several statements in the transaction that is open."""
+    statement = ""
+    for line in script.splitlines(keepends=True):
+        statement += line
+        if sqlite3.complete_statement(statement):
+            connection.execute(statement)
+            statement = ""
+
+
+def explain(error: Exception) -> str:
+    """What went wrong and what to do about it, in one line."""
+    name = getattr(error, "sqlite_errorname", None) or ""
+    primary = "_".join(name.split("_")[:2])
+    advice = _ADVICE.get(primary, "start again; if it happens again, please report it")
+    return f"{error} ({name or type(error).__name__}): {advice}"

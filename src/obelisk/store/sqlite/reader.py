@@ -1,0 +1,211 @@
+"""The read side of the SQLite store, for doors.
+
+Decides how filters and pages become SQL, and which connection a call gets: a few are shared by all threads, the last one
+used first. Readers see what is committed, and never wait for the writer. Must not write.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from typing import Any, Final
+
+import msgspec
+
+from obelisk.core.batch import StoreFailed
+from obelisk.core.events import Created, Finished, LogEntry
+from obelisk.core.ids import ExecutionId
+from obelisk.core.instants import Instant
+from obelisk.core.reading import ExecutionFilter, FinalResult, Page, StateFilter
+from obelisk.core.responses import Response
+from obelisk.core.transitions import ExecutionState
+from obelisk.store.selection import place_of
+from obelisk.store.sqlite import rows
+from obelisk.store.sqlite.connection import Connection, DatabaseFault, explain, open_reader
+from obelisk.store.sqlite.naming import Names
+from obelisk.store.sqlite.queries import sql
+
+_PAGE: Final = sql("page")
+_ALL: Final = sql("where_all")
+_TOP_LEVEL: Final = sql("where_top_level")
+_TREE: Final = sql("where_tree")
+_SUBTREE: Final = sql("where_subtree")
+_ID_PREFIX: Final = sql("where_id_prefix")
+_OPEN: Final = sql("where_open")
+_EQUALS: Final = {
+    "ffqn": sql("where_ffqn"),
+    "ffqn_prefix": sql("where_ffqn_prefix"),
+    "component": sql("where_component"),
+    "deployment": sql("where_deployment"),
+}
+_OLDER: Final = sql("where_older")
+_NEWER: Final = sql("where_newer")
+_STATES: Final = {
+    StateFilter.PENDING: sql("is_pending"),
+    StateFilter.SCHEDULED: sql("is_scheduled"),
+    StateFilter.LOCKED: sql("is_locked"),
+    StateFilter.BLOCKED: sql("is_blocked"),
+    StateFilter.PAUSED: sql("is_paused"),
+    StateFilter.CANCELLING: sql("is_cancelling"),
+    StateFilter.PARKED: sql("is_parked"),
+    StateFilter.FINISHED: sql("is_finished"),
+    StateFilter.FINISHED_OK: sql("is_finished_ok"),
+    StateFilter.FINISHED_ERR: sql("is_finished_err"),
+    StateFilter.FINISHED_FAILURE: sql("is_finished_failure"),
+}
+_LAST: Final = "\U0010ffff"
+"""Sorts after every character of an id."""
+
+
+class SqliteReader:
+    """`Reader` of a SQLite file; `SqliteStore.reader` makes one. For any number of threads, of which `connections_max` read at
+    once and others wait. Every method may raise `StoreFailed`.
+    """
+
+    def __init__(self, path: str, *, pragmas: Mapping[str, str] | None = None, connections_max: int = 4) -> None:
+        self._path = path
+        self._pragmas = dict(pragmas or {})
+        self._names = Names()
+        self._free = threading.BoundedSemaphore(connections_max)
+        self._idle: list[Connection] = []
+        self._closed = threading.Event()
+
+    def state(self, execution_id: ExecutionId) -> ExecutionState | None:
+        """The state row."""
+        with self._connection() as connection:
+            return _state(connection, execution_id)
+
+    def states(self, execution_ids: list[ExecutionId]) -> list[ExecutionState]:
+        """State rows of those that exist, in the order asked for."""
+        with self._connection() as connection:
+            found = [_state(connection, execution_id) for execution_id in execution_ids]
+        return [state for state in found if state is not None]
+
+    def executions(self, where: ExecutionFilter, page: Page, now: Instant) -> list[ExecutionState]:
+        """A page of state rows, newest first. A cursor or root that does not exist gives an empty page."""
+        with self._connection() as connection:
+            query = _Query(now, page.length)
+            if not query.narrow(connection, where) or not query.go_on(connection, page):
+                return []
+            found = [rows.state_from(row) for row in connection.execute(query.text(page), query.parameters)]
+        return found[::-1] if page.newer else found
+
+    def created(self, execution_id: ExecutionId) -> Created | None:
+        """Version 0 of the log."""
+        for entry in self.events(execution_id, 0, 1):
+            if isinstance(entry.event, Created):
+                return entry.event
+        return None
+
+    def events(self, execution_id: ExecutionId, version_from: int, length: int) -> list[LogEntry]:
+        """Entries from `version_from` on, ascending."""
+        with self._connection() as connection:
+            key = rows.key_of(connection, execution_id)
+            return [] if key is None else rows.read_log(connection, self._names, key, version_from, max(length, 0))
+
+    def responses(self, execution_id: ExecutionId, seq_from: int, length: int) -> list[Response]:
+        """Responses from `seq_from` on, ascending."""
+        with self._connection() as connection:
+            key = rows.key_of(connection, execution_id)
+            return [] if key is None else rows.read_responses(connection, self._names, key, seq_from, max(length, 0))
+
+    def result(self, execution_id: ExecutionId) -> FinalResult | None:
+        """How it ended."""
+        with self._connection() as connection:
+            key = rows.key_of(connection, execution_id)
+            state = None if key is None else rows.read_state(connection, key)
+            if key is None or state is None or state.finished_at is None:
+                return None
+            for entry in rows.read_log(connection, self._names, key, state.next_version - 1, 1):
+                if isinstance(entry.event, Finished):
+                    return FinalResult(
+                        state.created_at, state.first_scheduled_at, state.finished_at, entry.event.outcome
+                    )
+        raise StoreFailed(f"{self._path} is damaged: {execution_id} is finished, but its log has no end")
+
+    def close(self) -> None:
+        """Frees connections; one that is in use, when its call ends."""
+        self._closed.set()
+        while self._idle:
+            self._idle.pop().close()
+
+    def _connect(self) -> Connection:
+        with suppress(IndexError):
+            return self._idle.pop()
+        return open_reader(self._path, self._pragmas)
+
+    @contextmanager
+    def _connection(self) -> Iterator[Connection]:
+        with self._free:
+            if self._closed.is_set():
+                raise StoreFailed(f"the reader of {self._path} was closed")
+            try:
+                connection = self._connect()
+                try:
+                    yield connection
+                finally:
+                    if self._closed.is_set():
+                        connection.close()
+                    else:
+                        self._idle.append(connection)
+            except (DatabaseFault, rows.Damaged, msgspec.DecodeError) as error:
+                raise StoreFailed(f"cannot read {self._path}: {explain(error)}") from error
+
+
+def _state(connection: Connection, execution_id: ExecutionId) -> ExecutionState | None:
+    key = rows.key_of(connection, execution_id)
+    return None if key is None else rows.read_state(connection, key)
+
+
+class _Query:
+    """A page's conditions and their parameters, in the making."""
+
+    def __init__(self, now: Instant, length: int) -> None:
+        self._conditions = [_ALL]
+        self.parameters: dict[str, Any] = {"now": now, "length": max(length, 0)}
+
+    def _add(self, condition: str, **parameters: Any) -> None:
+        self._conditions.append(condition)
+        self.parameters.update(parameters)
+
+    def narrow(self, connection: Connection, where: ExecutionFilter) -> bool:
+        """Adds the filter; False when nothing can match, because its root does not exist."""
+        if where.top_level_only:
+            self._add(_TOP_LEVEL)
+        if where.root is not None:
+            top, _, path = where.root.partition(".")
+            root = rows.key_of(connection, ExecutionId(top))
+            if root is None or rows.key_of(connection, where.root) is None:
+                return False
+            self._add(_SUBTREE if path else _TREE, root=root, path=path)
+        if where.id_prefix:
+            head = where.id_prefix.partition(".")[0]
+            self._add(_ID_PREFIX, id_prefix=where.id_prefix, id_head=head, id_head_end=head + _LAST)
+        for field, condition in _EQUALS.items():
+            if (value := getattr(where, field)) is not None:
+                self._add(condition, **{field: value})
+        if where.hide_finished or (where.states and not any(state.startswith("finished") for state in where.states)):
+            self._add(_OPEN)
+        if where.states:
+            self._add("(" + " OR ".join(_STATES[state] for state in where.states) + ")")
+        return True
+
+    def go_on(self, connection: Connection, page: Page) -> bool:
+        """Adds the cursor; False when it names an execution that does not exist."""
+        if page.cursor is None:
+            return True
+
+        def created_at(execution_id: ExecutionId) -> Instant | None:
+            state = _state(connection, execution_id)
+            return None if state is None else state.created_at
+
+        place = place_of(page, created_at)
+        if place is None:
+            return False
+        self._add(_NEWER if page.newer else _OLDER, at=place.at, id=place.execution_id, inclusive=place.inclusive)
+        return True
+
+    def text(self, page: Page) -> str:
+        """The query, newest first, or oldest first for newer pages."""
+        return _PAGE.format(conditions=" AND ".join(self._conditions), direction="ASC" if page.newer else "DESC")

@@ -1,0 +1,117 @@
+"""Rows: reading what the tables hold back into the core's types.
+
+Decides how a row becomes a state, an event, a response; the writer's `load` and all readers use it. Must not write.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
+
+import msgspec
+
+from obelisk.core.batch import CancelRequest, Delay, Request
+from obelisk.core.events import Event, Finished, LogEntry
+from obelisk.core.ids import ChildId, ExecutionId, is_top_level, join_set_of, relative
+from obelisk.core.responses import ChildFinished, DelayFinished, Response
+from obelisk.core.transitions import ExecutionState, Lifecycle, Status
+from obelisk.store.sqlite.connection import Connection
+from obelisk.store.sqlite.naming import Names, decode
+from obelisk.store.sqlite.queries import sql
+
+_KEY_OF: Final = sql("key_of")
+_STATE: Final = sql("state")
+_LOG: Final = sql("log")
+_RESPONSES: Final = sql("responses")
+_REQUESTS: Final = sql("requests")
+_DELAYS: Final = sql("delays")
+
+ALL: Final = -1
+"""As a length: no limit."""
+
+request_body_encode: Final = msgspec.json.Encoder().encode
+_request_body_decode: Final = msgspec.json.Decoder(CancelRequest).decode
+T = TypeVar("T")
+
+
+class Damaged(Exception):
+    """Rows contradict each other."""
+
+
+def key_of(connection: Connection, execution_id: ExecutionId) -> int | None:
+    """The key of an execution; None when it does not exist."""
+    head, dot, path = execution_id.partition(".")
+    row = connection.execute(_KEY_OF, (0, head)).fetchone()
+    if row is not None and dot:
+        row = connection.execute(_KEY_OF, (row[0], path)).fetchone()
+    return None if row is None else int(row[0])
+
+
+def state_from(row: Any) -> ExecutionState:
+    """The state that a row of the view `states` holds."""
+    execution_id = row[3]
+    join_set = None if is_top_level(execution_id) else join_set_of(relative(execution_id))
+    values = (*row[3:9], join_set, row[9], Status(row[10]), Lifecycle(row[11]), *row[12:20], bool(row[20]), *row[21:])
+    return ExecutionState(*values)  # in the order of its fields; a test compares
+
+
+def read_state(connection: Connection, key: int) -> ExecutionState | None:
+    """The state row of `key`."""
+    row = connection.execute(_STATE, (key,)).fetchone()
+    return None if row is None else state_from(row)
+
+
+def read_log(connection: Connection, names: Names, key: int, version_from: int, length: int) -> list[LogEntry]:
+    """Entries of a log, ascending."""
+    rows = connection.execute(_LOG, (key, version_from, length)).fetchall()
+
+    def entries() -> list[LogEntry]:
+        return [
+            LogEntry(version, created_at, decode(event, event_format, names))
+            for version, created_at, event_format, event in rows
+        ]
+
+    return _with_names(connection, names, entries)
+
+
+def read_responses(connection: Connection, names: Names, key: int, seq_from: int, length: int) -> list[Response]:
+    """Responses, ascending."""
+    rows = connection.execute(_RESPONSES, (key, seq_from, length)).fetchall()
+    return _with_names(connection, names, lambda: [_response(row, names) for row in rows])
+
+
+def _response(row: Any, names: Names) -> Response:
+    seq, created_at, delay, ok, path, version, event_format, event = row
+    if delay is not None:
+        return Response(seq, created_at, join_set_of(delay), DelayFinished(delay, bool(ok)))
+    finished: Event | None = None if event is None else decode(event, event_format, names)
+    if not isinstance(finished, Finished):
+        raise Damaged(f"response {seq} names version {version} of {path}, which is not the end of its log")
+    child = ChildId(path.rpartition(".")[2])
+    return Response(seq, created_at, join_set_of(child), ChildFinished(child, version, finished.outcome))
+
+
+def read_requests(connection: Connection, key: int, execution_id: ExecutionId) -> list[Request]:
+    """The inbox, by id."""
+    rows = connection.execute(_REQUESTS, (key,)).fetchall()
+    return [
+        Request(execution_id, created_at, _request_body_decode(body), request_id)
+        for request_id, created_at, body in rows
+    ]
+
+
+def read_delays(connection: Connection, key: int, execution_id: ExecutionId) -> list[Delay]:
+    """Unresolved delays, by expiry."""
+    rows = connection.execute(_DELAYS, (key,)).fetchall()
+    return [Delay(execution_id, delay, expires_at) for delay, expires_at in rows]
+
+
+def _with_names(connection: Connection, names: Names, read: Callable[[], list[T]]) -> list[T]:
+    try:
+        return read()
+    except KeyError:
+        names.refresh(connection)
+    try:
+        return read()
+    except KeyError as error:
+        raise Damaged(f"the log uses the name {error}, which is not there") from error

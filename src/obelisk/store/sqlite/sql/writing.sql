@@ -1,0 +1,74 @@
+-- name: key_last
+-- description: The highest key of an execution; the next one gets one more.
+SELECT coalesce(max(key), 0) FROM executions
+
+-- name: request_id_last
+-- description: The highest id that a request ever got.
+SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'requests'
+
+-- name: names_all
+-- description: Every interned text with its key.
+SELECT key, name FROM names WHERE key > ?
+
+-- name: name_add
+-- description: Interns a text.
+INSERT INTO names (key, name) VALUES (?, ?)
+
+-- name: head
+-- description: Where the fences find an execution, by root key and path.
+SELECT e.key, e.next_version, e.response_count, e.lease_epoch, o.name, e.lease_expires_at
+FROM executions AS e LEFT JOIN names AS o ON o.key = e.owner
+WHERE e.root = ? AND e.path = ?
+
+-- name: state_insert
+-- description: The row of a new execution.
+INSERT INTO executions (
+    component, deployment, updated_at, status, lifecycle, next_version, response_count, responses_known, pending_at,
+    run, executor, lock_expires_at, blocked_on, closing, failures, crashes, finished_at, finish_kind, priority, owner,
+    lease_epoch, lease_expires_at, key, root, path, ffqn, created_at, first_scheduled_at
+) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+
+-- name: state_update
+-- description: Everything of a row that can change.
+UPDATE executions SET
+    component = ?, deployment = ?, updated_at = ?, status = ?, lifecycle = ?, next_version = ?, response_count = ?,
+    responses_known = ?, pending_at = ?, run = ?, executor = ?, lock_expires_at = ?, blocked_on = ?, closing = ?,
+    failures = ?, crashes = ?, finished_at = ?, finish_kind = ?, priority = ?, owner = ?, lease_epoch = ?,
+    lease_expires_at = ?
+WHERE key = ?
+
+-- name: state_count_responses
+-- description: After a response from somebody who does not hold the execution: the count, and nothing else.
+UPDATE executions SET response_count = ? WHERE key = ?
+
+-- name: event_append
+-- description: A row of a log.
+INSERT INTO log (execution, version, created_at, format, event) VALUES (?, ?, ?, ?, ?)
+
+-- name: response_append
+-- description: A response, of a child or of a delay.
+INSERT INTO responses (execution, seq, created_at, child, version, delay, ok) VALUES (?, ?, ?, ?, ?, ?, ?)
+
+-- name: delay_add
+-- description: A delay that waits for its instant.
+INSERT INTO delays (execution, delay, expires_at) VALUES (?, ?, ?)
+
+-- name: delay_remove
+-- description: A delay that was resolved.
+DELETE FROM delays WHERE execution = ? AND delay = ?
+
+-- name: request_add
+-- description: A request in an execution's inbox.
+INSERT INTO requests (id, execution, created_at, body) VALUES (?, ?, ?, ?)
+
+-- name: request_remove
+-- description: A request that was answered.
+DELETE FROM requests WHERE id = ?
+
+-- name: deployment_get
+-- description: The deployment of a configuration.
+SELECT id FROM deployments WHERE config_digest = ?
+
+-- name: deployment_add
+-- description: The first deployment of a configuration.
+INSERT INTO deployments (config_digest, id, created_at) VALUES (?, ?, ?)
