@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from obelisk.config import ComponentConfig, Config, ConfigError, load
-from obelisk.config.keys import ACTIVITY_LATER, ROOT, ROOT_LATER, WORKFLOW_LATER
+from obelisk.config.keys import ACTIVITY, ACTIVITY_LATER, ROOT, ROOT_LATER, WORKFLOW, WORKFLOW_LATER, Key
 from obelisk.config.settings import (
     MEMORY_MAX_BYTES_DEFAULT,
     Address,
@@ -186,7 +186,7 @@ def test_pragmas_become_text(read: Read):
 
 
 @pytest.mark.parametrize("key", [key for key in ROOT if key.aliases], ids=lambda key: key.path)
-def test_other_spellings_mean_the_same(read: Read, key):
+def test_other_spellings_mean_the_same(read: Read, key: Key):
     values = {"fuel": 7, "capacity": 7, "threshold": 7, "pragma": "{ cache_size = 1 }", "directory": '"/elsewhere"'}
     values |= {"level": '"debug"', "style": '"json"', "writer": '"stdout"', "span": '"none"'}
     value = values.get(key.path.rpartition(".")[2].rpartition("_")[2], str(not key.default).lower())
@@ -445,6 +445,47 @@ def test_later_keys_of_workflows(read: Read, path: str):
 def test_later_keys_of_activities(read: Read, path: str):
     text = f'[[activity_wasm]]\nname = "a"\nlocation = "a.wasm"\n{path} = 1'
     assert only_problem(read, text) == f'[[activity_wasm]] "a": {path}: known, not available in this version'
+
+
+ZOO = (
+    *(
+        "0",
+        "-1",
+        "1.5",
+        "nan",
+        "true",
+        '""',
+        '"x"',
+        '"unlimited"',
+        "[]",
+        "[1]",
+        "[{}]",
+        "{}",
+        "{ path = 1 }",
+        "{ kind = [] }",
+    ),
+    *(
+        "{ seconds = true }",
+        "{ milliseconds = 99999999999999999999999 }",
+        "2026-01-01",
+        "07:30:00",
+        '"\\u0000"',
+        '"${"',
+    ),
+    *('"~"', '"a=b=c"', '"=info"', '",,"', '"[::]:1"', '"a:b:1"', '{ "" = 1 }', "{ kind = 'await', x = 1 }"),
+)
+
+
+@pytest.mark.parametrize("value", ZOO)
+def test_no_value_is_met_with_anything_but_a_problem(read: Read, value: str):
+    tables = {"": ROOT, "[[workflow]]\n": WORKFLOW, "[[activity_wasm]]\n": ACTIVITY}
+    for header, keys in tables.items():
+        for key in keys:
+            try:
+                config = read(f"{header}{key.path} = {value}")
+            except ConfigError:
+                continue
+            assert config.digest
 
 
 def test_files_that_cannot_be_read(read: Read, tmp_path: Path):
