@@ -269,8 +269,8 @@ class Fiber:
 
     def __del__(self) -> None:
         if self.state not in (State.NEW, State.CLOSED):
-            warnings.warn(f"a fiber was forgotten while {self.state.value}; close it", ResourceWarning, stacklevel=1)
             _orphans.append(self)
+            warnings.warn(f"a fiber was forgotten while {self.state.value}; close it", ResourceWarning, stacklevel=1)
 
     # --- the inside --------------------------------------------------------------------------------------------------
 

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Final
 
 from obelisk.core.calls import LogLevel
-from obelisk.core.names import FunctionName
+from obelisk.core.names import FunctionName, InterfaceName
 from obelisk.wasm import capi
 from obelisk.wasm.calls import UnknownImport, meaning_of
 from obelisk.wasm.codec import FunctionCodec, resource_number
@@ -59,19 +59,26 @@ class LinkedComponent:
                     entry = self._entry(interface, function)
                     self.entries[entry.ffqn] = entry
 
-    def _entry(self, interface: Interface, function: Function) -> EntryPoint:
+    def program(self, interface: InterfaceName, function: str) -> Program:
+        """An exported function, ready to be called with values. `KeyError` when the component's WIT has none."""
+        exported = next((each for each in self.component.wit.exports if each.name == interface), None)
+        found = None if exported is None else exported.function(function)
+        if found is None:
+            raise KeyError(f"{interface}.{function}")
         native = self._native
-        program = Program(
+        return Program(
             native,
             native.component.compiler,
             native.component.address,
             native.address,
-            native.export_index(interface.name, function.name),
-            FunctionCodec(function.signature, exported=True),
+            native.export_index(interface, function),
+            FunctionCodec(found.signature, exported=True),
         )
+
+    def _entry(self, interface: Interface, function: Function) -> EntryPoint:
         return EntryPoint(
             interface.ffqn(function),
-            program,
+            self.program(interface.name, function.name),
             ParamsCodec(function.signature),
             outcome_codec(function.signature.result),
         )
