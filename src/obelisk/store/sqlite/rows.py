@@ -34,6 +34,11 @@ _request_body_decode: Final = msgspec.json.Decoder(CancelRequest).decode
 T = TypeVar("T")
 
 
+def place_of_event(key: int, version: int) -> int:
+    """Where an event is in the table `log`."""
+    return (key << 32) + version
+
+
 class Damaged(Exception):
     """Rows contradict each other."""
 
@@ -63,12 +68,14 @@ def read_state(connection: Connection, key: int) -> ExecutionState | None:
 
 def read_log(connection: Connection, names: Names, key: int, version_from: int, length: int) -> list[LogEntry]:
     """Entries of a log, ascending."""
-    rows = connection.execute(_LOG, (key, version_from, length)).fetchall()
+    first, end = place_of_event(key, 0), place_of_event(key + 1, 0)
+    start = min(first + max(version_from, 0), end)
+    rows = connection.execute(_LOG, (start, end, length)).fetchall()
 
     def entries() -> list[LogEntry]:
         return [
-            LogEntry(version, created_at, decode(event, event_format, names))
-            for version, created_at, event_format, event in rows
+            LogEntry(place - first, created_at, decode(event, event_format, names))
+            for place, created_at, event_format, event in rows
         ]
 
     return _with_names(connection, names, entries)

@@ -21,7 +21,7 @@ from obelisk.store.fences import check_form, refusal
 from obelisk.store.sqlite.connection import Connection
 from obelisk.store.sqlite.naming import Names, encode
 from obelisk.store.sqlite.queries import sql
-from obelisk.store.sqlite.rows import request_body_encode
+from obelisk.store.sqlite.rows import place_of_event, request_body_encode
 
 _HEAD: Final = sql("head")
 _KEY_LAST: Final = sql("key_last")
@@ -128,7 +128,7 @@ class Plan:
             self._apply_state(state)
         for event in unit.events:
             self._events.append((
-                self._key(event.execution_id), event.version, event.created_at, FORMAT, encode(event.event, self._names)
+                place_of_event(self._key(event.execution_id), event.version), event.created_at, FORMAT, encode(event.event, self._names)
             ))  # fmt: skip
         for post in unit.responses:
             self._apply_response(post)

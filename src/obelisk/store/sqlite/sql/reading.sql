@@ -8,14 +8,14 @@ SELECT * FROM states WHERE key = ?
 
 -- name: log
 -- description: A piece of a log.
-SELECT version, created_at, format, event FROM log WHERE execution = ? AND version >= ? ORDER BY version LIMIT ?
+SELECT place, created_at, format, event FROM log WHERE place >= ? AND place < ? ORDER BY place LIMIT ?
 
 -- name: responses
 -- description: A piece of an execution's responses; how a child ended is taken from its log.
 SELECT r.seq, r.created_at, r.delay, r.ok, c.path, r.version, l.format, l.event
 FROM responses AS r
 LEFT JOIN executions AS c ON c.key = r.child
-LEFT JOIN log AS l ON l.execution = r.child AND l.version = r.version
+LEFT JOIN log AS l ON l.place = (r.child << 32) + r.version
 WHERE r.execution = ? AND r.seq >= ? ORDER BY r.seq LIMIT ?
 
 -- name: requests

@@ -43,7 +43,7 @@ UPDATE executions SET response_count = ? WHERE key = ?
 
 -- name: event_append
 -- description: A row of a log.
-INSERT INTO log (execution, version, created_at, format, event) VALUES (?, ?, ?, ?, ?)
+INSERT INTO log (place, created_at, format, event) VALUES (?, ?, ?, ?)
 
 -- name: response_append
 -- description: A response, of a child or of a delay.
