@@ -154,6 +154,12 @@ class Engine:
         if self._shared:
             self._timers.arm(now, TimerKind.LEASE, _NOBODY)
 
+    def close(self) -> None:
+        """Frees every guest that is in memory. The engine is of no use afterwards."""
+        for held in self._held.values():
+            held.unload()
+        self._held.clear()
+
     # --- deciding ----------------------------------------------------------------------------------------------------
 
     def decide(self, inputs: list[Input], now: Instant) -> Tick:

@@ -1,0 +1,151 @@
+"""What is deployed: the components of the active configuration, and older ones that open executions still refer to.
+
+Decides which function a name means (the active one), which an execution is pinned to (by digest), and what doors may see
+of it all. Implements `core.ports.Registry`. It does not decide whether a deployment is sound: `wit.checks` did.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from obelisk.core.ids import DeploymentId, Digest, ExecutionId
+from obelisk.core.names import FunctionName
+from obelisk.core.policy import ExecutionPolicy
+from obelisk.core.ports import FunctionInfo, FunctionKind, Guest
+from obelisk.core.values import Json
+from obelisk.runtime.marked_guest import MarkedGuest
+from obelisk.runtime.marks import Marks
+from obelisk.runtime.views import ComponentView, FunctionView
+from obelisk.wasm.activity import ActivityRun, LogLine
+from obelisk.wasm.guest import WorkflowGuest
+from obelisk.wasm.link import EntryPoint, LinkedComponent
+from obelisk.wit.component import Function, Interface
+from obelisk.wit.extensions import classify, extension_interfaces
+from obelisk.wit.outcomes import err_form
+from obelisk.wit.text import type_text
+from obelisk.wit.types import Result
+
+
+class FunctionNotFound(LookupError):
+    """No active component exports the function."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeployedComponent:
+    """One component, ready to run. `name` is that of the configuration; None for one that is no longer in it."""
+
+    name: str | None
+    kind: FunctionKind
+    linked: LinkedComponent
+    policy: ExecutionPolicy
+    memory_max_bytes: int | None
+
+    @property
+    def digest(self) -> Digest:
+        """Of its file."""
+        return self.linked.component.digest
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    component: DeployedComponent
+    entry: EntryPoint
+    info: FunctionInfo
+
+
+class Deployed:
+    """All components of a process, and what clients may see of them. Read from any thread, never changed."""
+
+    def __init__(
+        self, deployment_id: DeploymentId, active: list[DeployedComponent], older: list[DeployedComponent], marks: Marks
+    ) -> None:
+        self.deployment_id = deployment_id
+        self._marks = marks
+        self._active: dict[FunctionName, _Entry] = {}
+        self._pinned: dict[tuple[Digest, FunctionName], _Entry] = {}
+        for component in (*older, *active):
+            for ffqn, entry in component.linked.entries.items():
+                info = FunctionInfo(ffqn, component.kind, component.digest, entry.outcomes.form, component.policy)
+                self._pinned[component.digest, ffqn] = _Entry(component, entry, info)
+        for component in active:
+            for ffqn in component.linked.entries:
+                self._active[ffqn] = self._pinned[component.digest, ffqn]
+        self._views = [_view(component) for component in active]
+        self._functions = {function.ffqn: function for view in self._views for function in view.exports}
+
+    # --- the engine's port -------------------------------------------------------------------------------------------
+
+    def active(self, ffqn: FunctionName) -> FunctionInfo | None:
+        """The function as the active deployment has it."""
+        found = self._active.get(ffqn)
+        return None if found is None else found.info
+
+    def pinned(self, component: Digest, ffqn: FunctionName) -> FunctionInfo | None:
+        """The function as component `component` has it."""
+        found = self._pinned.get((component, ffqn))
+        return None if found is None else found.info
+
+    def guest(self, component: Digest, ffqn: FunctionName, execution_id: ExecutionId) -> Guest:
+        """A workflow's guest, marked while it is being polled."""
+        found = self._pinned[component, ffqn]
+        guest = WorkflowGuest(found.entry, memory_max=found.component.memory_max_bytes)
+        return MarkedGuest(guest, execution_id, self._marks)
+
+    # --- activities --------------------------------------------------------------------------------------------------
+
+    def attempt(self, component: Digest, ffqn: FunctionName, log_line: LogLine) -> ActivityRun:
+        """One attempt at an activity."""
+        found = self._pinned[component, ffqn]
+        return ActivityRun(found.entry, log_line, memory_max=found.component.memory_max_bytes)
+
+    # --- doors -------------------------------------------------------------------------------------------------------
+
+    def components(self) -> list[ComponentView]:
+        """The active components, in the order of the configuration."""
+        return self._views
+
+    def function(self, ffqn: FunctionName) -> FunctionView | None:
+        """An exported or generated function of an active component."""
+        return self._functions.get(ffqn)
+
+    def check_params(self, ffqn: FunctionName, params: bytes) -> Json:
+        """A client's parameters in canonical form. `FunctionNotFound`, or `InvalidJson` or `ValueMismatch` of `wit`."""
+        found = self._active.get(ffqn)
+        if found is None:
+            raise FunctionNotFound(f"no active component exports {ffqn}")
+        return Json(found.entry.params.canonical(params))
+
+
+def _view(component: DeployedComponent) -> ComponentView:
+    wit = component.linked.component.wit
+    exports: list[FunctionView] = []
+    for interface in wit.exports:
+        exports += [_function_view(interface, function) for function in interface.functions]
+    for interface in wit.exports:
+        for generated in extension_interfaces(interface):
+            exports += [_function_view(generated, function) for function in generated.functions]
+    assert component.name is not None, "an active component has a name"
+    return ComponentView(
+        component.name,
+        component.kind,
+        component.digest,
+        tuple(exports),
+        tuple(_function_view(interface, function) for interface in wit.imports for function in interface.functions),
+    )
+
+
+def _function_view(interface: Interface, function: Function) -> FunctionView:
+    extension = classify(interface.name, function.name)
+    result = function.signature.result
+    sides = (result.ok, result.err) if isinstance(result, Result) else (None, None)
+    ok_type, err_type = (None if side is None else type_text(side) for side in sides)
+    return FunctionView(
+        ffqn=interface.ffqn(function),
+        params=tuple((name, type_text(type_)) for name, type_ in function.signature.params),
+        return_type=None if result is None else type_text(result),
+        signature=function.text,
+        extension=None if extension is None else extension[1],
+        submittable=extension is None and err_form(function.signature) is not None,
+        ok_type=ok_type,
+        err_type=err_type,
+    )

@@ -1,0 +1,232 @@
+"""The engine thread: drain, decide, commit, settle, perform.
+
+Decides when a tick is made and performs what a tick asks for. It commits itself: handing a batch to another thread would
+cost more than the commit. First slices of short activities run here, between two ticks.
+
+Must not decide anything about executions: that is the engine's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable
+from typing import Final
+
+from obelisk.core.batch import CommitUnknown, Refused, RefusedBy, Store, StoreFailed, UnitOutcome
+from obelisk.core.instants import SECOND_US, Instant
+from obelisk.core.policy import Limits
+from obelisk.engine.effects import (
+    Answer,
+    AnswerKind,
+    Changed,
+    CheckNews,
+    Claim,
+    Effect,
+    EmitLog,
+    KillAttempt,
+    Load,
+    Renew,
+    RunGuest,
+    StartAttempt,
+    WakeOthers,
+)
+from obelisk.engine.engine import Engine
+from obelisk.engine.inbox import Inbox
+from obelisk.engine.inputs import Claimed, Input, Loaded, News
+from obelisk.engine.tick import Tick
+from obelisk.runtime.attempts import Attempts
+from obelisk.runtime.changes import Changes
+from obelisk.runtime.clock import Clock
+from obelisk.runtime.guests import AwayGuest
+from obelisk.runtime.lane import CpuLane
+from obelisk.runtime.logs import component_line
+from obelisk.wasm.engine import EpochTicker
+
+_log: Final = logging.getLogger(__name__)
+_INPUTS_PER_TICK_MAX: Final = 1_000
+_IDLE_WAIT_S: Final = 60.0
+_LAST_TICKS_MAX: Final = 10
+_ASK_AGAIN_S: Final = 0.2
+
+
+class Driver:
+    """One engine and its thread."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        store: Store,
+        clock: Clock,
+        limits: Limits,
+        lane: CpuLane,
+        ticker: EpochTicker,
+        changes: Changes,
+        on_failure: Callable[[BaseException], None],
+    ) -> None:
+        """`on_failure`: called once, on the engine thread, when it cannot go on."""
+        self._engine = engine
+        self._store = store
+        self._clock = clock
+        self._lane = lane
+        self._ticker = ticker
+        self._changes = changes
+        self._on_failure = on_failure
+        self._inbox = Inbox(limits.inbox_max)
+        self._wake = threading.Event()
+        self._stopping = False
+        self._answers: dict[int, tuple[asyncio.AbstractEventLoop, asyncio.Future[AnswerKind]]] = {}
+        self._attempts: Attempts | None = None
+        self._thread = threading.Thread(target=self._run, name="obelisk-engine", daemon=True)
+
+    def start(self, attempts: Attempts) -> None:
+        """Starts the thread. The engine must have recovered."""
+        self._attempts = attempts
+        self._thread.start()
+
+    def offer(self, item: Input) -> None:
+        """Gives the engine an input; from any thread. `InboxFull` for a submission that finds no room."""
+        self._inbox.offer(item)
+        self._wake.set()
+
+    def expect_answer(
+        self, token: int, loop: asyncio.AbstractEventLoop, future: asyncio.Future[AnswerKind]
+    ) -> None:
+        """Registers who waits for the answer to a submission; before it is offered."""
+        self._answers[token] = (loop, future)
+
+    def forget_answer(self, token: int) -> None:
+        """Nobody waits any more."""
+        self._answers.pop(token, None)
+
+    def stop(self) -> None:
+        """Stops the thread after its current tick, and waits for it."""
+        self._stopping = True
+        self._wake.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    # --- the thread --------------------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        try:
+            while not self._stopping:
+                self._wait()
+                self._work()
+            self._wind_up()
+        except StoreFailed as failure:
+            self._on_failure(failure)
+        except BaseException as failure:  # whatever it is, the process must not live on without its engine
+            _log.critical("the engine failed", exc_info=failure)
+            self._on_failure(failure)
+        finally:
+            self._engine.close()
+
+    def _wait(self) -> None:
+        """Sleeps until there is an input or a timer is due."""
+        if self._inbox or self._engine.has_work:
+            return
+        due = self._engine.next_due()
+        seconds = _IDLE_WAIT_S if due is None else (due - self._clock.now()) / SECOND_US
+        if seconds > 0:
+            self._wake.wait(min(seconds, _IDLE_WAIT_S))
+
+    def _work(self) -> None:
+        """Makes ticks until there is nothing to do."""
+        with self._ticker.polling():
+            while self._turn():
+                if self._stopping:
+                    return
+
+    def _turn(self) -> bool:
+        """One tick; whether there may be more to do at once."""
+        self._wake.clear()
+        inputs = self._inbox.admit(_INPUTS_PER_TICK_MAX)
+        now = self._clock.now()
+        engine = self._engine
+        if not inputs and not engine.has_work:
+            due = engine.next_due()
+            if due is None or due > now:
+                return False
+        self._tick(inputs, now)
+        return True
+
+    def _tick(self, inputs: list[Input], now: Instant) -> None:
+        tick = self._engine.decide(inputs, now)
+        outcomes = self._commit(tick) if tick.units else []
+        for effect in self._engine.settle(tick, outcomes):
+            self._perform(effect)
+
+    def _commit(self, tick: Tick) -> list[UnitOutcome]:
+        try:
+            return self._store.commit(tick.batch_id, tick.units)
+        except CommitUnknown:
+            _log.warning("the outcome of a commit is unknown; asking the store")
+        while True:
+            try:
+                outcomes = self._store.outcome_of(tick.batch_id)
+            except CommitUnknown:
+                self._wake.wait(_ASK_AGAIN_S)
+                continue
+            if outcomes is None:  # it was not committed: believe nothing that was decided on top of it
+                return [Refused(RefusedBy.DEPENDENCY) for _ in tick.units]
+            return outcomes
+
+    def _wind_up(self) -> None:
+        """A clean stop: gives up what runs, so that it does not count as a crash, and writes that down."""
+        self._lane.stop()
+        assert self._attempts is not None
+        self._attempts.stop()
+        for _ in range(_LAST_TICKS_MAX):
+            inputs = self._inbox.admit(_INPUTS_PER_TICK_MAX)
+            if not inputs:
+                return
+            with self._ticker.polling():
+                self._tick(inputs, self._clock.now())
+
+    # --- effects -----------------------------------------------------------------------------------------------------
+
+    def _perform(self, effect: Effect) -> None:
+        match effect:
+            case Changed(state):
+                self._changes.publish((state.execution_id,))
+            case StartAttempt():
+                assert self._attempts is not None
+                self._attempts.start(effect)
+            case KillAttempt():
+                assert self._attempts is not None
+                self._attempts.kill(effect)
+            case RunGuest():
+                self._lane.submit(AwayGuest(effect, self.offer))
+            case Load(execution_id):
+                self._inbox.offer(Loaded(execution_id, self._store.load(execution_id)))
+            case Answer(token, kind):
+                self._answer(token, kind)
+            case EmitLog():
+                component_line(effect.level, effect.execution_id, effect.message)
+            case Renew(lease_expires_at):
+                self._store.renew(self._engine.executor, lease_expires_at)
+            case Claim(count_max):
+                now = self._clock.now()
+                lease = Instant(now + self._engine.limits.lease_us)
+                claimed = self._store.claim(self._engine.executor, now, lease, count_max)
+                if claimed.states:
+                    self._inbox.offer(Claimed(claimed))
+            case CheckNews():
+                news = self._store.news(self._engine.executor)
+                if news:
+                    self._inbox.offer(News(news))
+            case WakeOthers():
+                pass  # they poll; a store with notifications will tell them sooner
+
+    def _answer(self, token: int, kind: AnswerKind) -> None:
+        waiting = self._answers.pop(token, None)
+        if waiting is not None:
+            loop, future = waiting
+            loop.call_soon_threadsafe(_set_answer, future, kind)
+
+
+def _set_answer(future: asyncio.Future[AnswerKind], kind: AnswerKind) -> None:
+    if not future.done():
+        future.set_result(kind)

@@ -1,0 +1,219 @@
+"""The runtime: everything of a running server that is not a door.
+
+Decides the order in which things start and stop. Doors see `Runtime`; of the rest of this ring only what it hands out.
+
+    store ─▶ components ─▶ take over ─▶ engine thread          and back, to stop
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import itertools
+import os
+import threading
+from contextlib import AbstractAsyncContextManager, ExitStack, closing
+from pathlib import Path
+from typing import Final
+
+from obelisk.config import Config
+from obelisk.config.settings import Allocator
+from obelisk.core.batch import Recovered
+from obelisk.core.ids import Digest, ExecutionId, root_of
+from obelisk.core.instants import Instant
+from obelisk.core.names import FunctionName
+from obelisk.core.policy import ExecutionPolicy, Limits
+from obelisk.core.reading import Reader
+from obelisk.core.values import Json
+from obelisk.engine.effects import AnswerKind
+from obelisk.engine.engine import Engine
+from obelisk.engine.inputs import Submit
+from obelisk.runtime import entropy
+from obelisk.runtime.attempts import Attempts
+from obelisk.runtime.changes import Changes, ShuttingDown, Subscription
+from obelisk.runtime.clock import Clock, TickBudget
+from obelisk.runtime.components import KeptComponents, load_active
+from obelisk.runtime.deployed import Deployed, DeployedComponent
+from obelisk.runtime.driver import Driver
+from obelisk.runtime.lane import BEGUN_MAX, CpuLane
+from obelisk.runtime.marks import Marks
+from obelisk.runtime.upkeep import Upkeep
+from obelisk.store.sqlite import SqliteStore
+from obelisk.wasm.component import ComponentLoader
+from obelisk.wasm.engine import EngineConfig, Engines, EpochTicker
+
+_POOL_MEMORY_MAX: Final = 256 << 20
+_MEMORY_MAX: Final = 4 << 30
+"""All that 32-bit WebAssembly can address: what `unlimited` means."""
+_DATABASE: Final = "obelisk.sqlite"
+_MARKS: Final = "obelisk.running"
+_KEPT: Final = "components"
+
+
+class Runtime:
+    """A started runtime. Its methods are for the loop's thread, `reader` for any."""
+
+    def __init__(
+        self, store: SqliteStore, deployed: Deployed, driver: Driver, clock: Clock, changes: Changes, stack: ExitStack
+    ) -> None:
+        """Made by `start`; `stack` holds what must be stopped, in reverse order."""
+        self._driver = driver
+        self._clock = clock
+        self._changes = changes
+        self._stack = stack
+        self._tokens = itertools.count(1)
+        self._stopped = False
+        self.catalogue: Final = deployed
+        self.reader: Final[Reader] = stack.enter_context(closing(store.reader()))
+
+    def new_execution_id(self) -> ExecutionId:
+        """A fresh top-level id."""
+        return entropy.execution_id(self._clock.now())
+
+    def now(self) -> Instant:
+        """The time."""
+        return self._clock.now()
+
+    async def submit(
+        self,
+        execution_id: ExecutionId,
+        ffqn: FunctionName,
+        params: Json,
+        metadata: dict[str, str],
+        scheduled_at: Instant | None,
+    ) -> AnswerKind:
+        """Creates a top-level execution; returns once it is durable. `InboxFull` or `ShuttingDown`."""
+        if self._stopped:
+            raise ShuttingDown("server is shutting down")
+        token = next(self._tokens)
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[AnswerKind] = loop.create_future()
+        self._driver.expect_answer(token, loop, answer)
+        try:
+            self._driver.offer(Submit(token, execution_id, ffqn, params, scheduled_at, metadata))
+            return await answer
+        finally:
+            self._driver.forget_answer(token)
+
+    def watch(self, root: ExecutionId) -> AbstractAsyncContextManager[Subscription]:
+        """Watches the tree that an execution belongs to. `ShuttingDown` on entry."""
+        return self._changes.watch(root_of(root))
+
+    def refuse_new_work(self) -> None:
+        """The first step of a stop: no more submissions, and all change streams end."""
+        self._stopped = True
+        self._changes.close()
+
+    def stop(self) -> None:
+        """Stops everything and frees the database; blocks until it is done. `refuse_new_work` must have been called."""
+        self._stack.close()
+
+
+class Failure:
+    """Why a runtime cannot go on, once that is so. `StoreFailed` has a message for the operator."""
+
+    def __init__(self) -> None:
+        self.error: BaseException | None = None
+        self._happened = threading.Event()
+        self._listener: tuple[asyncio.AbstractEventLoop, asyncio.Event] | None = None
+
+    def report(self, error: BaseException) -> None:
+        """From any thread; the first one counts."""
+        if self.error is None:
+            self.error = error
+        self._happened.set()
+        if self._listener is not None:
+            loop, event = self._listener
+            loop.call_soon_threadsafe(event.set)
+
+    async def wait(self) -> BaseException:
+        """Waits for it, on the loop."""
+        event = asyncio.Event()
+        self._listener = (asyncio.get_running_loop(), event)
+        if self._happened.is_set():
+            event.set()
+        await event.wait()
+        assert self.error is not None
+        return self.error
+
+
+def start(config: Config, failure: Failure) -> Runtime:
+    """Starts everything that `config` asks for. `failure` hears of it when the runtime cannot go on later.
+
+    Raises `DeploymentRefused` (components), `StoreUnusable` (the database), or `OSError`; nothing is then left running.
+    """
+    with ExitStack() as stack:
+        runtime = _start(config, failure, stack)
+        stack.pop_all()
+    return runtime
+
+
+def _start(config: Config, failure: Failure, building: ExitStack) -> Runtime:
+    clock = Clock()
+    directory = config.sqlite.directory
+    directory.mkdir(parents=True, exist_ok=True)
+    stack = building.enter_context(ExitStack())
+    store = stack.enter_context(closing(SqliteStore(str(directory / _DATABASE), pragmas=config.sqlite.pragma)))
+    marks = stack.enter_context(closing(Marks(directory / _MARKS)))
+
+    engines = Engines(_engine_config(config))
+    loader = ComponentLoader(engines, config.codegen_cache.directory if config.codegen_cache.enabled else None)
+    active = load_active(loader, config.components)
+
+    now = clock.now()
+    executor = entropy.executor_id(now)
+    recovered = store.take_over(executor, marks.left_over())
+    marks.blank_all()
+    stack.callback(marks.blank_all)
+    deployment = store.deployment(_deployment_digest(config, active), now, entropy.deployment_id(now))
+    deployed = Deployed(deployment, active, _older(directory, loader, active, recovered), marks)
+
+    limits = config.limits
+    ticker = EpochTicker(engines)
+    ticker.start()
+    stack.callback(ticker.stop)
+    lane = CpuLane(os.cpu_count() or 1, ticker)
+    lane.start()
+    changes = Changes()
+    budget = TickBudget(limits.tick_deciding_us_max)
+    engine = Engine(executor, deployment, deployed, entropy.SystemEntropy(), budget, limits)
+    engine.recover(recovered, now)
+    driver = Driver(engine, store, clock, limits, lane, ticker, changes, failure.report)
+    upkeep = Upkeep(store, failure.report)
+    upkeep.start()
+    stack.callback(upkeep.stop)
+    runtime = Runtime(store, deployed, driver, clock, changes, stack)
+    stack.callback(driver.stop)
+    driver.start(Attempts(deployed, lane, marks, driver.offer))
+    return runtime
+
+
+def _engine_config(config: Config) -> EngineConfig:
+    limits: Limits = config.limits
+    return EngineConfig(
+        pooling=config.wasm.allocator_config is not Allocator.ON_DEMAND,
+        pool_instances_max=limits.hot_max + limits.start_window + 2 * BEGUN_MAX,
+        pool_memory_max=_POOL_MEMORY_MAX,
+        memory_max=_MEMORY_MAX,
+        fuel=config.wasm.fuel,
+        parallel_compilation=config.wasm.parallel_compilation,
+    )
+
+
+def _deployment_digest(config: Config, active: list[DeployedComponent]) -> Digest:
+    """Of the configuration and of what its components' files contain."""
+    content = "\n".join([config.digest, *(component.digest for component in active)])
+    return Digest(f"sha256:{hashlib.sha256(content.encode()).hexdigest()}")
+
+
+def _older(
+    directory: Path, loader: ComponentLoader, active: list[DeployedComponent], recovered: Recovered
+) -> list[DeployedComponent]:
+    """The components that open executions refer to and that are not active any more."""
+    kept = KeptComponents(directory / _KEPT)
+    kept.keep(active)
+    current = {component.digest for component in active}
+    wanted = {state.component for state in recovered.states} - current
+    older = kept.load(loader, sorted(wanted), ExecutionPolicy())
+    kept.forget_all_but(frozenset(current | wanted))
+    return older
