@@ -38,8 +38,8 @@ class CompiledComponent:
         self.compiler = compiler
         self.address = address
 
-    def __del__(self) -> None:
-        capi.component_delete(self.address)
+    def __del__(self, delete: capi.Foreign = capi.component_delete) -> None:
+        delete(self.address)  # bound here because modules are gone when the interpreter ends
 
 
 @dataclass(frozen=True, slots=True)

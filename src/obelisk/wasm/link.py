@@ -172,12 +172,18 @@ class _Linker:
         encoded = name.encode()
         _raise_on(capi.linker_instance_add_resource(instance, encoded, len(encoded), type_, _destroy, None, None))
 
-    def __del__(self) -> None:
+    def __del__(
+        self,
+        # Bound here because modules are gone when the interpreter ends.
+        delete_index: capi.Foreign = capi.export_index_delete,
+        delete_linker: capi.Foreign = capi.linker_delete,
+        delete_type: capi.Foreign = capi.resource_type_delete,
+    ) -> None:
         for index in self._indices:
-            capi.export_index_delete(index)
-        capi.linker_delete(self.address)
+            delete_index(index)
+        delete_linker(self.address)
         for type_ in self._resources:
-            capi.resource_type_delete(type_)
+            delete_type(type_)
 
 
 def _raise_on(error: int | None) -> None:
