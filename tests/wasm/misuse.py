@@ -124,7 +124,8 @@ def second_thread(rig):
     raised(FiberMisuse, fiber.resume)
     raised(FiberMisuse, fiber.close)
     raised(FiberMisuse, lambda: fiber.start(([],)))
-    rig.engines.increment_epoch()
+    while running.is_alive():
+        rig.engines.increment_epoch()
     running.join()
     assert fiber.state is State.RUNNABLE
     fiber.close()

@@ -24,8 +24,8 @@ from wasmtime import _bindings
 
 from obelisk.wasm import capi
 
-EPOCH_PERIOD_S: Final = 0.005
-"""How long a guest may run before it yields."""
+EPOCH_PERIOD_S: Final = 0.003
+"""How often the epoch advances while guests run; see `fiber.SLICE_EPOCHS` for what that makes of a slice."""
 
 _WASM_PAGE: Final = 64 << 10
 _POOL_CODE_MAX: Final = 1 << 20

@@ -11,7 +11,7 @@ The C API ends the process when it is misused. What must hold, and where it is k
    it is written to dead memory: `fail_next_call` arms it before the call.
 3. One call at a time for each store; no polling, closing or deleting from inside a callback; one thread at a time on a
    future: the owner's lock, and `_forbid_callback`.
-4. The epoch deadline is set before the first poll; "not done" means waiting for the host, or out of its slice.
+4. The epoch deadline is set before every poll; "not done" means waiting for the host, or out of its slice.
 5. Every handle is lifted before the callback returns, also when it fails: `codec`, and `_refuse`.
 6. Destructors are synchronous: they only queue what was dropped (`dropped`). They do not run on a trap or on `close`.
 7. After a trap the instance is dead: the state says so.
@@ -46,6 +46,8 @@ _FUNCTION: Final = _INSTANCE + capi.INSTANCE_SIZE
 _RESULT: Final = _FUNCTION + capi.FUNC_SIZE
 _ARGUMENTS: Final = _RESULT + _VAL
 
+SLICE_EPOCHS: Final = 2
+"""Epochs in a slice. The first one may be about to end, so a slice is between one and two periods long."""
 _TABLE_ELEMENTS_MAX: Final = 1_000_000
 
 
@@ -112,8 +114,7 @@ class _Store:
         self.future = 0
         self.address: int = capi.store_new(program.engine, None, None)
         self.context: int = capi.store_context(self.address)
-        capi.context_set_epoch_deadline(self.context, 1)
-        capi.context_epoch_yield(self.context, 1)
+        capi.context_epoch_yield(self.context, SLICE_EPOCHS)
         if memory_max is not None:
             capi.store_limiter(self.address, memory_max, _TABLE_ELEMENTS_MAX, -1, -1, -1)
         if fuel is not None:
@@ -311,6 +312,8 @@ class Fiber:
         store = self._store
         context = store.context
         self._thread = threading.get_ident()
+        # Anew for each step: epochs that went by while the fiber waited are not of its slice.
+        capi.context_set_epoch_deadline(context, SLICE_EPOCHS)
         _polled[context] = self
         try:
             while capi.future_poll(store.future):
