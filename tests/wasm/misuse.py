@@ -166,6 +166,7 @@ def forgotten(rig):
 
 
 def collected_in_callback(rig):
+    gc.disable()  # it is to happen in the callback, not before
     waiting, _ = rig.start(RANDOM, 9)
     cycle = [waiting]
     cycle.append(cycle)
