@@ -1,0 +1,105 @@
+"""Following: telling a client what changes, while it changes.
+
+Decides what is told and how often; the engine only hints that a row changed, what is told is then read from the store.
+Nobody is told every state in between: who looks late sees the latest. The end is always told.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final
+
+from obelisk.api.errors import Stopping
+from obelisk.api.executions import Executions
+from obelisk.api.pace import Pace
+from obelisk.api.ports import Engine, ShuttingDown, Subscription
+from obelisk.api.reads import Reads
+from obelisk.api.tree import Tree
+from obelisk.api.views import Execution, TreeChange
+from obelisk.core.ids import ExecutionId, root_of
+
+STATUS_BURST: Final = 32
+"""Changes of one execution that are told at once, before …"""
+STATUS_INTERVAL_S: Final = 0.02
+"""… one is told per interval."""
+TREE_INTERVAL_S: Final = 0.05
+"""The least time between two messages about a tree, those of its snapshot apart."""
+TREE_PAGE: Final = 500
+"""Executions in one message about a tree."""
+
+
+class Following:
+    """Follows executions and trees. Made and used on the event loop's thread."""
+
+    def __init__(self, engine: Engine, executions: Executions, reads: Reads) -> None:
+        self._engine = engine
+        self._executions = executions
+        self._reads = reads
+        self._closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def close(self) -> None:
+        """Ends all following with `Stopping`."""
+        if not self._closed.done():
+            self._closed.set_result(None)
+
+    async def follow(self, execution_id: ExecutionId) -> AsyncGenerator[Execution, None]:
+        """The execution as it is, then each change of what is visible of it, until it has finished.
+
+        Close it when done early. `NotFound` first, `Stopping` at any time.
+        """
+        pace = Pace(STATUS_BURST, STATUS_INTERVAL_S)
+        async with self._watch(execution_id) as subscription:
+            told = await self._executions.get(execution_id)
+            yield told
+            while not told.is_finished:
+                if execution_id not in await self._changed(subscription):
+                    continue
+                await pace.turn()
+                current = await self._executions.get(execution_id)
+                if current.visible != told.visible:
+                    told = current
+                    yield told
+
+    async def watch(self, execution_id: ExecutionId) -> AsyncGenerator[TreeChange, None]:
+        """The execution and all that derive from it: a snapshot in pieces, by creation, then what changes, until the
+        execution has finished.
+
+        Close it when done early. `NotFound` first, `Stopping` at any time.
+        """
+        tree = Tree(self._engine, self._executions, execution_id)
+        pace = Pace(1, TREE_INTERVAL_S)
+        async with self._watch(execution_id) as subscription:
+            top = await self._executions.get(execution_id)
+            known = await self._reads.run(tree.ids)
+            for start in range(0, len(known), TREE_PAGE):
+                progress = await self._reads.run(tree.read, known[start : start + TREE_PAGE])
+                yield TreeChange(progress, snapshot_complete=start + TREE_PAGE >= len(known))
+            while not top.is_finished:
+                await pace.turn()
+                due = await self._changed(subscription)
+                # The top finishes last: what is read once it has finished is the end of the others too.
+                top = await self._executions.get(execution_id)
+                ids = sorted(filter(tree.holds, due | tree.open if top.is_finished else due))
+                for start in range(0, len(ids), TREE_PAGE):
+                    yield TreeChange(await self._reads.run(tree.read, ids[start : start + TREE_PAGE]))
+
+    @asynccontextmanager
+    async def _watch(self, execution_id: ExecutionId) -> AsyncIterator[Subscription]:
+        try:
+            async with self._engine.watch(root_of(execution_id)) as subscription:
+                yield subscription
+        except ShuttingDown:
+            raise Stopping from None
+
+    async def _changed(self, subscription: Subscription) -> frozenset[ExecutionId]:
+        """What changed next. `Stopping` once this is closed."""
+        changed = asyncio.ensure_future(subscription.changed())
+        try:
+            await asyncio.wait((changed, self._closed), return_when=asyncio.FIRST_COMPLETED)
+            if not changed.done():
+                raise Stopping
+            return changed.result()
+        finally:
+            changed.cancel()

@@ -1,0 +1,28 @@
+"""The use cases together, as every door gets them: one life, one set of threads for reads."""
+
+from __future__ import annotations
+
+from obelisk.api.components import Components
+from obelisk.api.executions import Executions
+from obelisk.api.following import Following
+from obelisk.api.ports import Engine
+from obelisk.api.reads import Reads
+
+
+class Service:
+    """Made and used on the event loop's thread."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._reads = Reads()
+        self.executions = Executions(engine, self._reads)
+        self.following = Following(engine, self.executions, self._reads)
+        self.components = Components(engine.catalogue)
+
+    def stop_following(self) -> None:
+        """Ends every open stream with `Stopping`; everything else still works."""
+        self.following.close()
+
+    def close(self) -> None:
+        """The end: nothing may be called any more."""
+        self.following.close()
+        self._reads.close()
