@@ -52,7 +52,7 @@ def wasm_tools():
 
 @pytest.fixture(scope="session")
 def core_module(wasm_tools, tmp_path_factory):
-    """(WIT text, world, core WAT) -> a core module that carries its WIT, as bytes."""
+    """(WIT text, world, core module as WAT or bytes) -> a core module that carries its WIT, as bytes."""
     folder = tmp_path_factory.mktemp("wit")
     for package in PACKAGES:
         (folder / "deps" / package).mkdir(parents=True)
@@ -65,7 +65,7 @@ def core_module(wasm_tools, tmp_path_factory):
         shutil.copytree(folder / "deps", here / "deps")
         (here / "world.wit").write_text(wit)
         source = here.with_suffix(".wat")
-        source.write_text(wat)
+        source.write_bytes(wat if isinstance(wat, bytes) else wat.encode())
         return wasm_tools("component", "embed", "--world", world, here, source)
 
     return make

@@ -1,0 +1,125 @@
+"""Attempts at activities: how each ends, and whether trying again can help."""
+
+import pytest
+
+from obelisk.core.calls import LogLevel
+from obelisk.core.ports import FunctionKind, Yielded
+from obelisk.core.values import Err, FailureKind, Json, Ok
+from obelisk.wasm.activity import ActivityRun, Finished
+from obelisk.wasm.catalogue import Catalogue, UnknownFunction
+from obelisk.wasm.component import ComponentError
+
+LOGGING = """(module
+  (import "obelisk:log/log@1.0.0" "info" (func $info (param i32 i32)))
+  (import "obelisk:log/log@1.0.0" "error" (func $error (param i32 i32)))
+  (memory (export "memory") 1)
+  (data (i32.const 8) "onetwo")
+  (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) unreachable)
+  (func (export "testing:logs/logs#go") (result i32)
+    (call $info (i32.const 8) (i32.const 3))
+    (call $error (i32.const 11) (i32.const 3))
+    (i32.const 0)))"""
+LOGGING_WIT = """package any:any;
+world logs { import obelisk:log/log@1.0.0; export testing:logs/logs; }
+package testing:logs { interface logs { go: func() -> result; } }"""
+
+
+def no_log(level, message):
+    raise AssertionError((level, message))
+
+
+def attempt(entry, params, log=no_log, **options):
+    run = ActivityRun(entry, log, **options)
+    try:
+        return run.start(Json(params))
+    finally:
+        run.close()
+
+
+def test_an_activity_returns(acts, fibo_components, loader):
+    finished = attempt(acts["echo"], b'["h\xc3\xa9llo"]')
+    assert bytes(finished.outcome.value).decode() == '"héllo"' and not finished.permanent
+    catalogue = Catalogue()
+    component = loader.load(fibo_components.activity)
+    catalogue.add(component, FunctionKind.ACTIVITY)
+    run = catalogue.activity(component.digest, "template-fibo:activity/fibo-activity-ifc.fibo", no_log)
+    finished = run.start(Json(b"[10]"))
+    run.close()
+    assert isinstance(finished.outcome, Ok) and bytes(finished.outcome.value) == b"55"
+
+
+def test_an_err_is_returned_and_may_be_permanent(acts):
+    finished = attempt(acts["fail"], b"[3]")
+    assert finished == Finished(Err(finished.outcome.value)) and bytes(finished.outcome.value) == b'"failed with 3"'
+    assert attempt(acts["permanent"], b"[]").outcome.permanent
+
+
+def test_a_trap_may_be_tried_again(acts):
+    finished = attempt(acts["trap"], b"[]")
+    assert finished.outcome.kind is FailureKind.UNCATEGORIZED and not finished.permanent
+    assert finished.outcome.reason == "activity trap: wasm trap: wasm `unreachable` instruction executed"
+    assert "wasm backtrace" in finished.outcome.detail
+
+
+def test_exhausted_memory_is_a_trap(acts):
+    finished = attempt(acts["hog"], b"[]", memory_max=4 << 20)
+    assert finished.outcome.reason.startswith("activity trap: ") and not finished.permanent
+
+
+@pytest.mark.parametrize("params", [b"[]", b"[-1]", b'["3"]', b"[3,4]"])
+def test_bad_parameters_are_permanent(acts, params):
+    finished = attempt(acts["fail"], params)
+    assert finished.permanent and "cannot take its parameters" in finished.outcome.reason
+
+
+def test_a_component_that_cannot_be_instantiated_is_permanent(acts):
+    finished = attempt(acts["trap"], b"[]", memory_max=1)
+    assert finished.permanent and "activity cannot be instantiated" in finished.outcome.reason
+
+
+def test_an_endless_loop_yields_until_it_is_closed(acts, ticking):
+    run = ActivityRun(acts["spin"], no_log)
+    assert isinstance(run.start(Json(b"[]")), Yielded)
+    assert isinstance(run.resume(), Yielded)
+    run.close()
+    run.close()
+
+
+def test_log_lines_go_to_the_owner(build, loader):
+    component = loader.load(build(LOGGING_WIT, "logs", LOGGING))
+    catalogue = Catalogue()
+    catalogue.add(component, FunctionKind.ACTIVITY)
+    lines = []
+    run = catalogue.activity(component.digest, "testing:logs/logs.go", lambda *line: lines.append(line))
+    assert run.start(Json(b"[]")) == Finished(Ok())
+    run.close()
+    assert lines == [(LogLevel.INFO, "one"), (LogLevel.ERROR, "two")]
+
+
+def test_an_activity_may_import_nothing_but_log(loader, script_path, dummy_component):
+    catalogue = Catalogue()
+    with pytest.raises(ComponentError, match=r"join-set.* is not supplied to activities"):
+        catalogue.add(loader.load(script_path), FunctionKind.ACTIVITY)
+    wit = """package any:any; world any { import other:one/ifc; export some:two/ifc; }
+    package other:one { interface ifc { f: func(); } } package some:two { interface ifc { f: func() -> result; } }"""
+    with pytest.raises(ComponentError, match=r"other:one/ifc\.f is not supplied to activities"):
+        catalogue.add(loader.load(dummy_component(wit)), FunctionKind.ACTIVITY)
+
+
+def test_the_catalogue_knows_functions_by_digest_and_kind(loader, fibo_components):
+    activity, workflow = loader.load(fibo_components.activity), loader.load(fibo_components.workflow)
+    catalogue = Catalogue()
+    catalogue.add(activity, FunctionKind.ACTIVITY)
+    catalogue.add(workflow, FunctionKind.WORKFLOW)
+    fibo, fiboa = "template-fibo:activity/fibo-activity-ifc.fibo", "template-fibo:workflow/fibo-workflow-ifc.fiboa"
+    assert catalogue.entry(activity.digest, fibo).ffqn == fibo
+    assert catalogue.entry(workflow.digest, fibo) is None
+    catalogue.workflow(workflow.digest, fiboa).close()
+    for digest, ffqn in ((activity.digest, fibo), (workflow.digest, fibo), ("sha256:0", fiboa)):
+        with pytest.raises(UnknownFunction, match="exports"):
+            catalogue.workflow(digest, ffqn)
+    running = catalogue.workflow(workflow.digest, fiboa)
+    running.start(Json(b"[1,1]"))
+    catalogue.remove(workflow.digest)
+    assert catalogue.entry(workflow.digest, fiboa) is None
+    running.close()
