@@ -1,0 +1,226 @@
+"""Followers and change streams, over the small engine."""
+
+import asyncio
+from contextlib import aclosing
+
+import pytest
+from obelisk_tests_small_engine import FIBOA, SmallEngine
+
+from obelisk.api.errors import NotFound, Stopping
+from obelisk.api.following import STATUS_BURST, TREE_PAGE
+from obelisk.api.pace import Pace
+from obelisk.api.service import Service
+from obelisk.core.ids import ExecutionId
+from obelisk.core.transitions import Status
+from obelisk.core.values import Json, Ok
+
+
+def run(scenario):
+    async def main():
+        engine = SmallEngine()
+        service = Service(engine)
+        try:
+            return await asyncio.wait_for(scenario(engine, service), 20)
+        finally:
+            service.close()
+
+    return asyncio.run(main())
+
+
+def started(engine, iterations=1):
+    return engine.create(engine.new_execution_id(), FIBOA, b"[10,%d]" % iterations)
+
+
+def test_a_follower_is_told_each_state_and_then_the_end():
+    async def scenario(engine, service):
+        execution_id = started(engine)
+        seen = []
+        async for shown in service.following.follow(execution_id):
+            seen.append((shown.state.status, shown.state.blocked_on))
+            match len(seen):
+                case 1:
+                    engine.lock(execution_id)
+                case 2:
+                    child = engine.call(execution_id, 1)
+                case 3:
+                    engine.finish(child, Ok(Json(b"55")))
+                case 4:
+                    engine.finish(execution_id, Ok(Json(b"55")))
+        assert seen == [
+            (Status.PENDING, None),
+            (Status.LOCKED, None),
+            (Status.BLOCKED, "o:1-fibo"),
+            (Status.LOCKED, None),
+            (Status.FINISHED, None),
+        ]
+
+    run(scenario)
+
+
+def test_following_what_has_finished_tells_only_that():
+    async def scenario(engine, service):
+        execution_id = started(engine)
+        engine.fibo_run(execution_id, 1)
+        assert [shown.state.status async for shown in service.following.follow(execution_id)] == [Status.FINISHED]
+
+    run(scenario)
+
+
+def test_a_child_can_be_followed_too():
+    async def scenario(engine, service):
+        execution_id = started(engine)
+        engine.lock(execution_id)
+        child = engine.call(execution_id, 1)
+        seen = []
+        async for shown in service.following.follow(child):
+            seen.append(shown.state.status)
+            if len(seen) == 1:
+                engine.finish(child, Ok(Json(b"55")))
+        assert seen == [Status.LOCKED, Status.FINISHED]
+
+    run(scenario)
+
+
+def test_a_busy_execution_is_told_in_steps_but_its_end_is_never_lost():
+    calls = 200
+
+    async def scenario(engine, service):
+        execution_id = started(engine, calls)
+        engine.lock(execution_id)
+
+        async def work():
+            for index in range(1, calls + 1):
+                engine.finish(engine.call(execution_id, index), Ok(Json(b"55")))
+                await asyncio.sleep(0.001)
+            engine.finish(execution_id, Ok(Json(b"55")))
+
+        working = asyncio.ensure_future(work())
+        seen = [shown async for shown in service.following.follow(execution_id)]
+        await working
+        assert seen[-1].is_finished
+        assert len(seen) < calls + STATUS_BURST
+
+    run(scenario)
+
+
+def test_streams_of_what_is_not_there_are_not_found():
+    async def scenario(engine, service):
+        nobody = engine.new_execution_id()
+        for stream in (service.following.follow(nobody), service.following.watch(nobody)):
+            with pytest.raises(NotFound):
+                await anext(stream)
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("stop", ["service", "engine"])
+def test_a_stopping_server_ends_open_streams(stop):
+    async def scenario(engine, service):
+        execution_id = started(engine)
+        async with aclosing(service.following.follow(execution_id)) as states, aclosing(
+            service.following.watch(execution_id)
+        ) as tree:
+            await anext(states)
+            await anext(tree)
+            if stop == "service":
+                service.stop_following()
+            else:
+                engine.stop()
+            for stream in (states, tree):
+                with pytest.raises(Stopping, match="server is shutting down"):
+                    await anext(stream)
+
+    run(scenario)
+
+
+def test_a_follower_that_leaves_is_forgotten():
+    async def scenario(engine, service):
+        execution_id = started(engine)
+        async with aclosing(service.following.follow(execution_id)) as states:
+            await anext(states)
+            assert engine.changes._watchers
+        assert not engine.changes._watchers
+
+    run(scenario)
+
+
+# --- trees -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_tree_is_told_whole_and_then_what_changes():
+    async def scenario(engine, service):
+        execution_id = started(engine)
+        engine.lock(execution_id)
+        engine.advance(5_000)
+        first = engine.call(execution_id, 1)
+        latest, snapshots, messages = {}, 0, 0
+        async for change in service.following.watch(execution_id):
+            messages += 1
+            snapshots += change.snapshot_complete
+            for progress in change.progress:
+                latest[progress.execution.state.execution_id] = progress
+            if messages == 1:
+                assert change.snapshot_complete
+                assert list(latest) == [execution_id, first]
+                assert latest[first].first_started_at == engine.now()
+                engine.advance(10_000)
+                engine.finish(first, Ok(Json(b"55")))
+                engine.finish(engine.call(execution_id, 2), Ok(Json(b"55")))
+                engine.finish(execution_id, Ok(Json(b"55")))
+        assert snapshots == 1
+        assert messages == 2
+        assert len(latest) == 3
+        assert all(progress.execution.is_finished for progress in latest.values())
+
+    run(scenario)
+
+
+def test_the_end_of_a_tree_is_told_although_its_hints_came_early():
+    async def scenario(engine, service):
+        execution_id = started(engine)
+        engine.lock(execution_id)
+        child = engine.call(execution_id, 1)
+        latest = {}
+        async for change in service.following.watch(execution_id):
+            for progress in change.progress:
+                latest[progress.execution.state.execution_id] = progress.execution.is_finished
+            if change.snapshot_complete:
+                watchers, engine.changes._watchers = engine.changes._watchers, {}
+                engine.finish(child, Ok(Json(b"55")))  # this hint is lost
+                engine.changes._watchers = watchers
+                engine.finish(execution_id, Ok(Json(b"55")))
+        assert latest == {execution_id: True, child: True}
+
+    run(scenario)
+
+
+def test_a_big_snapshot_comes_in_pieces_and_a_subtree_holds_only_itself():
+    async def scenario(engine, service):
+        execution_id = started(engine)
+        engine.lock(execution_id)
+        others = TREE_PAGE + 20
+        for index in range(1, others + 1):
+            engine.finish(engine.call(execution_id, index), Ok(Json(b"55")))
+        engine.finish(execution_id, Ok(Json(b"55")))
+        changes = [change async for change in service.following.watch(execution_id)]
+        assert [len(change.progress) for change in changes] == [TREE_PAGE, 21]
+        assert [change.snapshot_complete for change in changes] == [False, True]
+        child = ExecutionId(f"{execution_id}.o:1-fibo_1")
+        (only,) = [change async for change in service.following.watch(child)]
+        assert [progress.execution.state.execution_id for progress in only.progress] == [child]
+
+    run(scenario)
+
+
+def test_the_first_turns_are_free_and_the_rest_have_a_pace():
+    async def scenario():
+        loop = asyncio.get_running_loop()
+        pace = Pace(3, 0.05)
+        begun = loop.time()
+        for _ in range(3):
+            await pace.turn()
+        assert loop.time() - begun < 0.04
+        await pace.turn()
+        assert 0.045 <= loop.time() - begun < 0.5
+
+    asyncio.run(scenario())
