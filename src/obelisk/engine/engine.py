@@ -226,8 +226,10 @@ class Engine:
         existing = self._held.get(item.execution_id)
         if existing is not None:
             answer = Answer(item.token, AnswerKind.EXISTS)
-            if existing.last_unit >= 0:  # created in this very tick, so not durable yet
-                draft.notes[existing.last_unit].effects.append(answer)
+            if existing.last_unit >= 0:  # perhaps created in this very tick, so not durable yet
+                notes = draft.notes[existing.last_unit]
+                notes.effects.append(answer)
+                notes.inputs.append(item)
             else:
                 draft.effects.append(answer)
             return
@@ -765,8 +767,9 @@ class Engine:
         for item in inputs:
             if isinstance(item, Submit) and by is RefusedBy.EXISTS:
                 effects.append(Answer(item.token, AnswerKind.EXISTS))
-                held = torn.pop(item.execution_id)
-                self._forget(held)
+                held = torn.pop(item.execution_id, None)
+                if held is not None:
+                    self._forget(held)
             else:
                 self._again.append(item)
 

@@ -1,0 +1,119 @@
+"""A whole runtime in the test's process: real components, a real SQLite file, no doors."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from obelisk.config import load
+from obelisk.core.events import LogEntry
+from obelisk.core.ids import ExecutionId
+from obelisk.core.names import FunctionName
+from obelisk.core.reading import FinalResult
+from obelisk.core.values import Err, Failure, Ok
+from obelisk.engine.effects import AnswerKind
+from obelisk.runtime import Failure as RuntimeFailure
+from obelisk.runtime import Runtime, start
+
+ALL = 1 << 30
+
+
+class Running:
+    """A started runtime, and how tests use it."""
+
+    def __init__(self, directory: Path, toml: str) -> None:
+        self.directory = directory
+        path = directory / "obelisk.toml"
+        path.write_text(toml)
+        self.failure = RuntimeFailure()
+        self.runtime: Runtime = start(load(path, {}, directory), self.failure)
+
+    def stop(self) -> None:
+        self.runtime.refuse_new_work()
+        self.runtime.stop()
+        assert self.failure.error is None
+
+    async def submit(self, ffqn: str, *params: Any, execution_id: ExecutionId | None = None) -> ExecutionId:
+        runtime = self.runtime
+        chosen = execution_id or runtime.new_execution_id()
+        name = FunctionName(ffqn)
+        canonical = runtime.catalogue.check_params(name, msgspec.json.encode(params))
+        assert await runtime.submit(chosen, name, canonical, {}, None) is AnswerKind.CREATED
+        return chosen
+
+    async def result(self, execution_id: ExecutionId) -> FinalResult:
+        async with self.runtime.watch(execution_id) as changes:
+            while (result := self.runtime.reader.result(execution_id)) is None:
+                await changes.changed()
+        return result
+
+    def run(self, ffqn: str, *params: Any) -> Any:
+        """Submits, waits, and gives the result as data: ("ok", value), ("err", value) or ("failure", kind, reason)."""
+        _, outcome = self.run_id(ffqn, *params)
+        return outcome
+
+    def run_id(self, ffqn: str, *params: Any) -> tuple[ExecutionId, Any]:
+        async def go() -> tuple[ExecutionId, FinalResult]:
+            execution_id = await self.submit(ffqn, *params)
+            return execution_id, await asyncio.wait_for(self.result(execution_id), 30)
+
+        execution_id, result = asyncio.run(go())
+        return execution_id, shown(result)
+
+    def log(self, execution_id: ExecutionId) -> list[LogEntry]:
+        return self.runtime.reader.events(execution_id, 0, ALL)
+
+
+def shown(result: FinalResult) -> Any:
+    match result.outcome:
+        case Ok(value):
+            return ("ok", msgspec.json.decode(value) if value else None)
+        case Err(value):
+            return ("err", msgspec.json.decode(value) if value else None)
+        case Failure(kind, reason):
+            return ("failure", str(kind), reason)
+
+
+@pytest.fixture
+def running(tmp_path: Path) -> Iterator[Callable[[str], Running]]:
+    """A function: TOML text -> a started runtime in the test's folder, stopped at the end."""
+    started: list[Running] = []
+
+    def begin(toml: str) -> Running:
+        directory = tmp_path / f"runtime-{len(started)}"
+        directory.mkdir(exist_ok=True)
+        (directory / "db").mkdir(exist_ok=True)
+        text = f'sqlite.directory = "{directory}/db"\ncodegen_cache.directory = "{tmp_path}/code"\n{toml}'
+        started.append(Running(directory, text))
+        return started[-1]
+
+    yield begin
+    for each in started:
+        each.stop()
+
+
+@pytest.fixture
+def flows(running: Callable[[str], Running], testing_components: Any) -> Running:
+    """A runtime with the components of tests/fixtures."""
+    return running(
+        f"""
+        [[activity_wasm]]
+        name = "acts"
+        location = "{testing_components.activity}"
+        max_retries = 1
+        retry_exp_backoff.milliseconds = 10
+        exec.lock_expiry.milliseconds = 300
+        exec.memory_max_bytes = 4194304
+
+        [[workflow]]
+        name = "flows"
+        location = "{testing_components.workflow}"
+        exec.cpu_budget.milliseconds = 30
+        exec.memory_max_bytes = 4194304
+        """
+    )

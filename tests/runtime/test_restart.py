@@ -1,0 +1,110 @@
+"""A clean stop and a new start: what was open goes on, on the component that it began with."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from obelisk.core.events import Locked, Parked, kind_of
+from obelisk.core.transitions import Lifecycle, Status
+
+FLOWS = "testing:workflow/flows."
+
+
+def restarted(running: Any, toml: Callable[[str], str] = lambda text: text) -> None:
+    """Stops and starts `running` in place, on a configuration that `toml` made of the old one."""
+    running.stop()
+    again = type(running)(running.directory, toml((running.directory / "obelisk.toml").read_text()))
+    running.runtime, running.failure = again.runtime, again.failure
+
+
+async def blocked(running: Any, execution_id: str) -> None:
+    while running.runtime.reader.state(execution_id).status is not Status.BLOCKED:
+        await asyncio.sleep(0.005)
+
+
+def test_a_sleeping_workflow_goes_on_with_one_more_lock(flows: Any) -> None:
+    async def begin() -> str:
+        execution_id: str = await flows.submit(FLOWS + "many-sleeps", 3, 150)
+        await blocked(flows, execution_id)
+        return execution_id
+
+    execution_id = asyncio.run(begin())
+    restarted(flows)
+    result = asyncio.run(asyncio.wait_for(flows.result(execution_id), 10))
+    assert bytes(result.outcome.value) == b"3"
+    kinds = [kind_of(entry.event) for entry in flows.log(execution_id)]
+    triple = ["join_set_create", "delay_request", "join_next"]
+    assert [kind for kind in kinds if kind != "locked"] == ["created", *triple * 3, "finished"]
+    assert kinds.count("locked") == 2
+
+
+def test_an_attempt_that_a_stop_interrupts_is_unlocked_and_starts_again(flows: Any) -> None:
+    async def begin() -> str:
+        execution_id: str = await flows.submit("testing:activity/acts.spin")
+        while flows.runtime.reader.state(execution_id).status is not Status.LOCKED:
+            await asyncio.sleep(0.005)
+        await asyncio.sleep(0.05)
+        return execution_id
+
+    execution_id = asyncio.run(begin())
+    restarted(flows)
+    asyncio.run(asyncio.wait_for(flows.result(execution_id), 10))
+    kinds = [kind_of(entry.event) for entry in flows.log(execution_id)]
+    assert kinds[:4] == ["created", "locked", "unlocked", "locked"]
+    assert flows.runtime.reader.state(execution_id).crashes == 0
+
+
+@pytest.fixture
+def changed_component(testing_components: Any, tmp_path: Path) -> Path:
+    """The workflow component with one more custom section: another digest, the same behaviour."""
+    path = tmp_path / "changed.wasm"
+    path.write_bytes(testing_components.workflow.read_bytes() + b"\x00\x06\x04note!")
+    return path
+
+
+def test_an_open_execution_keeps_its_component(flows: Any, testing_components: Any, changed_component: Path) -> None:
+    async def begin() -> str:
+        execution_id: str = await flows.submit(FLOWS + "sleeper", 400)
+        await blocked(flows, execution_id)
+        return execution_id
+
+    execution_id = asyncio.run(begin())
+    before = flows.runtime.reader.state(execution_id).component
+    restarted(flows, lambda toml: toml.replace(str(testing_components.workflow), str(changed_component)))
+    assert [view.digest for view in flows.runtime.catalogue.components()][1] != before
+    result = asyncio.run(asyncio.wait_for(flows.result(execution_id), 10))
+    assert kind_of(flows.log(execution_id)[-1].event) == "finished"
+    assert result.outcome.value
+    assert flows.runtime.reader.state(execution_id).component == before
+    assert flows.run(FLOWS + "named", "new") == ("ok", "n:new")
+
+
+def test_without_its_component_an_execution_is_parked_and_goes_nowhere(
+    flows: Any, testing_components: Any, changed_component: Path
+) -> None:
+    async def begin() -> str:
+        execution_id: str = await flows.submit(FLOWS + "sleeper", 200)
+        await blocked(flows, execution_id)
+        return execution_id
+
+    execution_id = asyncio.run(begin())
+    for copy in (flows.directory / "db" / "components").glob("workflow_*"):
+        copy.unlink()
+    restarted(flows, lambda toml: toml.replace(str(testing_components.workflow), str(changed_component)))
+
+    async def parked() -> None:
+        while flows.runtime.reader.state(execution_id).lifecycle is not Lifecycle.PARKED:
+            await asyncio.sleep(0.005)
+        await asyncio.sleep(0.4)
+
+    asyncio.run(asyncio.wait_for(parked(), 10))
+    last = flows.log(execution_id)[-1].event
+    assert isinstance(last, Parked)
+    assert "is not loaded" in last.reason
+    assert not any(isinstance(entry.event, Locked) for entry in flows.log(execution_id)[2:])
+    assert flows.runtime.reader.result(execution_id) is None
