@@ -1,18 +1,23 @@
 """Fibers: slices, cancelling, threads, limits, and a fuzz of everything at once."""
 
+import copy
+import dataclasses
 import threading
 import time
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from obelisk.wasm import fiber as fibers
-from obelisk.wasm.codec import CodecError
+from obelisk.wasm.codec import CodecError, FunctionCodec
 from obelisk.wasm.component import ComponentLoader
 from obelisk.wasm.engine import EngineConfig, Engines, EpochTicker, Placement
 from obelisk.wasm.fiber import CallbackFailed, Fiber, FiberMisuse, State
-from obelisk.wasm.link import link_workflow
+from obelisk.wasm.link import LinkedComponent, link_workflow
+from obelisk.wit.host import JOIN_SET_RESOURCE
+from obelisk.wit.types import Borrow, List, Prim, Record, Result, Signature
 
 CREATE, DROP, CLOSE, ID, NEXT, RANDOM, LOG, TRAP, SPIN, ERR = range(10)
 GROW, BAD_DROP, RECURSE, WILD = 12, 13, 15, 16
@@ -338,4 +343,73 @@ def test_a_broken_decoder_ends_the_guest_not_the_process(script):
     with pytest.raises(CallbackFailed):
         fiber.answer(1)
     assert fiber.state is State.TRAPPED
+    fiber.close()
+
+
+STEPS, NUMBER = List(Prim.U8), Prim.U64
+LIES = {
+    "arguments of another type": ("random-u64", Signature((("min", Prim.STRING), ("max", NUMBER)), NUMBER)),
+    "a record for a number": ("random-u64", Signature((("min", Record((("a", NUMBER),))), ("max", NUMBER)), NUMBER)),
+    "fewer arguments": ("random-u64", Signature((("min", NUMBER),), NUMBER)),
+    "more arguments": ("random-u64", Signature((("min", NUMBER),) * 3, NUMBER)),
+    "no result": ("random-u64", Signature((("min", NUMBER), ("max", NUMBER)), None)),
+    "no handle": ("join-next", Signature((("self", NUMBER),), Result(None, None))),
+    "a handle": ("random-u64", Signature((("min", Borrow(JOIN_SET_RESOURCE)), ("max", NUMBER)), NUMBER)),
+}
+
+
+@pytest.fixture
+def lying(script_path, loader):
+    """A program whose host function `name` is thought to have another signature."""
+    kept = []
+
+    def make(name, signature):
+        component = loader.load(script_path)
+        imports = tuple(
+            replace(
+                interface,
+                functions=tuple(
+                    replace(function, signature=signature) if function.name == name else function
+                    for function in interface.functions
+                ),
+            )
+            for interface in component.wit.imports
+        )
+        component = dataclasses.replace(component, wit=replace(component.wit, imports=imports))
+        kept.append(LinkedComponent(component, lambda interface, function: None))
+        return kept[-1].program("testing:script/script", "run")
+
+    return make
+
+
+@pytest.mark.parametrize("lie", LIES)
+def test_a_signature_that_is_not_the_imports_ends_the_guest_only(lying, lie):
+    name, signature = LIES[lie]
+    fiber = Fiber(lying(name, signature))
+    with pytest.raises(CallbackFailed):
+        if fiber.start(([CREATE, 0, NEXT, 0] if name == "join-next" else [RANDOM, 9],)) is State.WAITING:
+            fiber.answer("g:1")
+    assert fiber.state is State.TRAPPED
+    fiber.close()
+
+
+@pytest.mark.parametrize(("type_", "value"), [(Prim.U8, 3), (Prim.STRING, "3"), (Record((("a", NUMBER),)), (3,))])
+def test_a_result_of_another_type_is_a_trap(lying, type_, value):
+    fiber = Fiber(lying("random-u64", Signature((("min", NUMBER), ("max", NUMBER)), type_)))
+    assert fiber.start(([RANDOM, 9],)) is State.WAITING
+    assert fiber.answer(value) is State.TRAPPED
+    assert "type mismatch" in fiber.trap
+    fiber.close()
+
+
+@pytest.mark.parametrize(
+    ("params", "arguments"), [((), ()), ((STEPS, STEPS), ([], [])), ((NUMBER,), (3,)), ((List(Prim.STRING),), (["a"],))]
+)
+def test_an_export_called_with_another_signature_is_a_trap(script, params, arguments):
+    program = copy.copy(script.program)
+    program.codec = FunctionCodec(Signature(tuple(("x", type_) for type_ in params), None), exported=True)
+    program.codec.lift_result = script.program.codec.lift_result
+    fiber = Fiber(program)
+    assert fiber.start(arguments) is State.TRAPPED
+    assert "argument(s)" in fiber.trap or "type mismatch" in fiber.trap
     fiber.close()

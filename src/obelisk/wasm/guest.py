@@ -54,23 +54,20 @@ class WorkflowGuest:
 
     def send(self, reply: Reply) -> Step:
         """Answers the pending call and runs on."""
-        if self._closing:
-            if not isinstance(reply, Done):
-                raise FiberMisuse(f"the close of a dropped handle was answered {reply!r:.200}; expected Done")
-            self._closing = False
-            try:
-                return self._step(self._fiber.state)
-            except CallbackFailed as fault:
-                return _host_failed(fault)
-        meaning = self._meaning
-        if meaning is None:
-            raise FiberMisuse("a guest was sent a reply without having called; resume or close it")
         try:
+            if self._closing:
+                if not isinstance(reply, Done):
+                    raise FiberMisuse(f"the close of a dropped handle was answered {reply!r:.200}; expected Done")
+                self._closing = False
+                return self._step(self._fiber.state)
+            meaning = self._meaning
+            if meaning is None:
+                raise FiberMisuse("a guest was sent a reply without having called; resume or close it")
             state = self._fiber.answer(meaning.result(reply))
+            self._meaning = None
+            return self._step(state)
         except CallbackFailed as fault:
             return _host_failed(fault)
-        self._meaning = None
-        return self._step(state)
 
     def resume(self) -> Step:
         """Runs on after `Yielded`."""
