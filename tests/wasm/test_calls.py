@@ -21,7 +21,8 @@ from obelisk.core.calls import (
     SubmitDelay,
     WokenAt,
 )
-from obelisk.core.instants import INSTANT_MAX, At, In, Now
+from obelisk.core.instants import INSTANT_MAX, At, In, Instant, Now
+from obelisk.core.names import InterfaceName
 from obelisk.core.values import Err, Failure, FailureKind, Json, Ok
 from obelisk.wasm.calls import Local, ReplyMismatch, UnknownImport, meaning_of
 from obelisk.wit.component import Function, Interface
@@ -31,7 +32,7 @@ from obelisk.wit.types import Prim, Result, Signature, Variant
 
 ERROR = Variant((("bad", Prim.U8), ("execution-failed", None)))
 WORK = Function("work", Signature((("n", Prim.U8), ("s", Prim.STRING)), Result(Prim.U64, ERROR)))
-BASE = Interface("some:pkg/ifc@1.2.3", (WORK,))
+BASE = Interface(InterfaceName("some:pkg/ifc@1.2.3"), (WORK,))
 EXT = extension_interfaces(BASE)[0]
 FFQN = "some:pkg/ifc@1.2.3.work"
 CHILD = "E_01K42AJA8QHD7D3GTJAYMASFYZ.g:1_1"
@@ -96,8 +97,8 @@ def test_a_mismatch_in_both_places():
     ("value", "schedule"),
     [
         ((0, None), Now()),
-        ((1, (1, 999)), At(1_000_000)),
-        ((1, (1, 1_000)), At(1_000_001)),
+        ((1, (1, 999)), At(Instant(1_000_000))),
+        ((1, (1, 1_000)), At(Instant(1_000_001))),
         ((1, (YEAR_10000_S - 1, 999_999_999)), At(INSTANT_MAX)),
         ((2, (0, 5)), In(5_000)),
         ((2, (1, 5)), In(5_000_000)),
