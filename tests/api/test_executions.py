@@ -136,7 +136,11 @@ def test_reading_an_execution_its_log_responses_and_result():
 def test_what_is_not_there_is_not_found():
     async def scenario(engine, service):
         nobody = service.executions.new_id()
-        for read in (service.executions.get(nobody), service.executions.result(nobody), service.executions.log(nobody, 0, 1)):
+        for read in (
+            service.executions.get(nobody),
+            service.executions.result(nobody),
+            service.executions.log(nobody, 0, 1),
+        ):
             with pytest.raises(NotFound, match=f"there is no execution {nobody}"):
                 await read
         none = await service.executions.responses(nobody, 1, 10)

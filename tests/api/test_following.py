@@ -117,9 +117,10 @@ def test_streams_of_what_is_not_there_are_not_found():
 def test_a_stopping_server_ends_open_streams(stop):
     async def scenario(engine, service):
         execution_id = started(engine)
-        async with aclosing(service.following.follow(execution_id)) as states, aclosing(
-            service.following.watch(execution_id)
-        ) as tree:
+        async with (
+            aclosing(service.following.follow(execution_id)) as states,
+            aclosing(service.following.watch(execution_id)) as tree,
+        ):
             await anext(states)
             await anext(tree)
             if stop == "service":

@@ -106,7 +106,11 @@ class SmallCatalogue:
         self.deployment_id = DEPLOYMENT
         self._components = [
             ComponentView(
-                "myworkflow", FunctionKind.WORKFLOW, WORKFLOW_DIGEST, (view(FIBOA), view(FIBOA_CONCURRENT)), (view(FIBO),)
+                "myworkflow",
+                FunctionKind.WORKFLOW,
+                WORKFLOW_DIGEST,
+                (view(FIBOA), view(FIBOA_CONCURRENT)),
+                (view(FIBO),),
             ),
             ComponentView(
                 "activity_myfibo",

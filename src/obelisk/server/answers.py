@@ -1,0 +1,65 @@
+"""From errors of use cases to gRPC status codes, and lists to messages of a bounded size.
+
+Decides which code and text a client gets. What is nobody's fault but ours goes to the log, and to the client without its
+inner details.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from typing import Any, Final, TypeVar
+
+import grpc
+from google.protobuf.message import Message
+
+from obelisk.api import errors
+from obelisk.core.batch import StoreFailed
+
+LIST_BYTES_MAX: Final = 3 << 20
+"""Of the items of one list: clients refuse messages above 4 MiB."""
+
+_log: Final = logging.getLogger(__name__)
+_CODES: Final[dict[type[errors.ApiError], grpc.StatusCode]] = {
+    errors.InvalidArgument: grpc.StatusCode.INVALID_ARGUMENT,
+    errors.NotFound: grpc.StatusCode.NOT_FOUND,
+    errors.Conflict: grpc.StatusCode.ALREADY_EXISTS,
+    errors.NotAvailable: grpc.StatusCode.UNIMPLEMENTED,
+    errors.Overloaded: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    errors.Stopping: grpc.StatusCode.UNAVAILABLE,
+}
+
+M = TypeVar("M", bound=Message)
+
+
+@asynccontextmanager
+async def answering(context: Any, *, streaming: bool = False) -> AsyncIterator[None]:
+    """Ends the call with the status that an error within means. An open stream of a stopping server is ABORTED."""
+    try:
+        yield
+    except errors.ApiError as error:
+        code = _CODES[type(error)]
+        if streaming and isinstance(error, errors.Stopping):
+            code = grpc.StatusCode.ABORTED
+        await context.abort(code, str(error))
+    except StoreFailed:
+        _log.exception("a read of the database failed")
+        await context.abort(grpc.StatusCode.INTERNAL, "database error")
+    except grpc.aio.AbortError:
+        raise
+    except Exception:  # noqa: BLE001  # whatever it is, the client gets an answer
+        _log.exception("a call failed")
+        await context.abort(grpc.StatusCode.INTERNAL, "internal error of the server; its log says more")
+
+
+def fitting(items: Iterable[M], bytes_max: int = LIST_BYTES_MAX) -> list[M]:
+    """The first items that together stay below `bytes_max`, at least one if there is one."""
+    found: list[M] = []
+    size = 0
+    for item in items:
+        size += item.ByteSize()
+        if found and size > bytes_max:
+            break
+        found.append(item)
+    return found

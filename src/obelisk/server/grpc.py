@@ -1,0 +1,98 @@
+"""The gRPC door: a port, the services behind it, reflection and health.
+
+Decides how the port is taken and given back. It is taken before anything else starts, so that a server whose port is in
+use has touched nothing; it answers once `serve` is called.
+"""
+
+from __future__ import annotations
+
+import socket
+from typing import Any, Final
+
+import grpc
+import grpc.aio
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection, reflection_pb2
+
+from obelisk.api.ports import Catalogue
+from obelisk.api.service import Service
+from obelisk.proto import obelisk_pb2 as pb
+from obelisk.proto import obelisk_pb2_grpc as pb_grpc
+from obelisk.server import services
+
+REFLECTION: Final = "grpc.reflection.v1.ServerReflection"
+RECEIVE_MAX_BYTES: Final = 4 << 20
+"""Of one request."""
+_OPTIONS: Final = (
+    ("grpc.so_reuseport", 0),  # two servers on one port would share its clients
+    ("grpc.max_receive_message_length", RECEIVE_MAX_BYTES),
+    ("grpc.max_send_message_length", -1),
+)
+
+
+class PortUnavailable(Exception):
+    """The operator's address cannot be listened on."""
+
+
+class GrpcDoor:
+    """One port. Made and used on the event loop's thread."""
+
+    def __init__(self) -> None:
+        self._server = grpc.aio.server(options=_OPTIONS)
+        self._health = health.aio.HealthServicer()  # type: ignore[attr-defined]  # its stubs know the threaded half only
+
+    def bind(self, host: str, port: int) -> int:
+        """Takes the port; 0 takes any. Returns the one taken. `PortUnavailable`."""
+        address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        try:
+            return self._server.add_insecure_port(address)
+        except RuntimeError:
+            raise PortUnavailable(
+                f"cannot listen on {address}: {_why(host, port)}; stop what listens there, or choose another"
+                " api.listening_addr"
+            ) from None
+
+    async def serve(self, service: Service, catalogue: Catalogue) -> None:
+        """Begins to answer."""
+        pb_grpc.add_ExecutionRepositoryServicer_to_server(
+            services.ExecutionRepository(service, catalogue), self._server
+        )
+        pb_grpc.add_FunctionRepositoryServicer_to_server(services.FunctionRepository(service), self._server)
+        pb_grpc.add_ExecutionChangesServicer_to_server(services.ExecutionChanges(service), self._server)
+        names = [each.full_name for each in pb.DESCRIPTOR.services_by_name.values()]
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        _add_reflection([*names, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name], self._server)
+        for name in ["", *names]:
+            await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+        await self._server.start()
+
+    async def stop(self, grace_s: float) -> None:
+        """Refuses new calls, gives open ones `grace_s` seconds to end, then ends them."""
+        await self._health.enter_graceful_shutdown()
+        await self._server.stop(grace_s)
+
+
+def _add_reflection(names: list[str], server: Any) -> None:
+    """Both versions of the protocol: they differ in the name of their package only."""
+    known = [*names, reflection.SERVICE_NAME, REFLECTION]
+    reflection.enable_server_reflection(known, server)
+    handler = grpc.stream_stream_rpc_method_handler(
+        reflection.aio.ReflectionServicer(known).ServerReflectionInfo,  # type: ignore[attr-defined]
+        request_deserializer=reflection_pb2.ServerReflectionRequest.FromString,
+        response_serializer=reflection_pb2.ServerReflectionResponse.SerializeToString,
+    )
+    generic = grpc.method_handlers_generic_handler(REFLECTION, {"ServerReflectionInfo": handler})
+    server.add_generic_rpc_handlers((generic,))
+
+
+def _why(host: str, port: int) -> str:
+    """The system's reason for refusing the address; gRPC tells none."""
+    try:
+        for family, kind, protocol, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+            with socket.socket(family, kind, protocol) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind(address)
+                probe.listen(1)
+    except OSError as error:
+        return (error.strerror or str(error)).lower()
+    return "it was in use a moment ago"

@@ -1,0 +1,176 @@
+"""The rpcs: each reads its request, calls one use case and writes the answer. No rules of their own."""
+
+# ruff: noqa: N802  (methods are named after their rpcs)
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from typing import Any, Final
+
+from obelisk.api.executions import Submitted
+from obelisk.api.ports import Catalogue
+from obelisk.api.service import Service
+from obelisk.proto import obelisk_pb2 as pb
+from obelisk.proto import obelisk_pb2_grpc as pb_grpc
+from obelisk.server import events, messages, requests
+from obelisk.server.answers import LIST_BYTES_MAX, answering, fitting
+
+_TRACE_HEADERS: Final = ("traceparent", "tracestate")
+_TRACE_LENGTH_MAX: Final = 512
+_OUTCOMES: Final = {
+    Submitted.CREATED: pb.SubmitResponse.OUTCOME_CREATED,
+    Submitted.EXISTS: pb.SubmitResponse.OUTCOME_EXISTS_WITH_SAME_PARAMETERS,
+}
+
+
+class ExecutionRepository(pb_grpc.ExecutionRepositoryServicer):
+    """Executions."""
+
+    def __init__(self, service: Service, catalogue: Catalogue) -> None:
+        self._executions = service.executions
+        self._following = service.following
+        self._catalogue = catalogue
+
+    async def GenerateExecutionId(
+        self, request: pb.GenerateExecutionIdRequest, context: Any
+    ) -> pb.GenerateExecutionIdResponse:
+        """A fresh id."""
+        async with answering(context):
+            return pb.GenerateExecutionIdResponse(execution_id=messages.execution_id(self._executions.new_id()))
+
+    async def Submit(self, request: pb.SubmitRequest, context: Any) -> pb.SubmitResponse:
+        """Creates an execution."""
+        async with answering(context):
+            execution_id = requests.execution_id_in(request)
+            requests.require(request, "function_name")
+            requests.require(request, "params")
+            submitted = await self._executions.submit(
+                execution_id,
+                requests.ffqn(request.function_name),
+                request.params.value,
+                metadata=_trace_context(context),
+                paused=request.paused,
+            )
+            return pb.SubmitResponse(outcome=_OUTCOMES[submitted])
+
+    async def GetStatus(self, request: pb.GetStatusRequest, context: Any) -> AsyncIterator[pb.GetStatusResponse]:
+        """The summary, and what follows it."""
+        async with answering(context, streaming=True):
+            execution_id = requests.execution_id_in(request)
+            if request.follow:
+                async with aclosing(self._following.follow(execution_id)) as states:
+                    current = await anext(states)
+                    yield pb.GetStatusResponse(summary=messages.summary(current))
+                    async for current in states:
+                        yield pb.GetStatusResponse(current_status=messages.status(current))
+            else:
+                current = await self._executions.get(execution_id)
+                yield pb.GetStatusResponse(summary=messages.summary(current))
+            if current.is_finished and request.send_finished_status:
+                result = await self._executions.result(execution_id)
+                assert result is not None
+                yield pb.GetStatusResponse(finished_status=messages.finished_status(result))
+
+    async def ListExecutions(self, request: pb.ListExecutionsRequest, context: Any) -> pb.ListExecutionsResponse:
+        """A page of executions."""
+        async with answering(context):
+            where, page = requests.executions_filter(request), requests.executions_page(request)
+            found = await self._executions.page(where, page)
+            if page.newer:  # what does not fit is left off at the far end
+                newest_last = fitting(map(messages.summary, reversed(found)))
+                return pb.ListExecutionsResponse(executions=reversed(newest_last))
+            return pb.ListExecutionsResponse(executions=fitting(map(messages.summary, found)))
+
+    async def ListExecutionEvents(
+        self, request: pb.ListExecutionEventsRequest, context: Any
+    ) -> pb.ListExecutionEventsResponse:
+        """A part of the log."""
+        async with answering(context):
+            log = await self._executions.log(requests.execution_id_in(request), request.version_from, request.length)
+            return pb.ListExecutionEventsResponse(
+                events=fitting(events.events(log, self._catalogue)), max_version=log.max_version
+            )
+
+    async def ListResponses(self, request: pb.ListResponsesRequest, context: Any) -> pb.ListResponsesResponse:
+        """A part of the responses."""
+        async with answering(context):
+            page = await self._executions.responses(
+                requests.execution_id_in(request),
+                _first(request.cursor_from, including=request.including_cursor),
+                request.length,
+            )
+            found = fitting(messages.response(response, page) for response in page.responses)
+            return pb.ListResponsesResponse(responses=found, max_cursor=page.max_seq)
+
+    async def ListExecutionEventsAndResponses(
+        self, request: pb.ListExecutionEventsAndResponsesRequest, context: Any
+    ) -> pb.ListExecutionEventsAndResponsesResponse:
+        """Parts of both, and the state."""
+        async with answering(context):
+            execution_id = requests.execution_id_in(request)
+            log = await self._executions.log(execution_id, request.version_from, request.events_length)
+            page = await self._executions.responses(
+                execution_id,
+                _first(request.responses_cursor_from, including=request.responses_including_cursor),
+                request.responses_length,
+            )
+            half = LIST_BYTES_MAX // 2
+            return pb.ListExecutionEventsAndResponsesResponse(
+                events=fitting(events.events(log, self._catalogue), half),
+                responses=fitting((messages.response(response, page) for response in page.responses), half),
+                current_status=messages.status(await self._executions.get(execution_id)),
+                max_version=log.max_version,
+                max_cursor=page.max_seq,
+            )
+
+
+class FunctionRepository(pb_grpc.FunctionRepositoryServicer):
+    """Functions."""
+
+    def __init__(self, service: Service) -> None:
+        self._components = service.components
+
+    async def ListComponents(self, request: pb.ListComponentsRequest, context: Any) -> pb.ListComponentsResponse:
+        """Components of the active deployment."""
+        async with answering(context):
+            found = self._components.list(
+                extensions=request.extensions,
+                ffqn=requests.ffqn(request.function_name) if request.HasField("function_name") else None,
+                digest=requests.digest(request.component_digest) if request.HasField("component_digest") else None,
+                deployment=(requests.deployment(request.deployment_id) if request.HasField("deployment_id") else None),
+            )
+            return pb.ListComponentsResponse(components=map(messages.component, found))
+
+
+class ExecutionChanges(pb_grpc.ExecutionChangesServicer):
+    """Change streams."""
+
+    def __init__(self, service: Service) -> None:
+        self._following = service.following
+
+    async def WatchExecutions(
+        self, request: pb.WatchExecutionsRequest, context: Any
+    ) -> AsyncIterator[pb.WatchExecutionsResponse]:
+        """A tree and its changes."""
+        async with (
+            answering(context, streaming=True),
+            aclosing(self._following.watch(requests.execution_id_in(request))) as changes,
+        ):
+            async for change in changes:
+                yield pb.WatchExecutionsResponse(
+                    executions=map(messages.progress, change.progress), snapshot_complete=change.snapshot_complete
+                )
+
+
+def _first(cursor: int, *, including: bool) -> int:
+    return cursor if including else cursor + 1
+
+
+def _trace_context(context: Any) -> dict[str, str]:
+    """The caller's W3C trace context, as metadata of the execution."""
+    return {
+        f"tracing:{key}": value
+        for key, value in context.invocation_metadata() or ()
+        if key in _TRACE_HEADERS and isinstance(value, str) and len(value) <= _TRACE_LENGTH_MAX
+    }
