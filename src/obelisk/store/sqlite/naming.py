@@ -33,8 +33,8 @@ _ADD: Final = sql("name_add")
 class Names:
     """The interned texts of one database, in memory. There are few: they grow with deployments, not with executions.
 
-    The writer interns with `key` and `mark` and then either `write`s, in its transaction, or `forget`s. A reader calls
-    `refresh` when it meets a key that it does not know.
+    The writer interns with `key` and `mark`, `write`s in its transaction, and then either `settle`s or `forget`s. A reader
+    calls `refresh` when it meets a key that it does not know.
     """
 
     def __init__(self) -> None:
@@ -76,16 +76,19 @@ class Names:
         return self._names[mark]
 
     def write(self, connection: Connection) -> None:
-        """Writes what was interned since the last `write`; in the caller's transaction."""
+        """Writes what was interned since the last `settle`; in the caller's transaction."""
         if self._added:
             connection.executemany(_ADD, self._added)
-            self._added = []
+
+    def settle(self) -> None:
+        """Lets go on from here: what was written is durable."""
+        self._added.clear()
 
     def forget(self) -> None:
-        """Takes back what was interned since the last `write`."""
+        """Takes back what was interned since the last `settle`."""
         for key, name in self._added:
             del self._names[f"#{key}"], self._marks[name], self._keys[name]
-        self._added = []
+        self._added.clear()
 
 
 def encode(event: Event, names: Names) -> bytes:

@@ -7,6 +7,7 @@ cannot be retried). Must not decide what is written; that is the engine's busine
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -63,10 +64,12 @@ class SqliteStore:
     All methods but `checkpoint` and `reader` are for one thread at a time, which need not be the one that opened.
     """
 
-    def __init__(self, path: str, *, pragmas: Mapping[str, str] | None = None, wal_bytes_max: int = 64 << 20) -> None:
+    def __init__(
+        self, path: str | os.PathLike[str], *, pragmas: Mapping[str, str] | None = None, wal_bytes_max: int = 64 << 20
+    ) -> None:
         self.commits = 0
         """How many batches were committed."""
-        self._path = str(path)
+        self._path = os.fspath(path)
         self._pragmas = dict(pragmas or {})
         self._wal_bytes_max = wal_bytes_max
         self._failed: str | None = None
@@ -123,6 +126,7 @@ class SqliteStore:
                 self._names.forget()
                 raise
             plan.settle()
+            self._names.settle()
         self.commits += 1
         return outcomes
 
@@ -224,8 +228,13 @@ class SqliteStore:
     @contextmanager
     def _transaction(self) -> Iterator[None]:
         """A transaction without a plan, which may change leases."""
-        with transaction(self._connection):
-            yield
+        try:
+            with transaction(self._connection):
+                yield
+        except BaseException:
+            self._names.forget()
+            raise
+        self._names.settle()
         self._heads.forget()
 
     def _open(self) -> tuple[list[tuple[int, ExecutionState]], list[Delay]]:

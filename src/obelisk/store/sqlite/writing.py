@@ -13,7 +13,7 @@ import msgspec
 
 from obelisk.core.batch import Applied, NewResponse, Unit, UnitOutcome
 from obelisk.core.events import FORMAT
-from obelisk.core.ids import ExecutionId, absolute
+from obelisk.core.ids import DelayRef, ExecutionId, absolute
 from obelisk.core.instants import Instant
 from obelisk.core.responses import ChildFinished
 from obelisk.core.transitions import ExecutionState, Status
@@ -101,9 +101,9 @@ class Plan:
         self._states: dict[ExecutionId, ExecutionState] = {}
         self._events: list[tuple[Any, ...]] = []
         self._responses: list[tuple[Any, ...]] = []
-        self._delays: list[tuple[Any, ...]] = []
+        self._delays: dict[tuple[int, DelayRef], Instant] = {}
         self._delays_done: list[tuple[Any, ...]] = []
-        self._requests: list[tuple[Any, ...]] = []
+        self._requests: dict[int, tuple[Any, ...]] = {}
         self._requests_done: list[tuple[Any, ...]] = []
 
     def _find(self, execution_id: ExecutionId) -> Head | None:
@@ -133,12 +133,15 @@ class Plan:
         for post in unit.responses:
             self._apply_response(post)
         for delay in unit.delays:
-            self._delays.append((self._key(delay.execution_id), delay.delay, delay.expires_at))
+            self._delays[self._key(delay.execution_id), delay.delay] = delay.expires_at
         for execution_id, ref in unit.delays_done:
             head = self._find(execution_id)
             if head is not None:
+                self._delays.pop((head.key, ref), None)
                 self._delays_done.append((head.key, ref))
-        self._requests_done += [(request_id,) for request_id in unit.requests_done]
+        for request_id in unit.requests_done:
+            self._requests.pop(request_id, None)
+            self._requests_done.append((request_id,))
         if not unit.requests:
             return _APPLIED
         ids = []
@@ -146,7 +149,7 @@ class Plan:
             self._request_id_last += 1
             ids.append(self._request_id_last)
             body = request_body_encode(request.body)
-            self._requests.append((self._request_id_last, self._key(request.execution_id), request.created_at, body))
+            self._requests[self._request_id_last] = (self._key(request.execution_id), request.created_at, body)
         return Applied(tuple(ids))
 
     def _apply_state(self, state: ExecutionState) -> None:
@@ -188,10 +191,11 @@ class Plan:
             (_STATE_COUNT_RESPONSES, counts),
             (_EVENT_APPEND, self._events),
             (_RESPONSE_APPEND, self._responses),
-            (_DELAY_ADD, self._delays),
+            # What is removed goes first: a row that a later unit removes again is not among those to add.
             (_DELAY_REMOVE, self._delays_done),
-            (_REQUEST_ADD, self._requests),
+            (_DELAY_ADD, [(*place, expires_at) for place, expires_at in self._delays.items()]),
             (_REQUEST_REMOVE, self._requests_done),
+            (_REQUEST_ADD, [(request_id, *row) for request_id, row in self._requests.items()]),
         ):
             if rows:
                 connection.executemany(statement, rows)

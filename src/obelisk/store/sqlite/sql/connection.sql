@@ -26,10 +26,6 @@ PRAGMA wal_checkpoint (PASSIVE)
 -- description: Moves everything, so that the next writer starts the write-ahead log from its beginning.
 PRAGMA wal_checkpoint (RESTART)
 
--- name: quick_check
--- description: "ok", or what is damaged.
-PRAGMA quick_check (1)
-
 -- name: tables
 -- description: Names of all tables; tells a new file from one of ours and from somebody else's.
 SELECT name FROM sqlite_master WHERE type = 'table'
