@@ -119,7 +119,7 @@ class MemoryStore:
     def take_over(self, owner: ExecutorId, started: frozenset[ExecutionId]) -> Recovered:
         """Takes every lease of what is not finished, without an expiry, and counts the crashes."""
         taken = []
-        for row in [row for row in self._rows.values() if row.status is not Status.FINISHED]:
+        for row in self._open():
             crashed = row.execution_id in started and row.status is Status.LOCKED
             taken.append(self._lease(row, owner, None, crashes=row.crashes + crashed))
         return self._recovered(taken)
@@ -128,12 +128,14 @@ class MemoryStore:
         """Takes leases that are free or expired, by `pending_at`, then in the order of creation."""
         free = [
             row
-            for row in self._rows.values()
-            if row.status is not Status.FINISHED
-            and (row.owner is None or (row.lease_expires_at is not None and row.lease_expires_at <= now))
+            for row in self._open()
+            if row.owner is None or (row.lease_expires_at is not None and row.lease_expires_at <= now)
         ]
         free.sort(key=lambda row: row.pending_at)
         return self._recovered([self._lease(row, owner, lease_expires_at) for row in free[:count_max]])
+
+    def _open(self) -> list[ExecutionState]:
+        return [row for row in self._rows.values() if row.status is not Status.FINISHED]
 
     def _lease(
         self, row: ExecutionState, owner: ExecutorId, expires_at: Instant | None, crashes: int | None = None
@@ -152,7 +154,7 @@ class MemoryStore:
 
     def renew(self, owner: ExecutorId, lease_expires_at: Instant) -> None:
         """Extends the leases of `owner`; one without an expiry stays so, and none gets shorter."""
-        for row in list(self._rows.values()):
+        for row in self._open():
             if row.owner == owner and row.lease_expires_at is not None:
                 row = row.copy()
                 row.lease_expires_at = max(lease_expires_at, row.lease_expires_at or lease_expires_at)
@@ -163,7 +165,7 @@ class MemoryStore:
         asked = {request.execution_id for request in self._requests.values()}
         return [
             row.execution_id
-            for row in self._rows.values()
+            for row in self._open()
             if row.owner == owner and (row.response_count > row.responses_known or row.execution_id in asked)
         ]
 
