@@ -107,15 +107,5 @@ class CheckNews(msgspec.Struct, frozen=True):
 
 
 Effect = (
-    StartAttempt
-    | KillAttempt
-    | RunGuest
-    | Load
-    | Answer
-    | EmitLog
-    | Changed
-    | WakeOthers
-    | Claim
-    | Renew
-    | CheckNews
+    StartAttempt | KillAttempt | RunGuest | Load | Answer | EmitLog | Changed | WakeOthers | Claim | Renew | CheckNews
 )

@@ -19,11 +19,21 @@ The engine does not know time (`now` is an argument), threads or stores, and run
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from typing import Final
 
 from obelisk.core import ids, transitions
-from obelisk.core.batch import Applied, CancelRequest, Delay, Recovered, Refused, RefusedBy, Request, Snapshot, UnitOutcome
+from obelisk.core.batch import (
+    Applied,
+    CancelRequest,
+    Delay,
+    Recovered,
+    Refused,
+    RefusedBy,
+    Request,
+    Snapshot,
+    UnitOutcome,
+)
 from obelisk.core.events import (
     ChildRequested,
     Created,
@@ -65,6 +75,7 @@ from obelisk.engine.inputs import (
     AttemptSliced,
     AttemptStopped,
     Claimed,
+    CrashedTooOften,
     DelayDue,
     Input,
     Loaded,
@@ -113,11 +124,16 @@ class Engine:
         self._starting: dict[ExecutionId, RunId | None] = {}
         """Attempts whose first slice is still due: the start window."""
         self._attempts: dict[ExecutionId, RunId] = {}
-        """Attempts that the runtime was told to start and has not reported as ended."""
+        """The last attempt that the runtime was told to start. One that has ended stays until its end is durable: its
+        completion may have to be offered again, and until then the execution must not look lost."""
+        self._reads: Counter[ExecutionId] = Counter()
+        """Answers to `Load` that are still to come; only the last one counts."""
         self._idle: dict[ExecutionId, Held] = {}
         """Blocked workflows in memory, least recently blocked first: candidates for eviction."""
         self._hot = 0
         """Workflows in memory."""
+        self._crowd: deque[Held] = deque()
+        """Workflows that may run, but for which there is no room in memory: everybody there is running."""
         self._timers = Timers()
         self._stepper = Stepper(executor, registry, entropy, budget, self.limits, self)
 
@@ -198,7 +214,9 @@ class Engine:
             case DelayDue():
                 self._on_delay_due(item, draft)
             case PendingDue(execution_id):
-                self._on_pending_due(execution_id, item)
+                self._on_pending_due(execution_id, item, draft)
+            case CrashedTooOften():
+                self._on_crashed_too_often(item, draft)
             case Stepped():
                 self._on_stepped(item)
             case Loaded(execution_id, snapshot):
@@ -225,6 +243,8 @@ class Engine:
             return
         existing = self._held.get(item.execution_id)
         if existing is not None:
+            if not self._trusted(existing, item):
+                return  # its creation may be what was refused
             answer = Answer(item.token, AnswerKind.EXISTS)
             if existing.last_unit >= 0:  # perhaps created in this very tick, so not durable yet
                 notes = draft.notes[existing.last_unit]
@@ -313,7 +333,8 @@ class Engine:
         """Lets activities that are due into the start window."""
         while self._startable and len(self._starting) < self.limits.start_window and not draft.is_full:
             held = self._startable.popleft()
-            if self._held.get(held.execution_id) is not held or held.phase is not Phase.READY:
+            is_there = self._held.get(held.execution_id) is held and held.phase is Phase.READY
+            if not is_there or not self._may_run(held):
                 continue  # ended, or torn down, while it waited
             if held.params is None:
                 self._load(held, draft)
@@ -328,14 +349,9 @@ class Engine:
         if self._starting.get(execution_id) == run:
             del self._starting[execution_id]
 
-    def _attempt_over(self, execution_id: ExecutionId, run: RunId) -> None:
-        self._first_slice_done(execution_id, run)
-        if self._attempts.get(execution_id) == run:
-            del self._attempts[execution_id]
-
     def _current(self, execution_id: ExecutionId, run: RunId, item: Input) -> Held | None:
         """The execution whose current attempt is `run`; None when the attempt is a past one, or must wait."""
-        self._attempt_over(execution_id, run)
+        self._first_slice_done(execution_id, run)
         held = self._held.get(execution_id)
         if held is None or not self._trusted(held, item):
             return None
@@ -412,7 +428,7 @@ class Engine:
         """Gives a response to an execution that `unit` touches, and wakes it if it was waiting for it."""
         if held.machine is not None:
             held.machine.deliver(response)
-        elif held.phase is Phase.LOADING:
+        elif held.phase is Phase.LOADING or held.snapshot is not None:
             held.late.append(response)
         if held.state.lifecycle is not Lifecycle.ACTIVE or held.state.status is Status.BLOCKED:
             return
@@ -436,9 +452,12 @@ class Engine:
         self._deliver(held, unit.respond(held, response), unit)
         unit.close()
 
-    def _on_pending_due(self, execution_id: ExecutionId, item: Input) -> None:
+    def _on_pending_due(self, execution_id: ExecutionId, item: Input, draft: Draft) -> None:
         held = self._held.get(execution_id)
-        if held is not None and self._trusted(held, item) and held.phase is Phase.COLD:
+        if held is None or not self._trusted(held, item) or held.phase is not Phase.COLD:
+            return
+        state = held.state
+        if state.status is Status.PENDING and state.pending_at <= draft.now:  # not a timer of some earlier wait
             self._take_up(held)
 
     def _keep_leases(self, draft: Draft) -> None:
@@ -465,8 +484,6 @@ class Engine:
             if self._held.get(held.execution_id) is not held or held.phase is not Phase.READY or not held.is_trusted:
                 continue  # ended, torn down or parked while it waited
             if held.machine is None and not self._make_hot(held, draft):
-                if held.phase is Phase.READY:
-                    again.append(held)
                 continue
             if self._stepper.run(held, draft):
                 again.append(held)
@@ -476,13 +493,21 @@ class Engine:
         self._runnable.extend(again)
 
     def _make_hot(self, held: Held, draft: Draft) -> bool:
-        """Gives a new execution its machine, if there is room; an old one is loaded first."""
-        if held.params is None or held.state.next_version > 1:
+        """Gives an execution its machine, if there is room; one that has a log is loaded first."""
+        if held.snapshot is None and (held.params is None or held.state.next_version > 1):
             self._load(held, draft)
             return False
         if not self._make_room():
+            self._crowd.append(held)
             return False
-        held.machine = Machine(held.execution_id)
+        if held.snapshot is None:
+            held.machine = Machine(held.execution_id)
+        else:
+            log, responses = held.snapshot.log, held.snapshot.responses
+            late = [response for response in held.late if response.seq > len(responses)]
+            held.machine = Machine(held.execution_id, log, responses + late)
+            held.snapshot = None
+            held.late = []
         self._hot += 1
         return True
 
@@ -500,6 +525,7 @@ class Engine:
         """Unloads guest and machine, if any."""
         if held.machine is not None:
             self._hot -= 1
+            self._admit_one()
         self._idle.pop(held.execution_id, None)
         held.unload()
 
@@ -508,8 +534,15 @@ class Engine:
         if held.machine is None:
             self._hot -= 1
             self._idle.pop(held.execution_id, None)
+            self._admit_one()
         elif held.phase is Phase.BLOCKED:
             self._idle[held.execution_id] = held
+            self._admit_one()
+
+    def _admit_one(self) -> None:
+        """There is room for one more in memory, or one that can be evicted."""
+        if self._crowd:
+            self._runnable.append(self._crowd.popleft())
 
     def _on_stepped(self, item: Stepped) -> None:
         held = self._held.get(item.execution_id)
@@ -569,13 +602,20 @@ class Engine:
         draft.effects.append(Load(held.execution_id))
 
     def _on_loaded(self, execution_id: ExecutionId, snapshot: Snapshot | None, draft: Draft) -> None:
+        self._reads[execution_id] -= 1
+        if self._reads[execution_id] > 0:
+            return  # it was asked for again since; that answer counts
+        del self._reads[execution_id]
         held = self._held.get(execution_id)
-        if held is None:
+        if held is None or (held.is_trusted and _is_outdated(snapshot, held.state)):
             return
         if snapshot is None or snapshot.state.owner != self.executor:
             self._let_go(held, draft)
             return
         if not held.is_trusted:
+            self._rebuild(held, snapshot, draft)
+        elif snapshot.state.lease_epoch != held.state.lease_epoch:  # the lease was lost, and taken again
+            self._cool(held)
             self._rebuild(held, snapshot, draft)
         else:
             self._take_in(held, snapshot, draft)
@@ -626,15 +666,7 @@ class Engine:
         if held.kind is FunctionKind.ACTIVITY:
             self._startable.appendleft(held)
             return
-        if not self._make_room():  # everybody in memory is running: ask again
-            held.phase = Phase.LOADING
-            self._again.append(Loaded(held.execution_id, snapshot))
-            return
-        known = snapshot.responses[-1].seq if snapshot.responses else 0
-        late = [response for response in held.late if response.seq > known]
-        held.late = []
-        held.machine = Machine(held.execution_id, snapshot.log, snapshot.responses + late)
-        self._hot += 1
+        held.snapshot = snapshot
         self._make_runnable(held)
 
     def _take_in(self, held: Held, snapshot: Snapshot, draft: Draft) -> None:
@@ -668,6 +700,8 @@ class Engine:
                 held.delays[delay.delay] = delay.expires_at
         for held in taken:  # after all are known, since one may concern another
             self._adopt(held, draft)
+        if taken:
+            draft.effects.append(CheckNews())  # requests and responses that came while nobody held them
 
     def _adopt(self, held: Held, draft: Draft) -> None:
         """Derives from the rows of an execution what is to be done about it: the effects after a restart."""
@@ -681,7 +715,7 @@ class Engine:
             return
         held.wants_lock = state.status is not Status.PENDING
         if state.status is Status.LOCKED and state.crashes >= self.limits.crash_max:
-            self._give_up(held, draft)
+            self._apply(CrashedTooOften(held.execution_id), draft)
         elif state.status is Status.BLOCKED:
             if state.response_count > state.responses_known:
                 draft.effects.append(Load(held.execution_id))
@@ -690,13 +724,16 @@ class Engine:
         else:
             self._take_up(held)
 
-    def _give_up(self, held: Held, draft: Draft) -> None:
-        """The process died during each of the execution's last runs."""
+    def _on_crashed_too_often(self, item: CrashedTooOften, draft: Draft) -> None:
+        """The process died during each of the execution's last runs: it is given up."""
+        held = self._held.get(item.execution_id)
+        if held is None or not self._trusted(held, item) or held.state.status is not Status.LOCKED:
+            return
         reason = f"the process died {held.state.crashes} times while this ran"
         if held.kind is FunctionKind.WORKFLOW:
             self.park(held, reason, "", draft)
-        elif self.can_finish(held):
-            unit = draft.unit([held], [])
+        elif self._parent_is_ready(held, item):
+            unit = draft.unit([held], [item])
             self.finish(held, Failure(FailureKind.UNCATEGORIZED, reason), unit)
             unit.close()
 
@@ -742,6 +779,7 @@ class Engine:
         for held in torn.values():
             if self._held.get(held.execution_id) is held:
                 self._tear_down(held, effects)
+        self._reads.update(effect.execution_id for effect in effects if isinstance(effect, Load))
         for notes in tick.notes:
             for held in notes.touched:
                 self._drop_if_over(held)
@@ -783,9 +821,17 @@ class Engine:
 
     def _drop_if_over(self, held: Held) -> None:
         """Forgets executions that have ended, and those that were left to others."""
-        if held.is_trusted and (held.state.status is Status.FINISHED or held.state.owner != self.executor):
-            if self._held.get(held.execution_id) is held:
-                self._forget(held)
+        is_over = held.state.status is Status.FINISHED or held.state.owner != self.executor
+        if held.is_trusted and is_over and self._held.get(held.execution_id) is held:
+            self._forget(held)
+
+
+def _is_outdated(snapshot: Snapshot | None, state: ExecutionState) -> bool:
+    """Whether `snapshot` was read before what is known for sure."""
+    if snapshot is None:
+        return True
+    read = snapshot.state
+    return (read.lease_epoch, read.next_version) < (state.lease_epoch, state.next_version)
 
 
 def _temporary(result: Outcome, again_at: Instant) -> Event:

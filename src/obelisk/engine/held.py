@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+from obelisk.core.batch import Snapshot
 from obelisk.core.calls import Reply
 from obelisk.core.ids import DelayRef, ExecutionId
 from obelisk.core.instants import Instant
@@ -52,6 +53,7 @@ class Held:
         "params",
         "phase",
         "reply",
+        "snapshot",
         "state",
         "step",
         "wants_lock",
@@ -70,7 +72,7 @@ class Held:
         self.held_back: list[Input] = []
         """Inputs that wait for the reload."""
         self.late: list[Response] = []
-        """Responses that came while it was loading; the snapshot may have them or not."""
+        """Responses that came since it was loaded or while it was; the snapshot may have them or not."""
         self.wants_lock = False
         """Whether its next run must begin with a fresh `locked`, although its row says locked: the run was lost."""
         self.last_unit = -1
@@ -79,6 +81,8 @@ class Held:
         """The version that the last log line precedes, and how many lines precede it."""
 
         # of workflows
+        self.snapshot: Snapshot | None = None
+        """What was loaded to make a machine of, when its turn comes."""
         self.machine: Machine | None = None
         self.guest: Guest | None = None
         self.has_begun = False
@@ -106,6 +110,8 @@ class Held:
             self.guest.close()
         self.guest = None
         self.machine = None
+        self.snapshot = None
+        self.late = []
         self.has_begun = False
         self.step = None
         self.reply = None

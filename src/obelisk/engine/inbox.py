@@ -1,14 +1,15 @@
 """The inbox: inputs that wait for a tick.
 
 Decides the order of admission: completions and the engine's own inputs before new submissions, each in the order of
-arrival. Submissions are bounded; completions never are, since refusing one would lose work that was done.
+arrival; but a timeout after all that came with it, so that a completion beats the timeout of its attempt. Submissions are bounded; completions never are, since refusing one would lose work that was done.
 """
 
 from __future__ import annotations
 
 from collections import deque
 
-from obelisk.engine.inputs import Input, Submit
+from obelisk.core.values import Failure, FailureKind
+from obelisk.engine.inputs import AttemptFinished, Input, Submit
 
 
 class InboxFull(Exception):
@@ -35,10 +36,22 @@ class Inbox:
     def admit(self, count_max: int) -> list[Input]:
         """Takes up to `count_max` inputs, in the order in which the tick applies them."""
         admitted: list[Input] = []
-        for queue in (self._facts, self._submissions):
-            while queue and len(admitted) < count_max:
-                admitted.append(queue.popleft())
+        timeouts: list[Input] = []
+        while self._facts and len(admitted) + len(timeouts) < count_max:
+            fact = self._facts.popleft()
+            (timeouts if _is_timeout(fact) else admitted).append(fact)
+        admitted += timeouts
+        while self._submissions and len(admitted) < count_max:
+            admitted.append(self._submissions.popleft())
         return admitted
 
     def __bool__(self) -> bool:
         return bool(self._facts or self._submissions)
+
+
+def _is_timeout(item: Input) -> bool:
+    return (
+        isinstance(item, AttemptFinished)
+        and isinstance(item.result, Failure)
+        and item.result.kind is FailureKind.TIMED_OUT
+    )

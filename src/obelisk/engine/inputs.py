@@ -96,6 +96,12 @@ class PendingDue(msgspec.Struct, frozen=True):
     execution_id: ExecutionId
 
 
+class CrashedTooOften(msgspec.Struct, frozen=True):
+    """The process died during each of an execution's last runs. Made by the engine out of the state row."""
+
+    execution_id: ExecutionId
+
+
 Input = (
     Submit
     | AttemptSliced
@@ -108,4 +114,5 @@ Input = (
     | News
     | DelayDue
     | PendingDue
+    | CrashedTooOften
 )

@@ -99,16 +99,22 @@ class _Run:
         info = stepper.registry.pinned(held.state.component, held.state.ffqn)
         assert info is not None, "only executions whose component is loaded are ready"
         self._policy: ExecutionPolicy = info.policy
-        self._needs_lock = held.state.status is Status.PENDING or held.wants_lock
-        self._lock_expires_at = (
-            Instant(self._now + self._policy.lock_expiry_us) if self._needs_lock else held.state.lock_expires_at
-        )
         assert held.machine is not None
         self._machine: Machine = held.machine
-        self._machine.run_expires_at = (
-            self._now if self._policy.blocking is Blocking.INTERRUPT else self._lock_expires_at
-        )
+        self._needs_lock = False
+        self._lock_expires_at = Instant(0)
+        self._look_at_lock()
         self._calls = 0
+
+    def _look_at_lock(self) -> None:
+        """Whether what comes next begins with a fresh `locked`."""
+        state = self._held.state
+        self._needs_lock = state.status is Status.PENDING or self._held.wants_lock
+        self._lock_expires_at = (
+            Instant(self._now + self._policy.lock_expiry_us) if self._needs_lock else state.lock_expires_at
+        )
+        interrupts = self._policy.blocking is Blocking.INTERRUPT
+        self._machine.run_expires_at = self._now if interrupts else self._lock_expires_at
 
     def go(self) -> bool:
         held, machine = self._held, self._machine
@@ -124,6 +130,7 @@ class _Run:
                     if not self._flush():
                         return False
                     if held.state.status is not Status.BLOCKED:  # a delay that was due, or cancelled, came in at once
+                        self._look_at_lock()
                         decision = machine.poll(self._now)
                         continue
                     held.phase = Phase.BLOCKED
@@ -227,8 +234,9 @@ class _Run:
                 draft.effects.append(away)
         if len(lines) < self._s.limits.tick_events_per_execution_max:
             machine.writes.items[:0] = lines  # they leave with the event that follows them
-        else:
-            draft.effects += [self._emit(line) for line in lines]
+        else:  # a flood without events: it leaves with what it was decided on top of
+            effects = draft.notes[held.last_unit].effects if held.last_unit >= 0 else draft.effects
+            effects += [self._emit(line) for line in lines]
         return True
 
     def _fill(self, unit: OpenUnit, writes: Writes, lines: list[Log], outcome: Outcome | None) -> None:

@@ -1,0 +1,120 @@
+"""Refused units: everything that they touched is believed again only after a reload, and no input is lost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from obelisk.core import calls
+from obelisk.core.batch import Unit
+from obelisk.core.events import Finished, Locked
+from obelisk.core.ids import ExecutionId
+from obelisk.core.names import FunctionName
+from obelisk.core.policy import ExecutionPolicy, Limits
+from obelisk.core.values import Failure, Json, Ok
+from obelisk.engine.effects import Answer, AnswerKind
+from obelisk.engine.inputs import Submit
+from obelisk.testing.deployment import SimulatedRegistry, json_array
+from obelisk.testing.driver import ROOT, Driver, of_kind
+from obelisk.testing.guests import Flow
+
+ACTIVITY = FunctionName("t:acts/acts.work")
+WORKFLOW = FunctionName("t:flows/flows.flow")
+
+
+def once(execution_id: ExecutionId, params: Json) -> Flow:
+    """Calls the activity once and returns what it returned."""
+    reply = yield calls.CallChild(ACTIVITY, json_array())
+    assert isinstance(reply, Ok | Failure)
+    return reply if isinstance(reply, Ok) else Ok(Json(b'"failed"'))
+
+
+@pytest.fixture
+def registry() -> SimulatedRegistry:
+    registry = SimulatedRegistry()
+    registry.add_activity(ACTIVITY, ExecutionPolicy())
+    registry.add_workflow(WORKFLOW, once)
+    return registry
+
+
+def first_time(what: type[object]) -> object:
+    """Refuses the first unit that appends such an event."""
+    left: Iterator[bool] = iter([True])
+
+    def refuse(unit: Unit) -> bool:
+        return any(isinstance(new.event, what) for new in unit.events) and next(left, False)
+
+    return refuse
+
+
+def test_a_refused_submission_is_offered_again_and_then_answered(registry: SimulatedRegistry) -> None:
+    driver = Driver(registry)
+    driver.tick(Submit(7, ROOT, ACTIVITY, json_array()), refuse=lambda unit: True)
+    assert driver.effects == []
+    driver.run()
+    assert of_kind(driver.effects, Answer) == [Answer(7, AnswerKind.CREATED)]
+    assert driver.tags() == ["created", "locked"]
+
+
+def test_a_refused_submission_of_a_workflow_takes_its_children_with_it(registry: SimulatedRegistry) -> None:
+    driver = Driver(registry)
+    driver.tick(Submit(7, ROOT, WORKFLOW, json_array()), refuse=lambda unit: True)
+    driver.run()
+    assert of_kind(driver.effects, Answer) == [Answer(7, AnswerKind.CREATED)]
+    (start,) = driver.starts()
+    driver.finish(start)
+    assert driver.outcome() == Ok()
+
+
+def test_the_second_client_of_a_refused_submission_is_answered_too(registry: SimulatedRegistry) -> None:
+    driver = Driver(registry)
+    both = (Submit(1, ROOT, ACTIVITY, json_array()), Submit(2, ROOT, ACTIVITY, json_array()))
+    driver.tick(*both, refuse=lambda unit: True)
+    driver.run()
+    assert of_kind(driver.effects, Answer) == [Answer(1, AnswerKind.CREATED), Answer(2, AnswerKind.EXISTS)]
+
+
+def test_two_clients_of_what_exists_already_are_both_told(registry: SimulatedRegistry) -> None:
+    driver = Driver(registry)
+    driver.submit(ACTIVITY)
+    driver.finish(driver.starts()[0])
+    driver.effects.clear()
+    driver.run(Submit(1, ROOT, ACTIVITY, json_array()), Submit(2, ROOT, ACTIVITY, json_array()))
+    assert of_kind(driver.effects, Answer) == [Answer(1, AnswerKind.EXISTS), Answer(2, AnswerKind.EXISTS)]
+    assert driver.tags() == ["created", "locked", "finished"]
+
+
+def test_a_completion_that_was_refused_is_kept_and_the_activity_does_not_run_again(registry: SimulatedRegistry) -> None:
+    driver = Driver(registry)
+    driver.submit(WORKFLOW)
+    (start,) = driver.starts()
+    driver.tick(driver.end_of(start), refuse=first_time(Finished))
+    assert driver.outcome() is None
+    driver.run()
+    assert driver.outcome() == Ok()
+    assert driver.starts() == [start]
+    assert driver.tags(start.execution_id) == ["created", "locked", "finished"]
+
+
+def test_giving_up_is_not_forgotten_when_it_is_refused(registry: SimulatedRegistry) -> None:
+    driver = Driver(registry, Limits(crash_max=1))
+    driver.submit(WORKFLOW)
+    (start,) = driver.starts()
+    driver.engine = driver._boot(frozenset({start.execution_id}))
+    driver.tick(refuse=first_time(Finished))
+    driver.run()
+    assert driver.outcome() == Ok(Json(b'"failed"'))
+
+
+def test_an_attempt_whose_lock_was_refused_is_not_started_until_it_is_locked(registry: SimulatedRegistry) -> None:
+    driver = Driver(registry, Limits(start_window=1))
+    other = ExecutionId("E_01K42AJA8QHD7D3GTJAYMASFY0")
+    driver.submit(ACTIVITY)
+    driver.submit(ACTIVITY, execution_id=other)
+    (first,) = driver.starts()
+    driver.tick(driver.end_of(first), refuse=first_time(Locked))
+    assert driver.starts() == [first]
+    driver.run()
+    assert [start.execution_id for start in driver.starts()] == [ROOT, other]
+    assert driver.tags(other) == ["created", "locked"]
