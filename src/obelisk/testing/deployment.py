@@ -1,0 +1,112 @@
+"""A simulated deployment: functions by name, fresh ids from a seed, and a budget that is counted instead of measured.
+
+Implements the engine's ports `Registry`, `Entropy` and `Budget`. Nothing here reads a clock or draws real randomness.
+"""
+
+from __future__ import annotations
+
+from random import Random
+from typing import Final
+
+import msgspec
+
+from obelisk.core.ids import DeploymentId, Digest, ExecutionId, ExecutorId, RunId, ulid
+from obelisk.core.instants import Instant
+from obelisk.core.names import FunctionName
+from obelisk.core.policy import ExecutionPolicy
+from obelisk.core.ports import FunctionInfo, FunctionKind
+from obelisk.core.values import ErrForm
+from obelisk.testing.guests import FlowFunction, PythonGuest
+
+COMPONENT: Final = Digest("sha256:" + "c0" * 32)
+DEPLOYMENT: Final = DeploymentId("Dep_" + ulid(0, bytes(10)))
+
+
+class SimulatedRegistry:
+    """The functions of one deployment, all of one component. Several engines may share one."""
+
+    def __init__(self) -> None:
+        self.guests: Final[set[PythonGuest]] = set()
+        """Guests that were started and not closed."""
+        self._functions: dict[FunctionName, FunctionInfo] = {}
+        self._flows: dict[FunctionName, FlowFunction] = {}
+
+    def add_activity(self, ffqn: str, policy: ExecutionPolicy | None = None) -> FunctionName:
+        """Deploys an activity; running it is the world's business."""
+        return self._add(ffqn, FunctionKind.ACTIVITY, policy)
+
+    def add_workflow(self, ffqn: str, flow: FlowFunction, policy: ExecutionPolicy | None = None) -> FunctionName:
+        """Deploys a workflow."""
+        name = self._add(ffqn, FunctionKind.WORKFLOW, policy)
+        self._flows[name] = flow
+        return name
+
+    def _add(self, ffqn: str, kind: FunctionKind, policy: ExecutionPolicy | None) -> FunctionName:
+        name = FunctionName(ffqn)
+        self._functions[name] = FunctionInfo(name, kind, COMPONENT, ErrForm.NONE, policy or ExecutionPolicy())
+        return name
+
+    def remove(self, ffqn: FunctionName) -> None:
+        """Takes a function away again."""
+        del self._functions[ffqn]
+
+    def active(self, ffqn: FunctionName) -> FunctionInfo | None:
+        """The function, if it is deployed."""
+        return self._functions.get(ffqn)
+
+    def pinned(self, component: Digest, ffqn: FunctionName) -> FunctionInfo | None:
+        """The same: there is one component."""
+        return self._functions.get(ffqn) if component == COMPONENT else None
+
+    def guest(self, component: Digest, ffqn: FunctionName, execution_id: ExecutionId) -> PythonGuest:
+        """A guest of the workflow function `ffqn`."""
+        return PythonGuest(execution_id, self._flows[ffqn], self.guests)
+
+
+class SeededEntropy:
+    """Ids from a seeded generator, unique over all that are made with one `Random`."""
+
+    def __init__(self, random: Random) -> None:
+        self._random = random
+
+    def _ulid(self, now: Instant) -> str:
+        return ulid(max(now, 0) // 1000, self._random.randbytes(10))
+
+    def run_id(self, now: Instant) -> RunId:
+        """A run id."""
+        return RunId("Run_" + self._ulid(now))
+
+    def executor_id(self, now: Instant) -> ExecutorId:
+        """An executor id: one for each start of a node."""
+        return ExecutorId("Exr_" + self._ulid(now))
+
+    def execution_id(self, now: Instant) -> ExecutionId:
+        """A top-level execution id."""
+        return ExecutionId("E_" + self._ulid(now))
+
+    def batch_id(self) -> str:
+        """A batch id."""
+        return self._random.randbytes(16).hex()
+
+
+class CountedBudget:
+    """A budget of so many questions a tick; None: without end."""
+
+    def __init__(self, questions: int | None = None) -> None:
+        self.questions = questions
+        self._left = 0
+
+    def start(self) -> None:
+        """A tick begins."""
+        self._left = -1 if self.questions is None else self.questions
+
+    def spent(self) -> bool:
+        """Whether the questions of this tick are used up."""
+        if self._left > 0:
+            self._left -= 1
+        return self._left == 0
+
+
+def json_array(*items: object) -> msgspec.Raw:
+    """The items as a canonical JSON array: parameters of a call."""
+    return msgspec.Raw(msgspec.json.encode(items))

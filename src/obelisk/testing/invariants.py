@@ -1,0 +1,346 @@
+"""Invariants: what must hold of a store after every commit and at the end of every run, each tied to its rule.
+
+Functions over what is durable; they know neither engine nor world, and raise `Violation`. Each says in its docstring
+which promise it checks. To check that a run was right although it was disturbed, compare `history_of` and outcomes.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from typing import Final, NoReturn, Protocol
+
+import msgspec
+
+from obelisk.core import ids, transitions
+from obelisk.core.batch import Snapshot, Store
+from obelisk.core.events import (
+    ChildRequested,
+    Created,
+    DelayRequested,
+    Finished,
+    HistoryEvent,
+    JoinNext,
+    JoinNextTooMany,
+    JoinSetCreated,
+    Locked,
+    Parked,
+    TemporarilyFailed,
+    TemporarilyTimedOut,
+    kind_of,
+)
+from obelisk.core.ids import ExecutionId, JoinSetId
+from obelisk.core.instants import Instant
+from obelisk.core.machine import Answered, Blocked, Decision, Diverged, Ended, Machine, Mode, Stopped
+from obelisk.core.policy import ExecutionPolicy
+from obelisk.core.ports import Called, Guest, Returned, Step, Trapped, Yielded
+from obelisk.core.reading import ExecutionFilter, Page, Reader
+from obelisk.core.responses import ChildFinished, Response
+from obelisk.core.transitions import ExecutionState, Status
+from obelisk.core.values import Outcome
+
+_EVERYTHING: Final = 1 << 40
+
+
+class Violation(AssertionError):
+    """A promise was broken."""
+
+
+class Memory(Store, Reader, Protocol):
+    """A store with its read side."""
+
+
+def _broken(snapshot: Snapshot, what: str) -> NoReturn:
+    log = "\n".join(f"    {entry.version:3} {entry.created_at} {entry.event}" for entry in snapshot.log)
+    responses = "\n".join(f"    {response.seq:3} {response}" for response in snapshot.responses)
+    raise Violation(
+        f"{snapshot.state.execution_id}: {what}\n  {snapshot.state}\n  log:\n{log}\n  responses:\n{responses}"
+    )
+
+
+def everything(store: Memory) -> list[ExecutionId]:
+    """All executions, oldest first."""
+    where, page = ExecutionFilter(top_level_only=False), Page(length=_EVERYTHING)
+    return [state.execution_id for state in reversed(store.executions(where, page, Instant(0)))]
+
+
+def snapshot_of(store: Memory, execution_id: ExecutionId) -> Snapshot:
+    """The execution, which must exist."""
+    snapshot = store.load(execution_id)
+    if snapshot is None:
+        raise Violation(f"{execution_id} does not exist")
+    return snapshot
+
+
+def outcome_of(snapshot: Snapshot) -> Outcome | None:
+    """How it ended; None when it has not."""
+    last = snapshot.log[-1].event
+    return last.outcome if isinstance(last, Finished) else None
+
+
+def history_of(snapshot: Snapshot) -> list[HistoryEvent]:
+    """The history events, without the instants that may differ from run to run."""
+    history: list[HistoryEvent] = []
+    for entry in snapshot.log:
+        event = entry.event
+        if isinstance(event, DelayRequested):
+            event = msgspec.structs.replace(event, expires_at=Instant(0))
+        elif isinstance(event, JoinNext):
+            event = msgspec.structs.replace(event, run_expires_at=Instant(0))
+        if event.history:
+            history.append(event)  # type: ignore[arg-type]
+    return history
+
+
+# --- one execution ---------------------------------------------------------------------------------------------------
+
+
+def log_is_whole(snapshot: Snapshot) -> None:
+    """Versions 0, 1, 2, … without a gap; `created` first and only there; at most one `finished`, and last. Responses 1, 2,
+    3, …, each member answered once; the state row knows both ends.
+    """
+    state, log, responses = snapshot.state, snapshot.log, snapshot.responses
+    if [entry.version for entry in log] != list(range(len(log))):
+        _broken(snapshot, "versions have gaps")
+    for entry in log:
+        if isinstance(entry.event, Created) != (entry.version == 0):
+            _broken(snapshot, "created must be version 0, and nothing else")
+        if isinstance(entry.event, Finished) and entry.version != len(log) - 1:
+            _broken(snapshot, "finished is not the last event")
+    if [response.seq for response in responses] != list(range(1, len(responses) + 1)):
+        _broken(snapshot, "numbers of responses have gaps")
+    members = [response.body for response in responses]
+    if len({(type(body), body.child if isinstance(body, ChildFinished) else body.delay) for body in members}) != len(
+        members
+    ):
+        _broken(snapshot, "a member was answered twice")
+    if state.next_version != len(log) or state.response_count != len(responses):
+        _broken(snapshot, "the state row does not know the end of the log, or of the responses")
+
+
+def state_follows(snapshot: Snapshot) -> None:
+    """The state row is the fold of events and responses through `core.transitions`, and nothing else."""
+    row, created = snapshot.state, snapshot.log[0]
+    assert isinstance(created.event, Created)
+    state = transitions.create(row.execution_id, created.event, created.created_at, None)
+    arrived: dict[JoinSetId, deque[Response]] = {}
+    for response in snapshot.responses:
+        arrived.setdefault(response.join_set, deque()).append(response)
+    woken_by: Response | None = None
+    for entry in snapshot.log[1:]:
+        if woken_by is not None and not isinstance(entry.event, Locked):
+            state.status = Status.LOCKED  # it went on in time, or it could not have gone on
+        woken_by = None
+        try:
+            transitions.append(state, entry.event, entry.created_at)
+        except transitions.IllegalTransition as error:
+            _broken(snapshot, f"version {entry.version}: {error}")
+        if isinstance(entry.event, JoinNext) and arrived.get(entry.event.join_set):
+            woken_by = arrived[entry.event.join_set].popleft()
+            at = max(woken_by.created_at, entry.created_at)
+            transitions.arrive(state, entry.event.join_set, at)
+    statuses = {state.status}
+    if woken_by is not None:  # whether in time is known to its holder only; or the holder does not know it yet
+        statuses = {Status.LOCKED, Status.PENDING}
+        if row.responses_known < woken_by.seq:
+            statuses = {Status.BLOCKED}
+    if row.status not in statuses:
+        _broken(snapshot, f"the state row says {row.status}, the log {statuses}")
+    for field in ("lifecycle", "run", "executor", "failures", "finished_at", "finish_kind", "component", "join_set"):
+        if getattr(row, field) != getattr(state, field):
+            _broken(snapshot, f"the state row says {field} {getattr(row, field)}, the log {getattr(state, field)}")
+    if row.status is Status.BLOCKED and woken_by is None and row.blocked_on != state.blocked_on:
+        _broken(snapshot, f"the state row waits for {row.blocked_on}, the log for {state.blocked_on}")
+
+
+def awaits_match(snapshot: Snapshot) -> None:
+    """Each await stands for one member: never more awaits than members were submitted before; only the last event of a
+    log may await a response that is not there; `join_next_too_many` only when every member was awaited.
+    """
+    submitted: Counter[JoinSetId] = Counter()
+    awaited: Counter[JoinSetId] = Counter()
+    there = Counter(response.join_set for response in snapshot.responses)
+    open_sets: set[JoinSetId] = set()
+    history = [entry for entry in snapshot.log if entry.event.history]
+    for entry in history:
+        match entry.event:
+            case JoinSetCreated(join_set):
+                if join_set in open_sets:
+                    _broken(snapshot, f"{join_set} was created twice")
+                open_sets.add(join_set)
+            case ChildRequested(child=member) | DelayRequested(delay=member):
+                submitted[ids.join_set_of(member)] += 1
+            case JoinNext(join_set):
+                awaited[join_set] += 1
+                if awaited[join_set] > submitted[join_set]:
+                    _broken(snapshot, f"version {entry.version} awaits more of {join_set} than was submitted")
+                if awaited[join_set] > there[join_set] and entry is not history[-1]:
+                    _broken(snapshot, f"version {entry.version} was not answered, and yet the log goes on")
+            case JoinNextTooMany(join_set):
+                if awaited[join_set] < submitted[join_set]:
+                    _broken(snapshot, f"version {entry.version} says too many, but {join_set} has more")
+
+
+def retries_are_kept(snapshot: Snapshot, policy: ExecutionPolicy) -> None:
+    """At most `max_retries` failures are retried, and the n-th retry waits `exp_backoff * 2**(n-1)`."""
+    failures = 0
+    for entry in snapshot.log:
+        if isinstance(entry.event, TemporarilyFailed | TemporarilyTimedOut):
+            waits = entry.event.backoff_expires_at - entry.created_at
+            if waits != policy.retry.exp_backoff_us << failures:
+                _broken(snapshot, f"retry {failures + 1} waits {waits} µs")
+            failures += 1
+    if failures > policy.retry.max_retries:
+        _broken(snapshot, f"{failures} retries, {policy.retry.max_retries} allowed")
+
+
+def locked_only_when_lost(snapshot: Snapshot) -> None:
+    """For a store that one process owns: an activity's run is not followed by another of the same process, unless it
+    ended: a finished attempt is kept until its end is durable, and the activity does not run again.
+    """
+    for before, after in zip(snapshot.log, snapshot.log[1:], strict=False):
+        match before.event, after.event:
+            case Locked(executor=one), Locked(executor=two) if one == two:
+                _broken(snapshot, f"version {after.version} starts a run although the one before has not ended")
+
+
+def locked_only_when_due(snapshot: Snapshot) -> None:
+    """For an undisturbed run on one engine: a workflow is locked once, and again after each wake-up for which its lock
+    had expired; nowhere else, and always then.
+    """
+    lock_expires_at = Instant(0)
+    arrived: dict[JoinSetId, deque[Response]] = {}
+    for response in snapshot.responses:
+        arrived.setdefault(response.join_set, deque()).append(response)
+    for before, entry in zip(snapshot.log, snapshot.log[1:], strict=False):
+        must = entry.version == 1
+        may = must
+        if isinstance(before.event, JoinNext) and arrived[before.event.join_set]:
+            woken_at = arrived[before.event.join_set].popleft().created_at
+            expires_at = min(lock_expires_at, before.event.run_expires_at)
+            must = before.created_at < woken_at >= expires_at
+            may = must or before.created_at == woken_at >= expires_at
+        elif isinstance(before.event, JoinNext):
+            continue
+        if isinstance(entry.event, Locked):
+            lock_expires_at = entry.event.lock_expires_at
+            if not may:
+                _broken(snapshot, f"version {entry.version} locks for no reason")
+        elif must:
+            _broken(snapshot, f"version {entry.version} goes on although the lock had expired")
+
+
+# --- families --------------------------------------------------------------------------------------------------------
+
+
+def family_agrees(store: Memory, snapshot: Snapshot) -> None:
+    """A child was created if and only if its request is in the parent's log; its response is there if and only if it has
+    finished, and says the same. A delay is either unresolved or answered.
+    """
+    state = snapshot.state
+    children: dict[ids.ChildId, ChildFinished] = {}
+    resolved: set[ids.DelayRef] = set()
+    for response in snapshot.responses:
+        if isinstance(response.body, ChildFinished):
+            children[response.body.child] = response.body
+        else:
+            resolved.add(response.body.delay)
+    delays = {delay.delay for delay in snapshot.delays}
+    for entry in snapshot.log:
+        match entry.event:
+            case ChildRequested(child, ffqn, params):
+                family = snapshot_of(store, ids.absolute(state.execution_id, child))
+                created = family.log[0].event
+                assert isinstance(created, Created)
+                if (created.ffqn, created.params, created.join_set) != (ffqn, params, ids.join_set_of(child)):
+                    _broken(snapshot, f"{child} was created otherwise than requested: {created}")
+                body, outcome = children.pop(child, None), outcome_of(family)
+                said = None if body is None else (body.version, body.outcome)
+                if said != (None if outcome is None else (family.log[-1].version, outcome)):
+                    _broken(snapshot, f"{child} ended with {outcome}, its response says {said}")
+            case DelayRequested(delay):
+                if (delay in resolved) == (delay in delays):
+                    _broken(snapshot, f"the delay {delay} is lost, or unresolved although it was answered")
+                resolved.discard(delay)
+                delays.discard(delay)
+    if children or resolved or delays:
+        _broken(snapshot, f"nobody asked for {[*children, *resolved, *delays]}")
+    parent_id = ids.parent_of(state.execution_id)
+    if parent_id is not None:
+        asked = {e.event.child for e in snapshot_of(store, parent_id).log if isinstance(e.event, ChildRequested)}
+        if ids.relative(state.execution_id) not in asked:
+            _broken(snapshot, "its parent did not ask for it")
+
+
+def end_is_the_end(store: Memory, snapshot: Snapshot) -> None:
+    """When an execution has finished, all that derive from it have; no delay is left, and nobody owns it."""
+    if outcome_of(snapshot) is None:
+        return
+    if snapshot.delays or snapshot.state.owner is not None:
+        _broken(snapshot, f"finished, with {snapshot.delays}, owned by {snapshot.state.owner}")
+    for entry in snapshot.log:
+        if isinstance(entry.event, ChildRequested):
+            child = snapshot_of(store, ids.absolute(snapshot.state.execution_id, entry.event.child))
+            if outcome_of(child) is None:
+                _broken(child, "its parent has finished before it")
+
+
+# --- replays ---------------------------------------------------------------------------------------------------------
+
+
+def verify(snapshot: Snapshot, guest: Guest) -> Decision:
+    """Replays an execution in mode *verify*: `Ended`, `Blocked`, `Stopped` at something new, or `Diverged`."""
+    created = snapshot.log[0].event
+    assert isinstance(created, Created)
+    machine = Machine(snapshot.state.execution_id, snapshot.log, snapshot.responses, Mode.VERIFY)
+    now = Instant(0)
+    try:
+        decision = _advance(machine, guest, guest.start(created.params), now)
+        while isinstance(decision, Answered):
+            decision = _advance(machine, guest, guest.send(decision.reply), now)
+        return decision
+    finally:
+        guest.close()
+
+
+def _advance(machine: Machine, guest: Guest, step: Step, now: Instant) -> Decision:
+    while isinstance(step, Yielded):
+        step = guest.resume()
+    match step:
+        case Called(call):
+            return machine.step(call, now)
+        case Returned(outcome) | Trapped(outcome):
+            return machine.end(outcome, now)
+    raise AssertionError(step)
+
+
+def replays(snapshot: Snapshot, guest: Guest) -> None:
+    """A log replays: a finished workflow to the same outcome, another one to where it stands."""
+    decision, outcome = verify(snapshot, guest), outcome_of(snapshot)
+    match decision:
+        case Ended(ended):
+            if outcome is not None and ended != outcome:
+                _broken(snapshot, f"replays to {ended}")
+        case Diverged(divergence):
+            _broken(snapshot, f"does not replay: {divergence}")
+        case Blocked() | Stopped():
+            if outcome is not None:
+                _broken(snapshot, f"has finished, but its replay says {decision}")
+
+
+# --- who wrote -------------------------------------------------------------------------------------------------------
+
+
+def only_holders_write(before: ExecutionState | None, after: ExecutionState, writer: ids.ExecutorId) -> None:
+    """Only the holder of the lease appends to a log."""
+    if before is not None and before.owner != writer:
+        raise Violation(f"{writer} wrote to {after.execution_id}, which {before.owner} holds")
+
+
+def is_parked(snapshot: Snapshot) -> bool:
+    """Whether it stands still until an operator acts."""
+    return isinstance(snapshot.log[-1].event, Parked)
+
+
+def tags_of(snapshot: Snapshot) -> list[str]:
+    """The kinds of its events, in order: for messages and tests."""
+    return [kind_of(entry.event) for entry in snapshot.log]

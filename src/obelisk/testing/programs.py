@@ -1,0 +1,415 @@
+"""Random workflows, as data: what the simulator runs.
+
+A `Program` is a list of statements without branches, interpreted by a generator guest. It never looks at a result before
+it ends, so the history events of a program are the same in every run, whatever arrives in which order. Its result lists
+what it was answered, sorted within each join set. It may then depend on the order of arrival only where a join set is
+closed with members that nobody awaited, or where `-get` asks early: such a program is `sensitive`, and so is its caller.
+"""
+
+from __future__ import annotations
+
+from random import Random
+from typing import Final, assert_never
+
+import msgspec
+
+from obelisk.core import calls
+from obelisk.core.ids import ExecutionId, JoinSetId
+from obelisk.core.instants import In, Now
+from obelisk.core.names import FunctionName
+from obelisk.core.policy import Blocking, ExecutionPolicy, RetryPolicy
+from obelisk.core.values import Err, Failure, FailureKind, Json, Ok
+from obelisk.testing.deployment import SimulatedRegistry, json_array
+from obelisk.testing.guests import BURN, Flow, Trap
+
+RUN: Final = FunctionName("sim:flows/flows.run")
+"""The workflow function; its only parameter is the index of a program."""
+MILLISECOND: Final = 1_000
+
+
+class Activity(msgspec.Struct, frozen=True):
+    """How a simulated activity behaves: it fails `failures` times, then ends with `result`."""
+
+    ffqn: FunctionName
+    result: Ok | Err | Failure
+    failures_max: int = 0
+    """It fails 0 to `failures_max` times first, depending on the execution's id."""
+
+    def outcome(self, execution_id: ExecutionId, failures: int) -> Ok | Err | Failure:
+        """What the attempt after `failures` failed ones comes to."""
+        if self.failures_max and failures < sum(execution_id.encode()) % (self.failures_max + 1):
+            return Failure(FailureKind.UNCATEGORIZED, "activity trap: not yet")
+        return self.result
+
+
+_OK: Final = Json(b'"done"')
+ACTIVITIES: Final = {
+    activity.ffqn: activity
+    for activity in (
+        Activity(FunctionName("sim:acts/acts.steady"), Ok(_OK)),
+        Activity(FunctionName("sim:acts/acts.brisk"), Ok()),
+        Activity(FunctionName("sim:acts/acts.flaky"), Ok(_OK), failures_max=2),
+        Activity(FunctionName("sim:acts/acts.erring"), Err(Json(b'"no"'))),
+        Activity(FunctionName("sim:acts/acts.refusing"), Err(Json(b'"never"'), permanent=True)),
+        Activity(FunctionName("sim:acts/acts.trapping"), Failure(FailureKind.UNCATEGORIZED, "activity trap: boom")),
+    )
+}
+STEADY, BRISK, FLAKY, ERRING, REFUSING, TRAPPING = ACTIVITIES
+
+
+# --- statements ------------------------------------------------------------------------------------------------------
+
+
+class _Statement(msgspec.Struct, frozen=True, tag_field="do"):
+    pass
+
+
+class Callee(msgspec.Struct, frozen=True):
+    """An activity (`program` None), or another program."""
+
+    ffqn: FunctionName
+    program: int | None = None
+
+    @property
+    def params(self) -> Json:
+        """What it is called with."""
+        return json_array() if self.program is None else json_array(self.program)
+
+
+class Direct(_Statement, frozen=True):
+    """A direct call, or `-invoke` with a label."""
+
+    callee: Callee
+    label: str | None = None
+
+
+class Create(_Statement, frozen=True):
+    """A join set in `slot`, generated or named."""
+
+    slot: int
+    name: str | None = None
+
+
+class Submit(_Statement, frozen=True):
+    """A child into a join set."""
+
+    slot: int
+    callee: Callee
+
+
+class SubmitDelay(_Statement, frozen=True):
+    """A delay into a join set; 0: due at once."""
+
+    slot: int
+    us: int
+
+
+class AwaitNext(_Statement, frozen=True):
+    """`-await-next`."""
+
+    slot: int
+    ffqn: FunctionName
+
+
+class JoinNext(_Statement, frozen=True):
+    """`join-next`."""
+
+    slot: int
+
+
+class Close(_Statement, frozen=True):
+    """`join-set-close`."""
+
+    slot: int
+
+
+class Get(_Statement, frozen=True):
+    """`-get` of the `index`-th submitted child."""
+
+    index: int
+
+
+class Sleep(_Statement, frozen=True):
+    """A durable sleep; 0: due at once."""
+
+    us: int
+
+
+class Draw(_Statement, frozen=True):
+    """A random number and a random string."""
+
+    below: int
+
+
+class Say(_Statement, frozen=True):
+    """A log line."""
+
+    message: str
+
+
+class Compute(_Statement, frozen=True):
+    """Uses up some slices of CPU."""
+
+    slices: int
+
+
+class Fail(_Statement, frozen=True):
+    """Ends with `err`."""
+
+
+class Die(_Statement, frozen=True):
+    """Traps."""
+
+
+Statement = (
+    Direct
+    | Create
+    | Submit
+    | SubmitDelay
+    | AwaitNext
+    | JoinNext
+    | Close
+    | Get
+    | Sleep
+    | Draw
+    | Say
+    | Compute
+    | Fail
+    | Die
+)
+
+
+class Program(msgspec.Struct, frozen=True):
+    """What a workflow does."""
+
+    statements: tuple[Statement, ...]
+    sensitive: bool = False
+    """Whether its result may depend on the order in which responses arrive."""
+
+
+# --- interpreting ----------------------------------------------------------------------------------------------------
+
+
+def deploy(
+    programs: list[Program], registry: SimulatedRegistry, workflow: ExecutionPolicy, activity: ExecutionPolicy
+) -> None:
+    """Adds the activities, and the function that runs `programs`, to `registry`."""
+    for ffqn in ACTIVITIES:
+        registry.add_activity(ffqn, activity)
+
+    def run(execution_id: ExecutionId, params: Json) -> Flow:
+        (index,) = msgspec.json.decode(params, type=list[int])
+        return interpret(programs[index], execution_id)
+
+    registry.add_workflow(RUN, run, workflow)
+
+
+def interpret(program: Program, execution_id: ExecutionId) -> Flow:
+    """Runs a program as a guest."""
+    slots: dict[int, JoinSetId] = {}
+    seen: dict[int, list[str]] = {}
+    children: list[tuple[ExecutionId, FunctionName]] = []
+
+    def note(slot: int, reply: calls.Reply | None) -> None:
+        seen.setdefault(slot, []).append(_plain(reply, execution_id))
+
+    for statement in program.statements:
+        match statement:
+            case Direct(callee, label):
+                note(-1, (yield calls.CallChild(callee.ffqn, callee.params, label)))
+            case Create(slot, name):
+                reply = yield calls.JoinSetCreate(name)
+                note(-1, reply)
+                if isinstance(reply, str):
+                    slots[slot] = JoinSetId(reply)
+            case Submit(slot, callee):
+                reply = yield calls.Submit(slots[slot], callee.ffqn, callee.params)
+                assert isinstance(reply, str)
+                children.append((ExecutionId(reply), callee.ffqn))
+            case SubmitDelay(slot, us):
+                yield calls.SubmitDelay(slots[slot], In(us) if us else Now())
+            case AwaitNext(slot, ffqn):
+                note(slot, (yield calls.AwaitNext(slots[slot], ffqn)))
+            case JoinNext(slot):
+                note(slot, (yield calls.JoinNext(slots[slot])))
+            case Close(slot):
+                yield calls.JoinSetClose(slots[slot])
+            case Get(index):
+                child, ffqn = children[index]
+                note(-1, (yield calls.Get(child, ffqn)))
+            case Sleep(us):
+                reply = yield calls.Sleep(In(us) if us else Now())
+                note(-1, type(reply).__name__)
+            case Draw(below):
+                note(-1, (yield calls.RandomU64(0, below - 1)))
+                note(-1, (yield calls.RandomString(1, below)))
+            case Say(message):
+                yield calls.Log(calls.LogLevel.INFO, message)
+            case Compute(slices):
+                for _ in range(slices):
+                    yield BURN
+            case Fail():
+                return Err(Json(b'"failed on purpose"'))
+            case Die():
+                raise Trap("died on purpose")
+            case _:
+                assert_never(statement)
+    return Ok(json_array(*[sorted(replies) if slot >= 0 else replies for slot, replies in sorted(seen.items())]))
+
+
+def _plain(reply: calls.Reply | None, execution_id: ExecutionId) -> str:
+    """A reply as text, without times."""
+    if isinstance(reply, calls.WokenAt):
+        return "woken"
+    return msgspec.json.encode([type(reply).__name__, reply], enc_hook=str).decode()
+
+
+# --- making ----------------------------------------------------------------------------------------------------------
+
+
+def random_policy(random: Random) -> ExecutionPolicy:
+    """How workflows are run."""
+    return ExecutionPolicy(
+        lock_expiry_us=random.choice([1, 5, 50, 1_000]) * MILLISECOND,
+        blocking=random.choice([Blocking.AWAIT, Blocking.AWAIT, Blocking.INTERRUPT]),
+    )
+
+
+ACTIVITY_POLICY: Final = ExecutionPolicy(
+    lock_expiry_us=200 * MILLISECOND, retry=RetryPolicy(max_retries=4, exp_backoff_us=5 * MILLISECOND)
+)
+
+
+def random_programs(random: Random, count: int, length_max: int) -> list[Program]:
+    """Programs that may call those before them."""
+    programs: list[Program] = []
+    for _ in range(count):
+        programs.append(_Maker(random, programs).make(random.randint(1, length_max)))
+    return programs
+
+
+class _Slot(msgspec.Struct):
+    """A join set while its program is being made."""
+
+    callee: Callee | None
+    """Awaited by `-await-next`, as this function; None: by `join-next`."""
+    drained: bool
+    members: int = 0
+    awaited: int = 0
+    closed: bool = False
+
+
+class _Maker:
+    """Makes one program."""
+
+    def __init__(self, random: Random, before: list[Program]) -> None:
+        self._random = random
+        self._before = before
+        self._statements: list[Statement] = []
+        self._slots: list[_Slot] = []
+        self._children = 0
+        self._names: set[str] = set()
+        self._sensitive = False
+
+    def make(self, length: int) -> Program:
+        for _ in range(length):
+            self._random.choice(
+                [
+                    self._direct, self._direct, self._create, self._create, self._submit, self._submit, self._submit,
+                    self._submit_delay, self._await, self._await, self._close, self._get, self._sleep, self._draw,
+                    self._say, self._compute,
+                ]
+            )()  # fmt: skip
+        dice = self._random.random()
+        for slot in range(len(self._slots)):
+            if dice < 0.1 and self._slots[slot].members > self._slots[slot].awaited:
+                self._sensitive = True  # ends with an open join set
+            else:
+                self._drain(slot)
+        if dice < 0.1:
+            last: Statement = Fail() if self._random.random() < 0.5 else Die()
+            self._statements.append(last)
+        return Program(tuple(self._statements), self._sensitive)
+
+    def _callee(self) -> Callee:
+        if self._before and self._random.random() < 0.3:
+            index = self._random.randrange(len(self._before))
+            self._sensitive |= self._before[index].sensitive
+            return Callee(RUN, index)
+        return Callee(self._random.choice(list(ACTIVITIES)))
+
+    def _open(self) -> int | None:
+        slots = [index for index, slot in enumerate(self._slots) if not slot.closed]
+        return self._random.choice(slots) if slots else None
+
+    def _direct(self) -> None:
+        label = self._random.choice([None, None, "label", "not valid!"])
+        self._statements.append(Direct(self._callee(), label))
+
+    def _create(self) -> None:
+        name = self._random.choice([None, None, "batch", "x/1"])
+        if name in self._names:
+            self._statements.append(Create(99, name))  # a conflict
+            return
+        if name is not None:
+            self._names.add(name)
+        self._statements.append(Create(len(self._slots), name))
+        callee = Callee(self._random.choice(list(ACTIVITIES))) if self._random.random() < 0.5 else None
+        self._slots.append(_Slot(callee, drained=self._random.random() < 0.8))
+
+    def _submit(self) -> None:
+        slot = self._open()
+        if slot is not None:
+            known = self._slots[slot].callee
+            callee = known if known is not None and self._random.random() < 0.8 else self._callee()
+            self._statements.append(Submit(slot, callee))
+            self._slots[slot].members += 1
+            self._children += 1
+
+    def _submit_delay(self) -> None:
+        slot = self._open()
+        if slot is not None:
+            self._statements.append(SubmitDelay(slot, self._random.choice([0, 1, 10, 100]) * MILLISECOND))
+            self._slots[slot].members += 1
+
+    def _await(self) -> None:
+        slot = self._open()
+        if slot is not None:
+            self._await_in(slot)
+
+    def _await_in(self, index: int) -> None:
+        slot = self._slots[index]
+        self._statements.append(JoinNext(index) if slot.callee is None else AwaitNext(index, slot.callee.ffqn))
+        slot.awaited = min(slot.awaited + 1, slot.members)
+
+    def _drain(self, index: int) -> None:
+        slot = self._slots[index]
+        if slot.drained:
+            while not slot.closed and slot.awaited < slot.members:
+                self._await_in(index)
+        elif slot.awaited < slot.members:
+            self._sensitive = True
+
+    def _close(self) -> None:
+        index = self._open()
+        if index is not None:
+            self._drain(index)
+            self._slots[index].closed = True
+            self._statements.append(Close(index))
+
+    def _get(self) -> None:
+        if self._children:
+            self._sensitive = True
+            self._statements.append(Get(self._random.randrange(self._children)))
+
+    def _sleep(self) -> None:
+        self._statements.append(Sleep(self._random.choice([0, 1, 10, 300]) * MILLISECOND))
+
+    def _draw(self) -> None:
+        self._statements.append(Draw(self._random.randint(2, 9)))
+
+    def _say(self) -> None:
+        self._statements.append(Say("a line"))
+
+    def _compute(self) -> None:
+        self._statements.append(Compute(self._random.randint(1, 3)))
