@@ -218,7 +218,7 @@ def test_a_client_that_leaves_a_stream_is_forgotten(serving):
         await call.read()
         assert engine.changes._watchers
         call.cancel()
-        while engine.changes._watchers:
+        while engine.changes._watchers:  # noqa: ASYNC110
             await asyncio.sleep(0.001)
 
     serving(scenario)
@@ -541,7 +541,7 @@ def test_a_port_in_use_is_named_with_the_reason(loop):
         port = one.bind("127.0.0.1", 0)
         with pytest.raises(PortUnavailable, match=f"cannot listen on 127.0.0.1:{port}: address already in use; stop"):
             other.bind("127.0.0.1", port)
-        with pytest.raises(PortUnavailable, match="nowhere.invalid:1"):
+        with pytest.raises(PortUnavailable, match=r"nowhere\.invalid:1"):
             other.bind("nowhere.invalid", 1)
         await one._server.stop(None)
         await other._server.stop(None)

@@ -1,0 +1,117 @@
+"""The server's log on its console: what stdlib `logging` collects, rendered by structlog.
+
+Decides levels and looks. Modules log with stdlib `logging`; so do libraries; this is the only place that knows structlog.
+
+structlog takes longer to import than a small server to start. So lines are kept until `render` is called, once the server
+answers, or until the first one that is a warning or worse.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from obelisk.config.settings import Console, LogStyle, LogWriter
+
+if TYPE_CHECKING:
+    from structlog.typing import Processor
+
+TRACE: Final = 5
+_OFF: Final = logging.CRITICAL + 10
+_LEVELS: Final = {
+    "trace": TRACE,
+    "debug": logging.DEBUG,
+    "info": logging.INFO,
+    "warn": logging.WARNING,
+    "error": logging.ERROR,
+    "off": _OFF,
+}
+
+
+class ConsoleLog(logging.Handler):
+    """Keeps records until it is told to render, then renders each at once."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__()
+        self._console = console
+        self._kept: list[logging.LogRecord] = []
+        self._rendering: logging.Handler | None = None
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keeps or renders one record."""
+        if self._rendering is not None:
+            self._rendering.handle(record)
+            return
+        self._kept.append(record)
+        if record.levelno >= logging.WARNING:
+            self.render()
+
+    def render(self) -> None:
+        """Renders what was kept, and from now on everything at once. From any thread; others may log meanwhile."""
+        stream = sys.stdout if self._console.writer is LogWriter.STDOUT else sys.stderr
+        handler = logging.StreamHandler(stream)
+        handler.setFormatter(_formatter(self._console, is_terminal=stream.isatty()))
+        self.acquire()
+        try:
+            if self._rendering is None:
+                self._rendering = handler
+                kept, self._kept = self._kept, []
+                for record in kept:
+                    handler.handle(record)
+        finally:
+            self.release()
+
+    def flush(self) -> None:
+        """Renders what was kept, if anything was."""
+        if self._kept:
+            self.render()
+
+
+def configure(console: Console) -> ConsoleLog:
+    """Sets levels and takes in all records of the process. Call once."""
+    handler = ConsoleLog(console)
+    logging.addLevelName(TRACE, "TRACE")
+    root = logging.getLogger()
+    root.handlers = [handler] if console.enabled else [logging.NullHandler()]
+    root.setLevel(_LEVELS[console.level.default] if console.enabled else _OFF)
+    for name, level in console.level.targets.items():
+        logging.getLogger(name).setLevel(_LEVELS[level])
+    return handler
+
+
+def _formatter(console: Console, *, is_terminal: bool) -> logging.Formatter:
+    import structlog
+
+    renderer: list[Processor]
+    if console.style is LogStyle.JSON:
+        renderer = [
+            _stamp("%Y-%m-%dT%H:%M:%S.%fZ"),
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(),
+        ]
+    else:
+        form = "%H:%M:%S.%f" if console.style is LogStyle.PLAIN_COMPACT else "%Y-%m-%dT%H:%M:%S.%fZ"
+        plain = structlog.dev.ConsoleRenderer(
+            colors=is_terminal,
+            pad_event_to=0,
+            exception_formatter=structlog.dev.plain_traceback,
+            sort_keys=False,
+        )
+        renderer = [_stamp(form), plain]
+    named: list[Processor] = [structlog.stdlib.add_logger_name] if console.target else []
+    return structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=[structlog.stdlib.add_log_level, structlog.stdlib.ExtraAdder(), *named],
+        processors=[*renderer[:1], structlog.stdlib.ProcessorFormatter.remove_processors_meta, *renderer[1:]],
+    )
+
+
+def _stamp(form: str) -> Processor:
+    """Adds when the record was made, which may be well before it is rendered."""
+
+    def stamp(_logger: Any, _name: str, event: Any) -> Any:
+        event["timestamp"] = datetime.fromtimestamp(event["_record"].created, UTC).strftime(form)
+        return event
+
+    return stamp

@@ -1,0 +1,110 @@
+"""The server's process: what `obelisk server run` does, from the configuration to the last thing freed.
+
+    configuration ─▶ port ─▶ runtime ─▶ doors ─▶ "Serving gRPC requests at …"      and back, to stop
+
+Decides the order of starting and stopping, and which failures end the process. The port comes first: a server that
+cannot have it must not touch the database.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from obelisk.api.service import Service
+from obelisk.config import Config, ConfigError, load
+from obelisk.config.settings import Address
+from obelisk.core.batch import StoreFailed
+from obelisk.runtime.components import DeploymentRefused
+from obelisk.runtime.runtime import Failure, Runtime, start
+from obelisk.server import logs
+from obelisk.server.grpc import GrpcDoor, PortUnavailable
+from obelisk.store.sqlite import StoreUnusable
+
+GRACE_S: Final = 2.0
+"""How long open calls may go on when the server stops."""
+
+_log: Final = logging.getLogger(__name__)
+
+
+class ServerFailed(Exception):
+    """The server could not start, or could not go on. The message is for the operator."""
+
+
+def run(path: Path | None, announce: Callable[[str], None]) -> None:
+    """Runs a server until SIGINT or SIGTERM. `path`: the configuration's file; None: where it is by default.
+
+    `announce` is called with `Serving gRPC requests at HOST:PORT` once requests are answered. `ServerFailed`.
+    """
+    try:
+        config = load(path, os.environ, Path.cwd())
+    except (ConfigError, OSError) as error:
+        raise ServerFailed(str(error)) from None
+    log = logs.configure(config.console)
+    try:
+        asyncio.run(_serve(config, log, announce))
+    except (PortUnavailable, DeploymentRefused, StoreUnusable, OSError) as error:
+        raise ServerFailed(str(error)) from None
+    finally:
+        log.flush()
+
+
+async def _serve(config: Config, log: logs.ConsoleLog, announce: Callable[[str], None]) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    wanted = config.api.listening_addr
+    door = GrpcDoor()
+    port = door.bind(wanted.host, wanted.port)
+    failure = Failure()
+    runtime = start(config, failure)
+    try:
+        service = Service(runtime)
+        await door.serve(service, runtime.catalogue)
+        announce(f"Serving gRPC requests at {Address(wanted.host, port)}")
+        rendering = loop.run_in_executor(None, log.render)  # slow to import: not on a thread that answers
+        error = await _until(stop, failure)
+        await _close(door, service, runtime)
+        await rendering
+    finally:
+        runtime.refuse_new_work()
+        runtime.stop()
+    if error is not None:
+        raise ServerFailed(_reason(error)) from error
+    _log.info("stopped")
+
+
+async def _until(stop: asyncio.Event, failure: Failure) -> BaseException | None:
+    """Waits for a signal, or for what the runtime cannot survive."""
+    stopping = asyncio.ensure_future(stop.wait())
+    failing = asyncio.ensure_future(failure.wait())
+    await asyncio.wait((stopping, failing), return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    if failing.done():
+        return failing.result()
+    failing.cancel()
+    with suppress(asyncio.CancelledError):
+        await failing
+    _log.info("stopping")
+    return None
+
+
+async def _close(door: GrpcDoor, service: Service, runtime: Runtime) -> None:
+    """Streams end, new work is refused, what is under way may finish; then the door is shut."""
+    service.stop_following()
+    runtime.refuse_new_work()
+    await door.stop(GRACE_S)
+    service.close()
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, StoreFailed):
+        return f"the database cannot be written any more: {error}. Nothing that was acknowledged is lost: put it right, then start again"
+    return f"the engine failed, which is a bug of Obelisk: {type(error).__name__}: {error}. Nothing that was acknowledged is lost"
