@@ -1,0 +1,62 @@
+"""Following an execution over a connection that may break.
+
+Decides when a broken stream is opened again: when it broke because the server went away, after a second, for ever.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import Final, TypeVar
+
+import click
+import grpc
+
+from obelisk.cli.connection import Connection, code_of, details_of
+from obelisk.proto import obelisk_pb2 as pb
+
+RECONNECT_S: Final = 1.0
+
+_GONE: Final = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.ABORTED}
+
+T = TypeVar("T")
+
+
+class Follower:
+    """Streams of one execution. `known`: the server was reached before, so that it is worth waiting for."""
+
+    def __init__(self, connection: Connection, execution_id: str, *, reconnect: bool, known: bool = False) -> None:
+        self._connection = connection
+        self._execution_id = pb.ExecutionId(id=execution_id)
+        self._reconnect = reconnect
+        self._known = known
+
+    def states(self) -> Iterator[pb.ExecutionSummary | pb.ExecutionStatus | pb.FinishedStatus]:
+        """The summary, each new state, and in the end how it finished. After a break it begins anew."""
+        request = pb.GetStatusRequest(execution_id=self._execution_id, follow=True, send_finished_status=True)
+        for message in self._unbroken(lambda: self._connection.executions.GetStatus(request)):
+            match message.WhichOneof("message"):
+                case "summary":
+                    yield message.summary
+                case "current_status":
+                    yield message.current_status
+                case "finished_status":
+                    yield message.finished_status
+
+    def tree(self) -> Iterator[pb.WatchExecutionsResponse]:
+        """The change stream of the execution's tree. After a break it begins anew, with a snapshot."""
+        request = pb.WatchExecutionsRequest(execution_id=self._execution_id)
+        return self._unbroken(lambda: self._connection.changes.WatchExecutions(request))
+
+    def _unbroken(self, stream: Callable[[], Iterable[T]]) -> Iterator[T]:
+        while True:
+            try:
+                for message in stream():
+                    self._known = True
+                    yield message
+                return
+            except grpc.RpcError as error:
+                if not self._reconnect or not self._known or code_of(error) not in _GONE:
+                    raise
+                click.echo(f"Got error while polling the status, reconnecting - {details_of(error)}", err=True)
+            time.sleep(RECONNECT_S)

@@ -1,0 +1,46 @@
+"""The command `obelisk`.
+
+Exit codes: 0 done; 1 the server refused, start-up failed, or the execution ended in an error; 2 the command line is wrong.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Final
+
+import click
+
+import obelisk
+from obelisk.cli.lazy import LazyGroup
+
+_CLIENT: Final = {
+    "component": ("obelisk.cli.component:component", "What is deployed."),
+    "execution": ("obelisk.cli.execution:execution", "Submit executions and see what became of them."),
+}
+_SERVER: Final = {"server": ("obelisk.cli.server:server", "The server.")}
+_CONTEXT: Final = {"help_option_names": ["-h", "--help"], "max_content_width": 120}
+
+
+@click.group("obelisk", cls=LazyGroup, lazy={**_SERVER, **_CLIENT}, context_settings=_CONTEXT)
+@click.version_option(obelisk.__version__, "-v", "--version", message="obelisk %(version)s")
+def cli() -> None:
+    """Obelisk: durable workflows and activities as WASM components."""
+
+
+@cli.group("client", cls=LazyGroup, lazy=_CLIENT, hidden=True)
+@click.option("-a", "--api-url", metavar="URL", help="Where the server is.")
+@click.pass_context
+def client(context: click.Context, api_url: str | None) -> None:
+    """Another way to write the client's commands: obelisk client component list."""
+    if api_url is not None:
+        context.meta["obelisk.api_url"] = api_url
+
+
+def main() -> None:
+    """The entry point."""
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # its own messages say nothing that ours do not say better
+    cli(prog_name="obelisk")
+
+
+if __name__ == "__main__":
+    main()

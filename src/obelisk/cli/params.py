@@ -1,0 +1,66 @@
+"""Parameters of a function as they are written on a command line.
+
+    (none)            []
+    '[40, 10]'        one argument is the whole JSON array
+    40 10             several are one JSON value each
+    -- 40             so is a single one after --
+    @FILE             in place of any of these: what FILE holds
+
+Decides the grammar only; whether the values fit the function is checked by the server.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+
+class NotJson(click.UsageError):
+    """A parameter that is not JSON: the command line is wrong."""
+
+
+def params_json(arguments: tuple[str, ...], *, separate: bool) -> bytes:
+    """The JSON array that the arguments mean, in the user's own spelling.
+
+    `separate`: there was a `--` before them, so that even a single one is a value of its own. `NotJson`.
+    """
+    texts = [_content(argument) for argument in arguments]
+    if len(texts) == 1 and not separate:
+        if not isinstance(_parse(texts[0], "Parameters"), list):
+            raise NotJson("Parameter provided as JSON must be a JSON array.")
+        return texts[0].encode()
+    for number, text in enumerate(texts, 1):
+        _parse(text, f"{_ordinal(number)} parameter")
+    return f"[{','.join(texts)}]".encode()
+
+
+def _content(argument: str) -> str:
+    if not argument.startswith("@"):
+        return argument
+    try:
+        return Path(argument[1:]).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise NotJson(f"cannot read {argument[1:]}: {error}") from None
+
+
+def _parse(text: str, what: str) -> Any:
+    try:
+        return json.loads(text, parse_constant=_refuse)
+    except (ValueError, RecursionError) as error:
+        raise NotJson(f"cannot parse {what} as JSON: {error}; it was: {_shortened(text)}") from None
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f'{constant} is not JSON, write "{constant}"')
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _ordinal(number: int) -> str:
+    suffix = "th" if number % 100 in {11, 12, 13} else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
+    return f"{number}-{suffix}"

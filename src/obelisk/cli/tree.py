@@ -1,0 +1,122 @@
+"""A tree of executions, put together from a change stream.
+
+Decides the order of its rows: an execution before its children, children by creation. Draws nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from obelisk.cli import texts
+from obelisk.proto import obelisk_pb2 as pb
+
+_NUMBER: Final = re.compile(r"(\d+)")
+
+
+@dataclass(slots=True)
+class Node:
+    """One execution, as last heard of. Instants are microseconds since 1970."""
+
+    execution_id: str
+    parent_id: str | None
+    label: str
+    """The whole id for the top, relative to its parent for all others."""
+    function: str
+    """Without its interface."""
+    ffqn: str
+    status: pb.ExecutionStatus
+    created_us: int
+    started_us: int | None
+    finished_us: int | None
+    failures: int
+
+    @property
+    def state(self) -> str:
+        """`OK`, `Error`, `Locked` and so on."""
+        return texts.status(self.status).removeprefix("Finished: ")
+
+    @property
+    def kind(self) -> str:
+        """Which of the states: `locked`, `finished` …, with `ok`, `error` or `failed` for how it finished."""
+        name = self.status.WhichOneof("status") or "unknown"
+        if name != "finished":
+            return name
+        value = self.status.finished.result_kind.WhichOneof("value")
+        return "failed" if value == "execution_failure_kind" else str(value)
+
+    def took_us(self, now_us: int) -> int:
+        """How long it ran, or has been running."""
+        begun = self.created_us if self.started_us is None else self.started_us
+        return max(0, (now_us if self.finished_us is None else self.finished_us) - begun)
+
+
+class Tree:
+    """All executions heard of."""
+
+    def __init__(self, top_id: str) -> None:
+        self.top_id = top_id
+        self._nodes: dict[str, Node] = {}
+
+    def update(self, message: pb.WatchExecutionsResponse) -> None:
+        """Takes in one message of the change stream."""
+        for progress in message.executions:
+            self._put(progress)
+
+    def _put(self, progress: pb.ExecutionProgress) -> None:
+        summary = progress.summary
+        execution_id = summary.execution_id.id
+        is_top = execution_id == self.top_id
+        parent_id = None if is_top else execution_id.rpartition(".")[0]
+        node = Node(
+            execution_id=execution_id,
+            parent_id=parent_id,
+            label=execution_id if is_top else execution_id.rpartition(".")[2],
+            function=summary.function_name.function_name,
+            ffqn=texts.ffqn(summary.function_name),
+            status=summary.current_status,
+            created_us=summary.created_at.ToMicroseconds(),
+            started_us=_us(progress, "first_started_at"),
+            finished_us=_us(progress, "finished_at"),
+            failures=progress.failures,
+        )
+        self._nodes[execution_id] = node
+
+    def __len__(self) -> int:
+        return len(self._nodes)
+
+    @property
+    def top(self) -> Node | None:
+        """The top, once it was heard of."""
+        return self._nodes.get(self.top_id)
+
+    def rows(self) -> list[tuple[int, Node]]:
+        """Depth and node of each execution."""
+        children: dict[str | None, list[Node]] = {}
+        for node in self._nodes.values():
+            children.setdefault(node.parent_id, []).append(node)
+        for siblings in children.values():
+            siblings.sort(key=lambda node: (node.created_us, _natural(node.label)))
+
+        def walk(parent_id: str | None, depth: int) -> Iterator[tuple[int, Node]]:
+            for node in children.get(parent_id, ()):
+                yield depth, node
+                yield from walk(node.execution_id, depth + 1)
+
+        return list(walk(None, 0))
+
+
+def _us(progress: pb.ExecutionProgress, name: Literal["first_started_at", "finished_at"]) -> int | None:
+    if not progress.HasField(name):
+        return None
+    at: Timestamp = getattr(progress, name)
+    return at.ToMicroseconds()
+
+
+def _natural(label: str) -> list[tuple[int, str]]:
+    """Numbers in a label count as numbers: `g:1_10` comes after `g:1_9`."""
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in _NUMBER.split(label)]
