@@ -139,18 +139,16 @@ class Plan:
             if head is not None:
                 self._delays.pop((head.key, ref), None)
                 self._delays_done.append((head.key, ref))
-        for request_id in unit.requests_done:
-            self._requests.pop(request_id, None)
-            self._requests_done.append((request_id,))
-        if not unit.requests:
-            return _APPLIED
         ids = []
         for request in unit.requests:
             self._request_id_last += 1
             ids.append(self._request_id_last)
             body = request_body_encode(request.body)
             self._requests[self._request_id_last] = (self._key(request.execution_id), request.created_at, body)
-        return Applied(tuple(ids))
+        for request_id in unit.requests_done:
+            self._requests.pop(request_id, None)
+            self._requests_done.append((request_id,))
+        return Applied(tuple(ids)) if ids else _APPLIED
 
     def _apply_state(self, state: ExecutionState) -> None:
         execution_id = state.execution_id
