@@ -75,10 +75,9 @@ def abandon(execution_id: ExecutionId, params: Json) -> Flow:
 
 def count(execution_id: ExecutionId, params: Json) -> Flow:
     """Three direct calls; says what came of each."""
-    kinds = []
+    kinds: list[str] = []
     for _ in range(number(params)):
-        reply = yield calls.CallChild(ACT, json_array())
-        kinds.append(type(reply).__name__)
+        kinds += [type((yield calls.CallChild(ACT, json_array()))).__name__]
     return Ok(json_array(*kinds))
 
 

@@ -143,7 +143,8 @@ class Engine:
     def has_work(self) -> bool:
         """Whether `decide` has something to do without any input."""
         may_start = bool(self._startable) and len(self._starting) < self.limits.start_window
-        return bool(self._again or self._runnable or may_start)
+        may_step = bool(self._runnable) or (bool(self._crowd) and self._room > 0)
+        return bool(self._again) or may_step or may_start
 
     def next_due(self) -> Instant | None:
         """When `decide` must be called although nothing came in."""
@@ -479,6 +480,8 @@ class Engine:
     def _step_workflows(self, draft: Draft) -> None:
         """Steps workflows in turn. Those that want more get it after all the others, at the latest in the next tick."""
         again: list[Held] = []
+        for _ in range(min(self._room, len(self._crowd))):
+            self._runnable.append(self._crowd.popleft())
         while self._runnable and not draft.is_full:
             held = self._runnable.popleft()
             if self._held.get(held.execution_id) is not held or held.phase is not Phase.READY or not held.is_trusted:
@@ -511,6 +514,11 @@ class Engine:
         self._hot += 1
         return True
 
+    @property
+    def _room(self) -> int:
+        """How many workflows more could be in memory, those that can be evicted not counted."""
+        return max(self.limits.hot_max - self._hot, 0) + len(self._idle)
+
     def _make_room(self) -> bool:
         """Keeps the hot cap by evicting the workflow that has been blocked for the longest time."""
         if self._hot < self.limits.hot_max:
@@ -525,7 +533,6 @@ class Engine:
         """Unloads guest and machine, if any."""
         if held.machine is not None:
             self._hot -= 1
-            self._admit_one()
         self._idle.pop(held.execution_id, None)
         held.unload()
 
@@ -534,15 +541,8 @@ class Engine:
         if held.machine is None:
             self._hot -= 1
             self._idle.pop(held.execution_id, None)
-            self._admit_one()
         elif held.phase is Phase.BLOCKED:
             self._idle[held.execution_id] = held
-            self._admit_one()
-
-    def _admit_one(self) -> None:
-        """There is room for one more in memory, or one that can be evicted."""
-        if self._crowd:
-            self._runnable.append(self._crowd.popleft())
 
     def _on_stepped(self, item: Stepped) -> None:
         held = self._held.get(item.execution_id)

@@ -41,13 +41,13 @@ class Run(msgspec.Struct):
 def setting_of(seed: int, nodes: int) -> Setting:
     """The world that a seed stands for."""
     random = Random(f"setting {seed}")
-    made = programs.random_programs(random, count=random.randint(1, 5), length_max=random.choice([3, 8, 15]))
+    made = programs.random_programs(random, count=random.randint(1, 6), length_max=random.choice([3, 8, 25]))
     entropy = SeededEntropy(random)
     submissions = [
         Submission(
             entropy.execution_id(Instant(EPOCH)), random.randrange(len(made)), random.choice([0, 0, 1, 50, 1_000]) * MS
         )
-        for _ in range(random.randint(1, 4))
+        for _ in range(random.randint(1, 6))
     ]
     limits = Limits(
         tick_units_max=random.choice([1, 3, 2_000]),
@@ -57,7 +57,7 @@ def setting_of(seed: int, nodes: int) -> Setting:
         start_window=random.choice([1, 2, 64]),
         hot_max=random.choice([1, 2, 4_000]),
         crash_max=_PATIENT,
-        lease_us=500 * MS,
+        lease_us=random.choice([50, 500]) * MS,
     )
     return Setting(
         programs=tuple(made),

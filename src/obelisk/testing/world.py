@@ -599,7 +599,8 @@ class Node:
         result = ACTIVITIES[effect.ffqn].outcome(execution_id, failures)
         fault = world.faults.at_attempt()
         may_fail = failures < world.setting.activity_policy.retry.max_retries and not isinstance(result, Err)
-        if fault in {AttemptFault.FAILS, AttemptFault.TIMES_OUT} and not may_fail:
+        fails = {AttemptFault.FAILS, AttemptFault.TIMES_OUT, AttemptFault.TIMES_OUT_AND_ENDS}
+        if fault in fails and not may_fail:
             fault = AttemptFault.NONE
         if fault is not AttemptFault.NONE:
             world.faults.book(fault)
