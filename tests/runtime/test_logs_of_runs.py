@@ -46,7 +46,10 @@ def test_in_series(fibo: Any) -> None:
     assert kinds(fibo, execution_id) == ["created", "locked", *TRIPLE, *TRIPLE, "finished"]
     log = fibo.log(execution_id)
     assert [entry.version for entry in log] == list(range(9))
-    assert [entry.event.join_set for entry in log if isinstance(entry.event, JoinSetCreated)] == ["o:1-fibo", "o:2-fibo"]
+    assert [entry.event.join_set for entry in log if isinstance(entry.event, JoinSetCreated)] == [
+        "o:1-fibo",
+        "o:2-fibo",
+    ]
     requests = [entry.event for entry in log if isinstance(entry.event, ChildRequested)]
     assert [request.child for request in requests] == ["o:1-fibo_1", "o:2-fibo_1"]
     assert [bytes(request.params) for request in requests] == [b"[10]", b"[10]"]

@@ -1,0 +1,157 @@
+"""kill -9 at any moment: nothing is lost, skipped or repeated, and the work goes on by itself."""
+
+from __future__ import annotations
+
+import random
+import statistics
+import time
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from obelisk.core.ids import ExecutionId
+from obelisk.core.transitions import ExecutionState
+
+FIBO = "template-fibo:workflow/fibo-workflow-ifc."
+CHILDREN = 2_000
+FIRST_STEP_S_MAX = 2.0
+"""Loose: the figure is printed here, and measured by the benchmark."""
+
+
+def state_of(server: Any, execution_id: str) -> ExecutionState | None:
+    """The row in the file; the server may be dead."""
+    if not server.database.exists():
+        return None
+    with closing(server.reader()) as reader:
+        state: ExecutionState | None = reader.state(ExecutionId(execution_id))
+        return state
+
+
+def progress(server: Any, execution_id: str) -> int:
+    """How many children have been finished, or will not be waited for any more: the responses of the execution."""
+    state = state_of(server, execution_id)
+    return 0 if state is None else state.response_count
+
+
+def first_step_s(server: Any, execution_id: str) -> float:
+    """From ready to the first response that was not there before."""
+    before = progress(server, execution_id)
+    while progress(server, execution_id) == before:
+        state = state_of(server, execution_id)
+        if state is not None and state.finished_at is not None:
+            break
+        time.sleep(0.002)
+    return time.monotonic() - server.ready_at
+
+
+def undisturbed_s(server: Any, function: str) -> float:
+    """How long a run takes that nobody disturbs."""
+    begun = time.monotonic()
+    assert server.result(server.submit(FIBO + function, 10, CHILDREN), 120) == ("ok", 55)
+    return time.monotonic() - begun
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("function", ["fiboa", "fiboa-concurrent"])
+def test_killed_once_at_a_random_moment(fibo: Any, function: str) -> None:
+    seed = random.randrange(1 << 32)
+    chance = random.Random(seed)
+    print("seed", seed)
+    fibo.start()
+    duration = undisturbed_s(fibo, function)
+    first_steps = []
+    for _ in range(20):
+        execution_id = fibo.submit(FIBO + function, 10, CHILDREN)
+        time.sleep(chance.uniform(0, duration))
+        fibo.kill()
+        fibo.start()
+        first_steps.append(first_step_s(fibo, execution_id))
+        fibo.check_fibo(execution_id, CHILDREN)
+    fibo.stop()
+    print(f"ready to first step: median {statistics.median(first_steps):.3f} s, max {max(first_steps):.3f} s")
+    assert max(first_steps) < FIRST_STEP_S_MAX
+
+
+@pytest.mark.timeout(300)
+def test_killed_twenty_times_after_at_least_one_new_event(fibo: Any) -> None:
+    chance = random.Random()
+    fibo.start()
+    execution_id = fibo.submit(FIBO + "fiboa", 10, CHILDREN)
+    for _ in range(20):
+        before = progress(fibo, execution_id)
+        while progress(fibo, execution_id) == before:
+            time.sleep(0.001)
+        time.sleep(chance.uniform(0, 0.03))
+        fibo.kill()
+        fibo.start()
+    fibo.check_fibo(execution_id, CHILDREN)
+    state = state_of(fibo, execution_id)
+    assert state is not None
+    kinds = fibo.kinds(execution_id)
+    assert kinds.count("locked") > 10  # after a crash, once the workflow goes on; a kill may come before that
+    fibo.stop()
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("call", ["fdatasync", "pwrite"])
+@pytest.mark.parametrize("kind", ["kill", "kill-after"])
+def test_killed_inside_a_commit(fibo: Any, faults: Path, call: str, kind: str) -> None:
+    children = 300
+    seed = random.randrange(1 << 32)
+    chance = random.Random(seed)
+    print("seed", seed)
+    fibo.start()  # makes the file, so that the calls counted below are those of commits
+    execution_id = fibo.submit(FIBO + "fiboa", 10, children)
+    for _ in range(5):
+        fibo.kill()
+        fault = {
+            "LD_PRELOAD": str(faults),
+            "FAULT_CALL": call,
+            "FAULT_KIND": kind,
+            "FAULT_FILE": "obelisk.sqlite",
+            "FAULT_AT": str(chance.randrange(5, 60 if call == "fdatasync" else 600)),
+        }
+        fibo.start(fault, wait=False)
+        try:
+            fibo.wait_ready()
+        except AssertionError:
+            assert fibo.process.returncode == -9  # it came while the server started
+            continue
+        fibo.process.wait(60)
+        assert fibo.process.returncode == -9
+    fibo.start()
+    fibo.check_fibo(execution_id, children)
+    fibo.stop()
+
+
+@pytest.mark.timeout(120)
+def test_what_kills_the_process_three_times_is_not_started_again(server: Any, testing_components: Any) -> None:
+    """The harness kills the server while the child spins, each time it runs; a child that was only waiting is spared."""
+    made = server(
+        f"""
+        [[activity_wasm]]
+        name = "acts"
+        location = "{testing_components.activity}"
+        exec.lock_expiry.seconds = 60
+        [[workflow]]
+        name = "flows"
+        location = "{testing_components.workflow}"
+        """
+    )
+    made.start()
+    execution_id = made.submit("testing:workflow/flows.timeout-pattern", 3_600_000)
+    child = f"{execution_id}.n:timeout_1"
+    for starts in range(1, 4):
+        while made.kinds(child).count("locked") < starts:
+            time.sleep(0.01)
+        time.sleep(0.1)  # it is locked before it starts
+        made.kill()
+        made.start()
+    assert made.result(execution_id, 30) == ("ok", child)
+    assert made.kinds(child) == ["created", "locked", "locked", "locked", "finished"]
+    kind, failure, reason = made.result(child)
+    assert (kind, failure) == ("failure", "uncategorized")
+    assert "died 3 times" in reason
+    made.stop()
