@@ -139,7 +139,7 @@ def test_function_names_split_and_join(text: str) -> None:
     "text", ["", "f", "a/b.c", "a:b.c", "a:b/c", "a:b/c.", "a:b/c.D-e_f", "a:b/c.-d", "a:b/c.1d", "a:b/c.d\n"]
 )
 def test_what_is_not_a_function_name_is_refused(text: str) -> None:
-    with pytest.raises(InvalidName, match="is not a function name; expected namespace:package/interface.function"):
+    with pytest.raises(InvalidName, match=r"is not a function name; expected namespace:package/interface\.function"):
         names.parse_function_name(text)
 
 

@@ -63,7 +63,7 @@ def abandon(execution_id: ExecutionId, params: Json) -> Flow:
     join_set = yield calls.JoinSetCreate()
     children = []
     for index in range(number(params)):
-        children.append((yield calls.Submit(join_set, ACT, json_array(index))))
+        children += [(yield calls.Submit(join_set, ACT, json_array(index)))]
     yield calls.SubmitDelay(join_set, In(3_600_000 * MS))
     yield calls.JoinSetClose(join_set)
     failed = []

@@ -96,7 +96,7 @@ TRANSITIONS: Final[dict[tuple[Status, Lifecycle, str], tuple[Status, Lifecycle]]
     (_L, _ACTIVE, "parked"): (_P, _PARKED),
     (_B, _ACTIVE, "parked"): (_B, _PARKED),
     (_P, _PARKED, "resumed"): (_P, _ACTIVE),
-    (_B, _PARKED, "resumed"): (_P, _ACTIVE),
+    (_B, _PARKED, "resumed"): (_B, _ACTIVE),
     (_B, _PARKED, RESPONSE): (_P, _PARKED),
     (_P, _PARKED, "finished"): (_F, _ACTIVE),
     (_B, _PARKED, "finished"): (_F, _ACTIVE),
@@ -202,11 +202,8 @@ def append(state: ExecutionState, event: Event, at: Instant, *, answered: bool =
             state.failures += 1
         case Unlocked():
             state.pending_at = event.backoff_expires_at
-        case Parked():
+        case Parked() | Resumed():
             state.pending_at = at
-        case Resumed():
-            state.pending_at = at
-            state.blocked_on = None
     state.crashes = 0
     return version
 
