@@ -1,10 +1,13 @@
-"""The small engine that the doors are tested over."""
+"""A real server over the small engine, and the command line against it."""
 
 from __future__ import annotations
 
 import importlib.util
 import sys
 from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
 
 _PATH = Path(__file__).resolve().parent.parent / "server" / "small_engine.py"
 _NAME = "obelisk_tests_small_engine"
@@ -15,3 +18,31 @@ if _NAME not in sys.modules:  # test folders are not packages
     _module = importlib.util.module_from_spec(_spec)
     sys.modules[_NAME] = _module
     _spec.loader.exec_module(_module)
+
+
+from obelisk_tests_small_engine import SmallServer, the_loop  # noqa: E402
+
+from obelisk.cli.main import cli  # noqa: E402
+
+
+@pytest.fixture
+def server():
+    """A server, with `.engine`, `.port` and `.url`."""
+    opened = the_loop().run(SmallServer.open())
+    opened.url = f"http://127.0.0.1:{opened.port}"
+    yield opened
+    the_loop().run(opened.close())
+
+
+@pytest.fixture
+def obelisk(server, monkeypatch):
+    """`obelisk("component", "list")` runs a command against the server; the result has output, stderr, exit_code."""
+    monkeypatch.setenv("OBELISK_API_URL", server.url)
+
+    def run(*args, **kwargs):
+        result = CliRunner().invoke(cli, args, prog_name="obelisk", **kwargs)
+        if result.exception is not None and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        return result
+
+    return run

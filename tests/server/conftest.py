@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import importlib.util
 import sys
-from contextlib import asynccontextmanager
 from pathlib import Path
 
+import grpc.aio
 import pytest
 
 _PATH = Path(__file__).resolve().parent.parent / "server" / "small_engine.py"
@@ -21,41 +20,27 @@ if _NAME not in sys.modules:  # test folders are not packages
     _spec.loader.exec_module(_module)
 
 
+from obelisk_tests_small_engine import SmallServer, the_loop  # noqa: E402
+
+
 @pytest.fixture(scope="session")
 def loop():
-    """The one event loop of the process: grpc.aio does not survive a second one."""
-    with asyncio.Runner() as runner:
-        yield runner
+    """The one event loop of the process."""
+    return the_loop()
 
 
 @pytest.fixture
 def serving(loop):
     """Runs `scenario(engine, service, channel)`, with a server on a port of its own and a channel to it."""
-    import grpc.aio
-    from obelisk_tests_small_engine import SmallEngine
 
-    from obelisk.api.service import Service
-    from obelisk.server.grpc import GrpcDoor
-
-    @asynccontextmanager
-    async def server():
-        engine = SmallEngine()
-        service = Service(engine)
-        door = GrpcDoor()
-        port = door.bind("127.0.0.1", 0)
-        await door.serve(service, engine.catalogue)
-        try:
-            async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-                yield engine, service, channel
-        finally:
-            service.stop_following()
-            await door.stop(0.1)
-            service.close()
-
-    def run(scenario, timeout_s=20):
+    def run(scenario):
         async def main():
-            async with server() as (engine, service, channel):
-                return await asyncio.wait_for(scenario(engine, service, channel), timeout_s)
+            server = await SmallServer.open()
+            try:
+                async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+                    return await scenario(server.engine, server.service, channel)
+            finally:
+                await server.close()
 
         return loop.run(main())
 

@@ -4,10 +4,14 @@ drives them. What it writes is derived by the same transition table as everywher
 
 from __future__ import annotations
 
+import asyncio
+import functools
 import threading
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
+from obelisk.api.service import Service
 from obelisk.core import transitions
 from obelisk.core.batch import Expect, NewEvent, NewResponse, Unit
 from obelisk.core.events import (
@@ -21,7 +25,6 @@ from obelisk.core.events import (
 )
 from obelisk.core.ids import (
     ChildId,
-    DelayRef,
     DeploymentId,
     Digest,
     ExecutionId,
@@ -38,11 +41,12 @@ from obelisk.core.instants import SECOND_US, Instant
 from obelisk.core.names import FunctionName
 from obelisk.core.ports import FunctionKind
 from obelisk.core.responses import ChildFinished, DelayFinished, Response
-from obelisk.core.values import Failure, Json, Ok, Outcome
+from obelisk.core.values import Json, Ok, Outcome
 from obelisk.engine.effects import AnswerKind
 from obelisk.engine.inbox import InboxFull
 from obelisk.runtime.changes import Changes, ShuttingDown
 from obelisk.runtime.views import ComponentView, FunctionView
+from obelisk.server.grpc import GrpcDoor
 from obelisk.store.memory import MemoryStore
 from obelisk.wit.codec import ParamsCodec
 from obelisk.wit.extensions import ExtensionKind
@@ -158,6 +162,9 @@ class SmallEngine:
         self.changes = Changes()
         self.is_full = False
         self.is_stopping = False
+        self.script: Callable[[ExecutionId], Awaitable[None]] | None = None
+        """What happens to an execution once it has been submitted."""
+        self._scripts: set[asyncio.Future[None]] = set()
         self._lock = threading.Lock()
         self.reader: Any = LockedReader(self.store, self._lock)
         self._now = START
@@ -188,6 +195,10 @@ class SmallEngine:
         if self.store.state(execution_id) is not None:
             return AnswerKind.EXISTS
         self.create(execution_id, ffqn, bytes(params), metadata=metadata, scheduled_at=scheduled_at)
+        if self.script is not None:
+            running = asyncio.ensure_future(self.script(execution_id))
+            self._scripts.add(running)
+            running.add_done_callback(self._scripts.discard)
         return AnswerKind.CREATED
 
     def watch(self, root: ExecutionId) -> AbstractAsyncContextManager[Any]:
@@ -307,8 +318,43 @@ class SmallEngine:
         self.changes.publish({expect.execution_id for expect in unit.expects})
 
 
-def delay_ref(join_set: str, index: int) -> DelayRef:
-    return DelayRef(f"{join_set}_{index}")
+class LoopThread:
+    """The one event loop of the process, on a thread of its own: grpc.aio does not survive a second one."""
+
+    def __init__(self) -> None:
+        self.loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self.loop.run_forever, name="doors", daemon=True)
+        self._thread.start()
+
+    def run(self, coroutine: Coroutine[Any, Any, Any], timeout_s: float = 30) -> Any:
+        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(timeout_s)
 
 
-__all__ = ["FIBO", "FIBOA", "FIBOA_CONCURRENT", "GREET", "Failure", "SmallEngine", "delay_ref"]
+@functools.cache
+def the_loop() -> LoopThread:
+    """Shared by all tests; ends with the process."""
+    return LoopThread()
+
+
+class SmallServer:
+    """A real door over a small engine. Made by `open`, on the loop."""
+
+    engine: SmallEngine
+    service: Service
+    door: GrpcDoor
+    port: int
+
+    @classmethod
+    async def open(cls, port: int = 0, engine: SmallEngine | None = None) -> SmallServer:
+        self = cls()
+        self.engine = engine or SmallEngine()
+        self.service = Service(self.engine)
+        self.door = GrpcDoor()
+        self.port = self.door.bind("127.0.0.1", port)
+        await self.door.serve(self.service, self.engine.catalogue)
+        return self
+
+    async def close(self) -> None:
+        self.service.stop_following()
+        await self.door.stop(0.1)
+        self.service.close()

@@ -58,18 +58,31 @@ class Bar:
         return Measurement(min(_BAR_MIN, options.max_width), options.max_width)
 
 
+class Scale:
+    """The ends of the time axis, above the bars."""
+
+    def __init__(self, span_us: int) -> None:
+        self._end = texts.seconds(span_us)
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        yield Segment(f"0s{self._end:>{max(0, options.max_width - 2)}}", Style(dim=True))
+
+    def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
+        return Measurement(min(_BAR_MIN, options.max_width), options.max_width)
+
+
 def gantt(tree: Tree, now_us: int, rows_max: int) -> Table:
     """The tree as a table of at most `rows_max` executions; the last line tells how many more there are."""
     rows = tree.rows()
     begin = min((node.created_us for _, node in rows), default=0)
     end = max((node.finished_us or now_us for _, node in rows), default=0)
     span = max(1, end - begin)
-    table = Table(box=None, expand=True, padding=(0, 2, 0, 0), header_style="dim")
+    table = Table(box=None, expand=True, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
     table.add_column("execution", no_wrap=True)
     table.add_column("function", no_wrap=True)
     table.add_column("state", no_wrap=True)
     table.add_column("took", justify="right", no_wrap=True)
-    table.add_column(_scale(span), ratio=1, no_wrap=True)
+    table.add_column(Scale(span), ratio=1, no_wrap=True)
     for depth, node in rows[:rows_max]:
         table.add_row(
             _label(depth, node),
@@ -91,10 +104,6 @@ def state(node: Node) -> Text:
 
 def _label(depth: int, node: Node) -> Text:
     return Text(f"{'  ' * depth}{node.label}", style="bold" if depth == 0 else "")
-
-
-def _scale(span_us: int) -> str:
-    return f"0s … {texts.seconds(span_us)}"
 
 
 def _bar(node: Node, begin: int, span: int, now_us: int) -> Bar:
