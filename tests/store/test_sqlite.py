@@ -368,6 +368,19 @@ def test_a_log_that_commits_never_let_end_is_ended_when_it_is_too_long(path, aut
     store.close()
 
 
+def test_a_child_execution_costs_less_than_a_kilobyte(path, author):
+    store = SqliteStore(path, pragmas={"synchronous": "OFF"})
+    store.checkpoint()
+    empty, children, parent = path.stat().st_size, 1_000, author.id(1)
+    store.commit("0", [author.create(parent), author.append(parent, author.locked())])
+    store.commit("1", [author.call_child(parent, "o:1-fibo_1")])
+    for number in range(2, children + 1):
+        finished = author.finish_child(parent, f"o:{number - 1}-fibo_1")
+        store.commit(str(number), [finished, author.call_child(parent, f"o:{number}-fibo_1")])
+    store.close()
+    assert (path.stat().st_size - empty) / children < 1_000
+
+
 # --- crashes ---------------------------------------------------------------------------------------------------------
 
 _WRITER = """

@@ -57,14 +57,16 @@ def check_form(index: int, unit: Unit) -> None:
     for expect in unit.expects:
         if versions.get(expect.execution_id, expect.next_version) != expect.next_version:
             raise MalformedUnit(f"unit {index} appends to {expect.execution_id} without its state row")
-    for response in unit.responses:
-        body = response.response.body
-        if response.response.join_set != join_set_of(body.child if isinstance(body, ChildFinished) else body.delay):
-            raise MalformedUnit(f"unit {index} answers a join set of {response.execution_id} that {body} is not in")
-    if any(request.id for request in unit.requests):
-        raise MalformedUnit(f"unit {index} numbers a request itself; the store does")
-    if any(not 0 <= other < index for other in unit.after):
-        raise MalformedUnit(f"unit {index} depends on {unit.after}; only lower indexes are possible")
+    for post in unit.responses:
+        body = post.response.body
+        if post.response.join_set != join_set_of(body.child if isinstance(body, ChildFinished) else body.delay):
+            raise MalformedUnit(f"unit {index} answers a join set of {post.execution_id} that {body} is not in")
+    for request in unit.requests:
+        if request.id:
+            raise MalformedUnit(f"unit {index} numbers a request itself; the store does")
+    for other in unit.after:
+        if not 0 <= other < index:
+            raise MalformedUnit(f"unit {index} depends on {unit.after}; only lower indexes are possible")
 
 
 def refusal(unit: Unit, before: Sequence[UnitOutcome], head_of: Callable[[ExecutionId], Head | None]) -> Refused | None:

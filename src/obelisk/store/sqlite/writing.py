@@ -126,10 +126,10 @@ class Plan:
     def _apply(self, unit: Unit) -> Applied:
         for state in unit.states:
             self._apply_state(state)
+        names = self._names
         for event in unit.events:
-            self._events.append((
-                place_of_event(self._key(event.execution_id), event.version), event.created_at, FORMAT, encode(event.event, self._names)
-            ))  # fmt: skip
+            place = place_of_event(self._key(event.execution_id), event.version)
+            self._events.append((place, event.created_at, FORMAT, encode(event.event, names)))
         for post in unit.responses:
             self._apply_response(post)
         for delay in unit.delays:
