@@ -32,6 +32,7 @@ def server():
     opened.url = f"http://127.0.0.1:{opened.port}"
     yield opened
     the_loop().run(opened.close())
+    assert opened.engine.script_errors == []
 
 
 @pytest.fixture

@@ -164,6 +164,7 @@ class SmallEngine:
         self.is_stopping = False
         self.script: Callable[[ExecutionId], Awaitable[None]] | None = None
         """What happens to an execution once it has been submitted."""
+        self.script_errors: list[BaseException | None] = []
         self._scripts: set[asyncio.Future[None]] = set()
         self._lock = threading.Lock()
         self.reader: Any = LockedReader(self.store, self._lock)
@@ -198,8 +199,13 @@ class SmallEngine:
         if self.script is not None:
             running = asyncio.ensure_future(self.script(execution_id))
             self._scripts.add(running)
-            running.add_done_callback(self._scripts.discard)
+            running.add_done_callback(self._script_done)
         return AnswerKind.CREATED
+
+    def _script_done(self, script: asyncio.Future[None]) -> None:
+        self._scripts.discard(script)
+        if not script.cancelled() and script.exception() is not None:
+            self.script_errors.append(script.exception())
 
     def watch(self, root: ExecutionId) -> AbstractAsyncContextManager[Any]:
         return self.changes.watch(root)

@@ -44,7 +44,7 @@ class Bar:
         """Cells before it, cells waiting, cells running; together at most `width`."""
         before = min(int(self._created * width), width - 1)
         begin = min(max(before, int(self._started * width)), width - 1)
-        end = min(max(begin + 1, round(self._ended * width)), width)
+        end = min(max(begin + 1, int(self._ended * width)), width)
         return before, begin - before, end - begin
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:

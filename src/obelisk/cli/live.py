@@ -42,7 +42,7 @@ class LiveTree:
             for message in messages:
                 with self._lock:
                     self._tree.update(message)
-            live.refresh()
+                live.refresh()
 
     def picture(self) -> RenderableType:
         """The tree as it is now."""
