@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import importlib.util
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,9 @@ TESTS = Path(__file__).resolve().parent
 
 
 @functools.cache
-def _components() -> Any:
-    """The module fixtures/components.py, loaded by its path: test folders are not packages."""
-    name, path = "fixtures_components", TESTS / "fixtures" / "components.py"
+def _fixture_module(stem: str) -> Any:
+    """A module of fixtures/, loaded by its path: test folders are not packages."""
+    name, path = f"fixtures_{stem}", TESTS / "fixtures" / f"{stem}.py"
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -50,7 +50,7 @@ def fibo_components() -> FiboComponents:
 @pytest.fixture(scope="session")
 def testing_components(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """`testing:activity/acts` and `testing:workflow/flows`, built once a session: `.activity` and `.workflow`."""
-    return _components().build(tmp_path_factory.mktemp("components"))
+    return _fixture_module("components").build(tmp_path_factory.mktemp("components"))
 
 
 @pytest.fixture
@@ -65,8 +65,25 @@ def dummy_component(tmp_path: Path) -> Callable[..., Path]:
         path = tmp_path / f"dummy{len(made)}.wasm"
         source = path.with_suffix(".wit")
         source.write_text(wit)
-        path.write_bytes(_components().dummy_component(source, world))
+        path.write_bytes(_fixture_module("components").dummy_component(source, world))
         made.append(path)
         return path
 
     return make
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Any]:
+    """A function: TOML text -> a `Server` that was not started yet. All are killed at the end."""
+    made: list[Any] = []
+
+    def make(toml: str) -> Any:
+        directory = tmp_path / f"server-{len(made)}"
+        directory.mkdir()
+        made.append(_fixture_module("serving").Server(directory, toml))
+        return made[-1]
+
+    yield make
+    for each in made:
+        if each.process is not None:
+            each.kill()

@@ -119,8 +119,7 @@ def test_killed_inside_a_commit(fibo: Any, faults: Path, call: str, kind: str) -
         except AssertionError:
             assert fibo.process.returncode == -9  # it came while the server started
             continue
-        fibo.process.wait(60)
-        assert fibo.process.returncode == -9
+        assert fibo.wait_dead(60) == -9
     fibo.start()
     fibo.check_fibo(execution_id, children)
     fibo.stop()
