@@ -51,6 +51,8 @@ class LiveTree:
             rows = self._tree.rows()
         shown = _most_telling(rows, max(1, self._console.height - _LINES_KEPT))
         table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+        for column in ("execution", "function", "state", "took"):
+            table.add_column(column, no_wrap=True, justify="right" if column == "took" else "left")
         for depth, node in shown:
             table.add_row(
                 Text(f"{'  ' * depth}{node.label}", style="bold" if depth == 0 else ""),
