@@ -1,0 +1,264 @@
+"""Simulated worlds: fixed seeds, every commit of small worlds, and that a broken promise does not go unnoticed.
+
+A seed that found a fault is added to `FOUND`, with the fix.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import msgspec
+import pytest
+
+from obelisk.core import machine, transitions
+from obelisk.core.events import Finished, LogEntry
+from obelisk.core.ids import ExecutionId
+from obelisk.core.policy import Blocking, ExecutionPolicy, Limits
+from obelisk.core.values import Failure, Ok
+from obelisk.engine.engine import Engine
+from obelisk.engine.timers import Timers
+from obelisk.testing import invariants, sim
+from obelisk.testing.faults import Calm, CommitFault, NodeFault, Storm
+from obelisk.testing.invariants import Violation
+from obelisk.testing.programs import (
+    BRISK,
+    ERRING,
+    FLAKY,
+    RUN,
+    STEADY,
+    TRAPPING,
+    AwaitNext,
+    Callee,
+    Close,
+    Compute,
+    Create,
+    Die,
+    Direct,
+    Draw,
+    Fail,
+    Get,
+    JoinNext,
+    Program,
+    Say,
+    Sleep,
+    Submit,
+    SubmitDelay,
+)
+from obelisk.testing.world import MS, Setting, Submission, World, outcomes_of
+
+FOUND = {
+    0: "a refused submission was answered as existing",
+    15: "a log line left although its unit was refused",
+    25: "a lost attempt that waits for the start window is not forgotten",
+    1023: "room in memory was given to a workflow that had been torn down, and lost",
+}
+ROOT = ExecutionId("E_01K42AJA8QHD7D3GTJAYMASFYZ")
+
+
+# --- random worlds ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("nodes", [1, 2])
+@pytest.mark.parametrize("block", range(8))
+def test_random_worlds(nodes: int, block: int) -> None:
+    for seed in range(20 * block, 20 * block + 20):
+        sim.run_seed(seed, nodes)
+
+
+@pytest.mark.parametrize("nodes", [1, 2])
+def test_random_worlds_where_crashes_are_counted(nodes: int) -> None:
+    for seed in range(500, 520):
+        sim.run_impatient(seed, nodes)
+
+
+@pytest.mark.parametrize("nodes", [1, 2])
+@pytest.mark.parametrize("seed", FOUND)
+def test_seeds_that_found_a_fault(seed: int, nodes: int) -> None:
+    sim.run_seed(seed, nodes)
+
+
+def test_every_kind_of_fault_strikes() -> None:
+    injected: Counter[str] = Counter()
+    for seed in range(30):
+        injected += sim.run_seed(seed, 2).injected
+    expected = {fault.value for fault in CommitFault if fault is not CommitFault.NONE} | {f.value for f in NodeFault}
+    assert expected <= set(injected)
+
+
+def test_a_seed_repeats_its_run_exactly() -> None:
+    stories = []
+    for _ in range(2):
+        world = World(7, sim.setting_of(7, 2), sim.storm_of(7, 2))
+        world.run()
+        stories.append((world.story, world.now, world.ticks, [repr(line) for line in world.lines]))
+    assert stories[0] == stories[1]
+
+
+# --- small worlds ----------------------------------------------------------------------------------------------------
+
+STEADILY, BRISKLY = Callee(STEADY), Callee(BRISK)
+SMALL = {
+    "one child": [Program((Direct(STEADILY),))],
+    "three children in series": [Program((Direct(BRISKLY), Direct(STEADILY, "label"), Direct(BRISKLY)))],
+    "a child that fails first": [Program((Direct(Callee(FLAKY)), Direct(Callee(ERRING)), Direct(Callee(TRAPPING))))],
+    "fan out": [
+        Program((Create(0), *[Submit(0, STEADILY)] * 4, *[AwaitNext(0, STEADY)] * 5, Close(0), Get(0), Get(3))),
+    ],
+    "sleeps": [Program((Sleep(0), Sleep(5 * MS), Say("slept"), Sleep(0)))],
+    "a timeout": [
+        Program((Create(0, "t"), Submit(0, STEADILY), SubmitDelay(0, 1), JoinNext(0), Close(0)), sensitive=True),
+    ],
+    "left open": [
+        Program(
+            (Create(0), Submit(0, STEADILY), Submit(0, STEADILY), Create(1), SubmitDelay(1, 9 * MS)), sensitive=True
+        ),
+    ],
+    "nested": [Program((Direct(STEADILY), Draw(6))), Program((Direct(Callee(RUN, 0)), Direct(Callee(RUN, 0)), Fail()))],
+    "nested in a set": [
+        Program((Compute(2), Direct(BRISKLY), Die())),
+        Program((Create(0), Submit(0, Callee(RUN, 0)), Submit(0, STEADILY), JoinNext(0), JoinNext(0), JoinNext(0))),
+    ],
+    "computing": [Program((Compute(1), Say("a"), Draw(3), Compute(2), Direct(STEADILY), Compute(1)))],
+}
+
+
+def small_world(programs: list[Program], nodes: int, blocking: Blocking, limits: Limits) -> Setting:
+    return Setting(
+        programs=tuple(programs),
+        submissions=(Submission(ROOT, len(programs) - 1, 0),),
+        nodes=nodes,
+        limits=msgspec.structs.replace(limits, crash_max=1_000, lease_us=50 * MS),
+        workflow_policy=ExecutionPolicy(lock_expiry_us=5 * MS, blocking=blocking),
+    )
+
+
+@pytest.mark.parametrize("nodes", [1, 2])
+@pytest.mark.parametrize("name", SMALL)
+def test_every_fault_at_every_commit_of_a_small_world(name: str, nodes: int) -> None:
+    assert sim.every_commit(small_world(SMALL[name], nodes, Blocking.AWAIT, Limits())) > 7
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_every_fault_at_every_commit_of_a_small_world_with_narrow_limits(name: str) -> None:
+    limits = Limits(tick_units_max=1, tick_events_per_execution_max=2, start_window=1, hot_max=1)
+    assert sim.every_commit(small_world(SMALL[name], 1, Blocking.INTERRUPT, limits)) > 7
+
+
+# --- the checks are awake --------------------------------------------------------------------------------------------
+
+
+def broken_within(seeds: int, nodes: int = 1) -> str:
+    """What the first of some seeds complains about; fails the test when none does."""
+    for seed in range(seeds):
+        try:
+            sim.run_seed(seed, nodes)
+        except Violation as error:
+            return str(error)
+    pytest.fail(f"{seeds} seeds did not notice")
+
+
+def test_a_lost_timer_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    arm = Timers.arm
+    monkeypatch.setattr(
+        Timers, "arm", lambda self, due, kind, *rest: None if kind == "delay" else arm(self, due, kind, *rest)
+    )
+    assert "due at" in broken_within(20)
+
+
+def test_a_completion_that_is_not_kept_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    refused = Engine._refused
+    monkeypatch.setattr(
+        Engine,
+        "_refused",
+        lambda self, inputs, effects, *rest: refused(self, [], effects, *rest),
+    )
+    assert broken_within(60)
+
+
+def test_a_state_row_that_does_not_follow_its_log_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transitions, "finish_kind", lambda outcome: "ok")
+    world = World(0, small_world([Program((Fail(),))], 1, Blocking.AWAIT, Limits()))
+    world.run()
+    monkeypatch.undo()
+    with pytest.raises(Violation, match="the state row says finish_kind ok, the log err"):
+        world.check()
+
+
+def test_a_zombie_that_writes_is_noticed() -> None:
+    after = finished_world(Direct(STEADILY)).store.state(ROOT)
+    assert after is not None
+    before = msgspec.structs.replace(after, owner="Exr_1")
+    invariants.only_holders_write(before, after, "Exr_1")
+    with pytest.raises(Violation, match=r"Exr_2 wrote to .*, which Exr_1 holds"):
+        invariants.only_holders_write(before, after, "Exr_2")
+
+
+def finished_world(*statements: object) -> World:
+    world = World(0, small_world([Program(statements)], 1, Blocking.AWAIT, Limits()), Calm())
+    world.run()
+    return world
+
+
+def test_damaged_logs_are_noticed() -> None:
+    world = finished_world(Create(0), Submit(0, STEADILY), SubmitDelay(0, MS), JoinNext(0), JoinNext(0), Draw(5))
+    whole = invariants.snapshot_of(world.store, ROOT)
+    log, responses = whole.log, whole.responses
+
+    def with_log(*entries: LogEntry) -> invariants.Snapshot:
+        return msgspec.structs.replace(whole, log=list(entries))
+
+    finished = LogEntry(1, log[1].created_at, Finished(Ok()))
+    for check, damaged, message in (
+        (invariants.log_is_whole, with_log(*log[:2], *log[3:]), "versions have gaps"),
+        (invariants.log_is_whole, with_log(log[0], finished, *log[2:]), "finished is not the last event"),
+        (invariants.log_is_whole, with_log(msgspec.structs.replace(log[1], version=0), *log[1:]), "created must be"),
+        (invariants.log_is_whole, msgspec.structs.replace(whole, responses=responses[1:]), "numbers of responses"),
+        (invariants.log_is_whole, msgspec.structs.replace(whole, responses=responses[:1]), "does not know the end"),
+        (invariants.awaits_match, msgspec.structs.replace(whole, responses=responses[:1]), "and yet the log goes on"),
+        (invariants.state_follows, with_log(*log[:-1]), "the state row says finished"),
+        (invariants.state_follows, with_log(log[0], *log[2:]), "is not allowed"),
+    ):
+        with pytest.raises(Violation, match=message):
+            check(damaged)
+    family = msgspec.structs.replace(whole, responses=responses[1:])
+    with pytest.raises(Violation, match=r"its response says|lost, or unresolved"):
+        invariants.family_agrees(world.store, family)
+
+
+def test_a_log_that_does_not_replay_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = finished_world(Direct(STEADILY), Draw(5))
+    snapshot = invariants.snapshot_of(world.store, ROOT)
+    changed = World(0, small_world([Program((Draw(5), Direct(STEADILY)))], 1, Blocking.AWAIT, Limits())).new_registry()
+    with pytest.raises(Violation, match="does not replay"):
+        invariants.replays(snapshot, changed.guest(snapshot.state.component, RUN, ROOT))
+    monkeypatch.setattr(machine.prng, "random_between", lambda *arguments: 4)  # is not drawn again: it replays
+    invariants.replays(snapshot, world.new_registry().guest(snapshot.state.component, RUN, ROOT))
+
+
+def test_results_and_histories_that_differ_are_noticed() -> None:
+    one, other = finished_world(Direct(STEADILY)), finished_world(Direct(Callee(ERRING)))
+    with pytest.raises(Violation, match="other executions"):
+        sim.compare(one, other)
+    with pytest.raises(Violation, match="has another history"):
+        sim.compare(finished_world(Draw(5)), finished_world(Draw(6)))
+    with pytest.raises(Violation, match="ended with"):
+        sim.compare(finished_world(Fail()), finished_world(Die()))
+
+
+def test_outcomes_of_a_world() -> None:
+    outcomes = outcomes_of(finished_world(Direct(Callee(TRAPPING))))
+    assert isinstance(outcomes[ROOT], Ok)
+    assert isinstance(outcomes[ExecutionId(f"{ROOT}.o:1-trapping_1")], Failure)
+
+
+def test_the_command_tells_what_happened(capsys: pytest.CaptureFixture[str]) -> None:
+    assert sim.main(["--seeds", "2", "--seed", "3", "--nodes", "1"]) == 0
+    assert "2 seeds, 6 runs" in capsys.readouterr().out
+
+
+def test_a_storm_ends() -> None:
+    storm = Storm(sim.Random(0), 1.0, shared=False)
+    assert storm.at_commit(1) is not None
+    storm.over = True
+    assert storm.at_commit(1) is CommitFault.NONE
+    assert storm.at_large() is None
