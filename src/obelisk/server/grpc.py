@@ -23,10 +23,16 @@ from obelisk.server import services
 REFLECTION: Final = "grpc.reflection.v1.ServerReflection"
 RECEIVE_MAX_BYTES: Final = 4 << 20
 """Of one request."""
+PENDING_CALLS_MAX: Final = 100_000
+"""Calls that were received and not yet begun."""
 _OPTIONS: Final = (
     ("grpc.so_reuseport", 0),  # two servers on one port would share its clients
     ("grpc.max_receive_message_length", RECEIVE_MAX_BYTES),
     ("grpc.max_send_message_length", -1),
+    # Beyond this many calls that wait for the loop gRPC answers CANCELLED, which says nothing; the inbox has a limit of
+    # its own, and says RESOURCE_EXHAUSTED.
+    ("grpc.server.max_pending_requests", PENDING_CALLS_MAX),
+    ("grpc.server.max_pending_requests_hard_limit", PENDING_CALLS_MAX),
 )
 
 
