@@ -108,13 +108,14 @@ def test_reading_an_execution_its_log_responses_and_result():
         executions = service.executions
         execution_id = executions.new_id()
         await executions.submit(execution_id, FIBOA, b"[10,2]")
-        assert await executions.result(execution_id) is None
+        assert (await executions.get(execution_id, with_result=True)).result is None
         engine.fibo_run(execution_id)
 
         shown = await executions.get(execution_id)
         assert shown.is_finished
         assert shown.kind is FunctionKind.WORKFLOW
-        result = await executions.result(execution_id)
+        assert shown.result is None
+        result = (await executions.get(execution_id, with_result=True)).result
         assert result.final.outcome == Ok(Json(b"55"))
         assert result.function.ok_type == "u64"
 
@@ -138,7 +139,7 @@ def test_what_is_not_there_is_not_found():
         nobody = service.executions.new_id()
         for read in (
             service.executions.get(nobody),
-            service.executions.result(nobody),
+            service.executions.get(nobody, with_result=True),
             service.executions.log(nobody, 0, 1),
         ):
             with pytest.raises(NotFound, match=f"there is no execution {nobody}"):

@@ -113,8 +113,7 @@ def test_streams_of_what_is_not_there_are_not_found():
     run(scenario)
 
 
-@pytest.mark.parametrize("stop", ["service", "engine"])
-def test_a_stopping_server_ends_open_streams(stop):
+def test_a_stopping_server_ends_open_streams():
     async def scenario(engine, service):
         execution_id = started(engine)
         async with (
@@ -123,10 +122,7 @@ def test_a_stopping_server_ends_open_streams(stop):
         ):
             await anext(states)
             await anext(tree)
-            if stop == "service":
-                service.stop_following()
-            else:
-                engine.stop()
+            engine.stop()
             for stream in (states, tree):
                 with pytest.raises(Stopping, match="server is shutting down"):
                     await anext(stream)

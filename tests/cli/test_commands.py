@@ -15,6 +15,7 @@ from obelisk_tests_small_engine import FIBO, FIBOA, GREET, SmallServer, the_loop
 import obelisk as package
 from obelisk.core.events import Finished, Parked
 from obelisk.core.values import Err, Failure, FailureKind, Json, Ok
+from obelisk.runtime.changes import Changes
 
 ID = r"E_[0-9A-HJKMNP-TV-Z]{26}"
 COMMAND = [sys.executable, "-W", "error", "-c", "from obelisk.cli.main import main; main()"]
@@ -256,6 +257,7 @@ def test_a_broken_connection_is_taken_up_again(obelisk, server, monkeypatch):
         await asyncio.sleep(0.2)
         await server.close()
         await asyncio.sleep(0.2)
+        engine.changes = Changes()
         again = await SmallServer.open(server.port, engine)
         engine.fibo_run(execution_id)
         return again
@@ -278,7 +280,7 @@ def test_a_broken_connection_is_the_end_when_asked_for(obelisk, server):
 
     async def stop():
         await asyncio.sleep(0.2)
-        server.service.stop_following()
+        server.engine.stop()
 
     stopping = asyncio.run_coroutine_threadsafe(stop(), the_loop().loop)
     result = obelisk("execution", "result", "-f", "--no-reconnect", execution_id)

@@ -361,6 +361,6 @@ class SmallServer:
         return self
 
     async def close(self) -> None:
-        self.service.stop_following()
+        self.engine.changes.close()
         await self.door.stop(0.1)
         self.service.close()

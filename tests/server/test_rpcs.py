@@ -204,7 +204,7 @@ def test_an_open_stream_of_a_stopping_server_is_aborted(serving):
         )
         for stream in (call, watch):
             await stream.read()
-        service.stop_following()
+        engine.stop()
         for stream in (call, watch):
             assert await fails(stream.read()) == (grpc.StatusCode.ABORTED, "server is shutting down")
 

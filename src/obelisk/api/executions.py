@@ -117,16 +117,21 @@ class Executions:
 
     # --- reading -------------------------------------------------------------------------------------------------
 
-    async def get(self, execution_id: ExecutionId) -> Execution:
-        """The execution as it is now. `NotFound`."""
-        return await self._reads.run(self.read, execution_id)
+    async def get(self, execution_id: ExecutionId, *, with_result: bool = False) -> Execution:
+        """The execution as it is now; `with_result`: and how it ended, if it has. `NotFound`."""
+        return await self._reads.run(self._read, execution_id, with_result)
 
-    def read(self, execution_id: ExecutionId) -> Execution:
-        """The same, on the calling thread."""
+    def _read(self, execution_id: ExecutionId, with_result: bool) -> Execution:
         state = self._engine.reader.state(execution_id)
         if state is None:
             raise _no_execution(execution_id)
-        return self.shown(state)
+        execution = self.shown(state)
+        if not with_result or not execution.is_finished:
+            return execution
+        final = self._engine.reader.result(execution_id)
+        assert final is not None
+        result = Result(final, self._engine.catalogue.function(state.ffqn))
+        return msgspec.structs.replace(execution, result=result)
 
     def shown(self, state: ExecutionState) -> Execution:
         """A state row with what else a list shows; blocks when the execution is parked."""
@@ -155,18 +160,6 @@ class Executions:
 
         def read() -> list[Execution]:
             return [self.shown(state) for state in self._engine.reader.executions(where, page, self._engine.now())]
-
-        return await self._reads.run(read)
-
-    async def result(self, execution_id: ExecutionId) -> Result | None:
-        """How the execution ended; None when it has not. `NotFound`."""
-
-        def read() -> Result | None:
-            final = self._engine.reader.result(execution_id)
-            state = self._engine.reader.state(execution_id)
-            if state is None:
-                raise _no_execution(execution_id)
-            return None if final is None else Result(final, self._engine.catalogue.function(state.ffqn))
 
         return await self._reads.run(read)
 

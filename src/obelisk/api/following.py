@@ -6,7 +6,6 @@ Nobody is told every state in between: who looks late sees the latest. The end i
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
@@ -31,33 +30,28 @@ TREE_PAGE: Final = 500
 
 
 class Following:
-    """Follows executions and trees. Made and used on the event loop's thread."""
+    """Follows executions and trees. On the event loop's thread."""
 
     def __init__(self, engine: Engine, executions: Executions, reads: Reads) -> None:
         self._engine = engine
         self._executions = executions
         self._reads = reads
-        self._closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
-    def close(self) -> None:
-        """Ends all following with `Stopping`."""
-        if not self._closed.done():
-            self._closed.set_result(None)
+    async def follow(self, execution_id: ExecutionId, *, with_result: bool = False) -> AsyncGenerator[Execution, None]:
+        """The execution as it is, then each change of what is visible of it, until it has finished; the last one
+        `with_result` if that is wanted.
 
-    async def follow(self, execution_id: ExecutionId) -> AsyncGenerator[Execution, None]:
-        """The execution as it is, then each change of what is visible of it, until it has finished.
-
-        Close it when done early. `NotFound` first, `Stopping` at any time.
+        Close it when done early. `NotFound` first, `Stopping` when the engine stops.
         """
         pace = Pace(STATUS_BURST, STATUS_INTERVAL_S)
         async with self._watch(execution_id) as subscription:
-            told = await self._executions.get(execution_id)
+            told = await self._executions.get(execution_id, with_result=with_result)
             yield told
             while not told.is_finished:
-                if execution_id not in await self._changed(subscription):
+                if execution_id not in await subscription.changed():
                     continue
                 await pace.turn()
-                current = await self._executions.get(execution_id)
+                current = await self._executions.get(execution_id, with_result=with_result)
                 if current.visible != told.visible:
                     told = current
                     yield told
@@ -66,7 +60,7 @@ class Following:
         """The execution and all that derive from it: a snapshot in pieces, by creation, then what changes, until the
         execution has finished.
 
-        Close it when done early. `NotFound` first, `Stopping` at any time.
+        Close it when done early. `NotFound` first, `Stopping` when the engine stops.
         """
         tree = Tree(self._engine, self._executions, execution_id)
         pace = Pace(1, TREE_INTERVAL_S)
@@ -78,7 +72,7 @@ class Following:
                 yield TreeChange(progress, snapshot_complete=start + TREE_PAGE >= len(known))
             while not top.is_finished:
                 await pace.turn()
-                due = await self._changed(subscription)
+                due = await subscription.changed()
                 # The top finishes last: what is read once it has finished is the end of the others too.
                 top = await self._executions.get(execution_id)
                 ids = sorted(filter(tree.holds, due | tree.open if top.is_finished else due))
@@ -92,14 +86,3 @@ class Following:
                 yield subscription
         except ShuttingDown:
             raise Stopping from None
-
-    async def _changed(self, subscription: Subscription) -> frozenset[ExecutionId]:
-        """What changed next. `Stopping` once this is closed."""
-        changed = asyncio.ensure_future(subscription.changed())
-        try:
-            await asyncio.wait((changed, self._closed), return_when=asyncio.FIRST_COMPLETED)
-            if not changed.done():
-                raise Stopping
-            return changed.result()
-        finally:
-            changed.cancel()

@@ -10,7 +10,7 @@ from obelisk.api.reads import Reads
 
 
 class Service:
-    """Made and used on the event loop's thread."""
+    """On the event loop's thread. Open streams end with `Stopping` when the engine's change stream does."""
 
     def __init__(self, engine: Engine) -> None:
         self._reads = Reads()
@@ -18,11 +18,6 @@ class Service:
         self.following = Following(engine, self.executions, self._reads)
         self.components = Components(engine.catalogue)
 
-    def stop_following(self) -> None:
-        """Ends every open stream with `Stopping`; everything else still works."""
-        self.following.close()
-
     def close(self) -> None:
         """The end: nothing may be called any more."""
-        self.following.close()
         self._reads.close()

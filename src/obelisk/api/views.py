@@ -14,6 +14,14 @@ from obelisk.core.responses import Response
 from obelisk.core.transitions import ExecutionState, Lifecycle, Status
 
 
+class Result(msgspec.Struct, frozen=True):
+    """How an execution ended."""
+
+    final: FinalResult
+    function: FunctionView | None
+    """The function as deployed now, for the types of its payloads."""
+
+
 class Execution(msgspec.Struct, frozen=True):
     """An execution as lists and followers see it."""
 
@@ -21,6 +29,8 @@ class Execution(msgspec.Struct, frozen=True):
     kind: FunctionKind | None
     """What runs it; None when its component is not deployed any more."""
     parked_reason: str = ""
+    result: Result | None = None
+    """How it ended, where that was asked for."""
 
     @property
     def is_finished(self) -> bool:
@@ -42,14 +52,6 @@ class Execution(msgspec.Struct, frozen=True):
                 return "locked", state.lifecycle, state.run, state.lock_expires_at
             case _:
                 return "blocked", state.lifecycle, state.blocked_on, state.lock_expires_at, state.closing
-
-
-class Result(msgspec.Struct, frozen=True):
-    """How an execution ended."""
-
-    final: FinalResult
-    function: FunctionView | None
-    """The function as deployed now, for the types of its payloads."""
 
 
 class Log(msgspec.Struct, frozen=True):

@@ -98,7 +98,6 @@ async def _until(stop: asyncio.Event, failure: Failure) -> BaseException | None:
 
 async def _close(door: GrpcDoor, service: Service, runtime: Runtime) -> None:
     """Streams end, new work is refused, what is under way may finish; then the door is shut."""
-    service.stop_following()
     runtime.refuse_new_work()
     await door.stop(GRACE_S)
     service.close()

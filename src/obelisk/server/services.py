@@ -58,19 +58,18 @@ class ExecutionRepository(pb_grpc.ExecutionRepositoryServicer):
         """The summary, and what follows it."""
         async with answering(context, streaming=True):
             execution_id = requests.execution_id_in(request)
+            wants_result = request.send_finished_status
             if request.follow:
-                async with aclosing(self._following.follow(execution_id)) as states:
+                async with aclosing(self._following.follow(execution_id, with_result=wants_result)) as states:
                     current = await anext(states)
                     yield pb.GetStatusResponse(summary=messages.summary(current))
                     async for current in states:
                         yield pb.GetStatusResponse(current_status=messages.status(current))
             else:
-                current = await self._executions.get(execution_id)
+                current = await self._executions.get(execution_id, with_result=wants_result)
                 yield pb.GetStatusResponse(summary=messages.summary(current))
-            if current.is_finished and request.send_finished_status:
-                result = await self._executions.result(execution_id)
-                assert result is not None
-                yield pb.GetStatusResponse(finished_status=messages.finished_status(result))
+            if current.result is not None:
+                yield pb.GetStatusResponse(finished_status=messages.finished_status(current.result))
 
     async def ListExecutions(self, request: pb.ListExecutionsRequest, context: Any) -> pb.ListExecutionsResponse:
         """A page of executions."""
