@@ -1,0 +1,93 @@
+"""`obelisk server run` as a process of its own: what it says, and how it ends."""
+
+import re
+import signal
+import socket
+import subprocess
+import sys
+from contextlib import closing
+
+import grpc
+import pytest
+
+from obelisk.proto import obelisk_pb2 as pb
+from obelisk.proto import obelisk_pb2_grpc as pb_grpc
+
+COMMAND = [sys.executable, "-W", "error", "-c", "from obelisk.cli.main import main; main()", "server", "run"]
+
+
+@pytest.fixture
+def started(tmp_path):
+    """Starts a server without components on a database of its own; `(process, its first line)`."""
+    running = []
+
+    def start(config="", address="127.0.0.1:0", flag="--config"):
+        file = tmp_path / "obelisk.toml"
+        file.write_text(
+            f'api.listening_addr = "{address}"\n'
+            'sqlite.directory = "${OBELISK_TOML_DIR}/db"\n'
+            'codegen_cache.directory = "${OBELISK_TOML_DIR}/cache"\n'
+            f"{config}\n"
+        )
+        process = subprocess.Popen(
+            [*COMMAND, flag, str(file)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=tmp_path,
+        )
+        running.append(process)
+        return process, process.stdout.readline()
+
+    yield start
+    for process in running:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+def port_in(line):
+    match = re.fullmatch(r"Serving gRPC requests at 127\.0\.0\.1:(\d+)\n", line)
+    assert match, line
+    return int(match[1])
+
+
+@pytest.mark.parametrize(("number", "flag"), [(signal.SIGTERM, "--config"), (signal.SIGINT, "-c")])
+def test_a_signal_stops_it_cleanly(started, number, flag):
+    process, line = started(flag=flag)
+    with grpc.insecure_channel(f"127.0.0.1:{port_in(line)}") as channel:
+        stub = pb_grpc.FunctionRepositoryStub(channel)
+        assert list(stub.ListComponents(pb.ListComponentsRequest()).components) == []
+    process.send_signal(number)
+    out, err = process.communicate(timeout=20)
+    assert (process.returncode, out) == (0, "")
+    assert [line.split("]")[1].strip() for line in err.splitlines()] == ["stopping", "stopped"]
+
+
+def test_a_port_in_use_touches_nothing(started, tmp_path):
+    with closing(socket.create_server(("127.0.0.1", 0))) as taken:
+        port = taken.getsockname()[1]
+        process, line = started(address=f"127.0.0.1:{port}")
+        _, err = process.communicate(timeout=20)
+    assert (process.returncode, line) == (1, "")
+    assert err.startswith(f"Error: cannot listen on 127.0.0.1:{port}: address already in use; ")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["obelisk.toml"]
+
+
+def test_a_second_server_on_one_database_is_refused(started):
+    _, first = started()
+    port_in(first)
+    process, line = started()
+    _, err = process.communicate(timeout=20)
+    assert (process.returncode, line) == (1, "")
+    assert err.startswith("Error: ")
+    assert "is in use by process" in err
+
+
+def test_a_wrong_configuration_is_told_whole(started, tmp_path):
+    process, line = started(config='api.nonsense = 1\n[[workflow]]\nname = "w"\nlocation = "nowhere.wasm"')
+    _, err = process.communicate(timeout=20)
+    assert (process.returncode, line) == (1, "")
+    assert err.startswith("Error: ")
+    assert "nonsense" in err and "nowhere.wasm" in err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["obelisk.toml"]
