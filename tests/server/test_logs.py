@@ -37,37 +37,41 @@ def test_lines_are_kept_until_the_server_answers(written):
     log, lines = written()
     logging.getLogger("obelisk.a").info("compiled %s in %s ms", "fibo", 3)
     assert lines() == []
-    log.render()
+    log.ready()
     logging.getLogger("obelisk.a").info("next")
+    log.finish()
     first, second = lines()
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+Z \[info +\] compiled fibo in 3 ms", first.strip())
     assert second.strip().endswith("next")
 
 
 def test_a_warning_does_not_wait(written):
-    _, lines = written()
+    log, lines = written()
     logging.getLogger("obelisk.a").info("before")
     logging.getLogger("obelisk.a").warning("the disk is nearly full")
+    log._preparing.join()
     assert [line.split("]")[1].strip() for line in lines()] == ["before", "the disk is nearly full"]
 
 
 def test_what_was_kept_is_not_lost_at_the_end(written):
     log, lines = written()
-    log.flush()
-    assert log._rendering is None
+    log.finish()
+    log.ready()
+    assert log._preparing is None  # nothing was imported for nothing
     logging.getLogger("obelisk.a").info("stopped")
-    log.flush()
+    log.finish()
     assert len(lines()) == 1
 
 
 def test_json_lines_have_all_that_a_record_has(written):
     log, lines = written(style=LogStyle.JSON, target=True, writer=LogWriter.STDOUT)
-    log.render()
+    log.ready()
     logging.getLogger("app").info("hello", extra={"execution_id": "E_1"})
     try:
         raise ValueError("inner")
     except ValueError:
         logging.getLogger("app").exception("failed")
+    log.finish()
     hello, failed = map(json.loads, lines())
     assert hello.pop("timestamp").endswith("Z")
     assert hello == {"event": "hello", "level": "info", "logger": "app", "execution_id": "E_1"}
@@ -76,23 +80,26 @@ def test_json_lines_have_all_that_a_record_has(written):
 
 def test_compact_lines_have_the_time_of_day_and_the_execution(written):
     log, lines = written(style=LogStyle.PLAIN_COMPACT)
-    log.render()
+    log.ready()
     logging.getLogger("app").info("hello", extra={"execution_id": "E_1"})
+    log.finish()
     (line,) = lines()
     assert re.fullmatch(r"\d\d:\d\d:\d\d\.\d+ \[info +\] hello +execution_id=E_1", line.strip())
 
 
 def test_levels_by_name(written):
     log, lines = written(level="warn", targets={"app": "trace", "noise": "off"})
-    log.render()
+    log.ready()
     logging.getLogger("obelisk.a").info("not this")
     logging.getLogger("app").log(5, "trace of a component")
     logging.getLogger("noise").error("nor this")
+    log.finish()
     assert [line.split("]")[1].strip() for line in lines()] == ["trace of a component"]
 
 
 def test_a_log_that_is_off_writes_nothing(written):
     log, lines = written(enabled=False)
-    log.render()
+    log.ready()
     logging.getLogger("obelisk.a").error("no")
+    log.finish()
     assert lines() == []

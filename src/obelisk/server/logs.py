@@ -2,14 +2,18 @@
 
 Decides levels and looks. Modules log with stdlib `logging`; so do libraries; this is the only place that knows structlog.
 
-structlog takes longer to import than a small server to start. So lines are kept until `render` is called, once the server
-answers, or until the first one that is a warning or worse.
+structlog takes longer to import than a small server to start, and an idle server needs none of it. So lines are kept until
+the server answers (`ready`); the first line after that, or the first warning before, has it imported, on a thread of its
+own. No thread that logs ever waits for that.
 """
 
 from __future__ import annotations
 
 import logging
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
@@ -31,42 +35,63 @@ _LEVELS: Final = {
 
 
 class ConsoleLog(logging.Handler):
-    """Keeps records until it is told to render, then renders each at once."""
+    """Keeps records until there is reason to render them, then renders each at once."""
 
     def __init__(self, console: Console) -> None:
         super().__init__()
         self._console = console
         self._kept: list[logging.LogRecord] = []
-        self._rendering: logging.Handler | None = None
+        self._is_ready = False
+        self._renderer: logging.Handler | None = None
+        self._preparing: threading.Thread | None = None
 
     def emit(self, record: logging.LogRecord) -> None:
         """Keeps or renders one record."""
-        if self._rendering is not None:
-            self._rendering.handle(record)
+        if self._renderer is not None:
+            self._renderer.handle(record)
             return
         self._kept.append(record)
-        if record.levelno >= logging.WARNING:
-            self.render()
+        if self._is_ready or record.levelno >= logging.WARNING:
+            self._prepare()
 
-    def render(self) -> None:
-        """Renders what was kept, and from now on everything at once. From any thread; others may log meanwhile."""
+    def ready(self) -> None:
+        """From now on records are rendered, as soon as that is possible."""
+        with self._locked():
+            self._is_ready = True
+            if self._kept:
+                self._prepare()
+
+    def finish(self) -> None:
+        """Returns when all records so far have been rendered."""
+        with self._locked():
+            if self._kept:
+                self._prepare()
+            preparing = self._preparing
+        if preparing is not None:
+            preparing.join()
+
+    def _prepare(self) -> None:
+        if self._preparing is None:
+            self._preparing = threading.Thread(target=self._render, name="log", daemon=True)
+            self._preparing.start()
+
+    def _render(self) -> None:
         stream = sys.stdout if self._console.writer is LogWriter.STDOUT else sys.stderr
-        handler = logging.StreamHandler(stream)
-        handler.setFormatter(_formatter(self._console, is_terminal=stream.isatty()))
+        renderer = logging.StreamHandler(stream)
+        renderer.setFormatter(_formatter(self._console, is_terminal=stream.isatty()))
+        with self._locked():
+            for record in self._kept:
+                renderer.handle(record)
+            self._kept = []
+            self._renderer = renderer
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
         self.acquire()
         try:
-            if self._rendering is None:
-                self._rendering = handler
-                kept, self._kept = self._kept, []
-                for record in kept:
-                    handler.handle(record)
+            yield
         finally:
             self.release()
-
-    def flush(self) -> None:
-        """Renders what was kept, if anything was."""
-        if self._kept:
-            self.render()
 
 
 def configure(console: Console) -> ConsoleLog:

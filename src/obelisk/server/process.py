@@ -52,7 +52,7 @@ def run(path: Path | None, announce: Callable[[str], None]) -> None:
     except (PortUnavailable, DeploymentRefused, StoreUnusable, OSError) as error:
         raise ServerFailed(str(error)) from None
     finally:
-        log.flush()
+        log.finish()
 
 
 async def _serve(config: Config, log: logs.ConsoleLog, announce: Callable[[str], None]) -> None:
@@ -69,10 +69,9 @@ async def _serve(config: Config, log: logs.ConsoleLog, announce: Callable[[str],
         service = Service(runtime)
         await door.serve(service, runtime.catalogue)
         announce(f"Serving gRPC requests at {Address(wanted.host, port)}")
-        rendering = loop.run_in_executor(None, log.render)  # slow to import: not on a thread that answers
+        log.ready()
         error = await _until(stop, failure)
         await _close(door, service, runtime)
-        await rendering
     finally:
         runtime.refuse_new_work()
         runtime.stop()
