@@ -524,3 +524,19 @@ def test_version_and_help(obelisk):
     text = obelisk("-h").output
     assert "server" in text and "execution" in text and "component" in text
     assert "client" not in text
+
+
+def test_a_client_imports_nothing_of_a_server():
+    modules = "obelisk.cli.main, obelisk.cli.execution, obelisk.cli.component, obelisk.cli.live, obelisk.cli.gantt"
+    rings = (
+        "obelisk.runtime",
+        "obelisk.engine",
+        "obelisk.store",
+        "obelisk.wasm",
+        "obelisk.server",
+        "obelisk.api",
+        "wasmtime",
+    )
+    code = f"import sys, {modules}; print([name for name in sys.modules if name.startswith({rings})])"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=30)
+    assert found.stdout == "[]\n"

@@ -496,6 +496,7 @@ def test_watching_a_tree(serving):
                 engine.finish(execution_id, Ok(Json(b"55")))
         assert [message.snapshot_complete for message in messages] == [True, False]
         (top,) = messages[0].executions
+        assert messages[0].sent_at.ToMicroseconds() == top.first_started_at.ToMicroseconds()
         assert top.first_started_at.ToMicroseconds() - top.summary.created_at.ToMicroseconds() == 2_000
         assert not top.HasField("finished_at")
         assert [p.summary.execution_id.id for p in messages[1].executions] == [execution_id, child]

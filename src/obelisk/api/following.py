@@ -69,7 +69,8 @@ class Following:
             known = await self._reads.run(tree.ids)
             for start in range(0, len(known), TREE_PAGE):
                 progress = await self._reads.run(tree.read, known[start : start + TREE_PAGE])
-                yield TreeChange(progress, snapshot_complete=start + TREE_PAGE >= len(known))
+                is_last = start + TREE_PAGE >= len(known)
+                yield TreeChange(progress, self._engine.now(), snapshot_complete=is_last)
             while not top.is_finished:
                 await pace.turn()
                 due = await subscription.changed()
@@ -77,7 +78,8 @@ class Following:
                 top = await self._executions.get(execution_id)
                 ids = sorted(filter(tree.holds, due | tree.open if top.is_finished else due))
                 for start in range(0, len(ids), TREE_PAGE):
-                    yield TreeChange(await self._reads.run(tree.read, ids[start : start + TREE_PAGE]))
+                    progress = await self._reads.run(tree.read, ids[start : start + TREE_PAGE])
+                    yield TreeChange(progress, self._engine.now())
 
     @asynccontextmanager
     async def _watch(self, execution_id: ExecutionId) -> AsyncIterator[Subscription]:

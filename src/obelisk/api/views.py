@@ -88,4 +88,6 @@ class TreeChange(msgspec.Struct, frozen=True):
     """One piece of a change stream."""
 
     progress: list[Progress]
+    at: Instant
+    """When it was put together."""
     snapshot_complete: bool = False

@@ -407,9 +407,8 @@ def trace(*, execution_id: str, limit: int, as_json: bool, api_url: str) -> None
     from rich.console import Console
 
     from obelisk.cli.gantt import gantt
-    from obelisk.runtime.clock import Clock
 
-    Console().print(gantt(tree, Clock().now(), limit))
+    Console().print(gantt(tree, limit))
 
 
 def _progress(of: pb.ExecutionProgress) -> documents.Document:

@@ -71,9 +71,9 @@ class Scale:
         return Measurement(min(_BAR_MIN, options.max_width), options.max_width)
 
 
-def gantt(tree: Tree, now_us: int, rows_max: int) -> Table:
+def gantt(tree: Tree, rows_max: int) -> Table:
     """The tree as a table of at most `rows_max` executions; the last line tells how many more there are."""
-    rows = tree.rows()
+    rows, now_us = tree.rows(), tree.now_us()
     begin = min((node.created_us for _, node in rows), default=0)
     end = max((node.finished_us or now_us for _, node in rows), default=0)
     span = max(1, end - begin)

@@ -18,7 +18,6 @@ from obelisk.cli import texts
 from obelisk.cli.gantt import state
 from obelisk.cli.tree import Node, Tree
 from obelisk.proto import obelisk_pb2 as pb
-from obelisk.runtime.clock import Clock
 
 _PER_SECOND: Final = 8
 _LINES_KEPT: Final = 4
@@ -30,7 +29,6 @@ class LiveTree:
 
     def __init__(self, console: Console, top_id: str) -> None:
         self._console = console
-        self._clock = Clock()
         self._tree = Tree(top_id)
         self._lock = threading.Lock()  # messages come on one thread, pictures are drawn on another
 
@@ -46,9 +44,8 @@ class LiveTree:
 
     def picture(self) -> RenderableType:
         """The tree as it is now."""
-        now_us = self._clock.now()
         with self._lock:
-            rows = self._tree.rows()
+            rows, now_us = self._tree.rows(), self._tree.now_us()
         shown = _most_telling(rows, max(1, self._console.height - _LINES_KEPT))
         table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
         for column in ("execution", "function", "state", "took"):

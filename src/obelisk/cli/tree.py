@@ -6,6 +6,7 @@ Decides the order of its rows: an execution before its children, children by cre
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -61,11 +62,18 @@ class Tree:
     def __init__(self, top_id: str) -> None:
         self.top_id = top_id
         self._nodes: dict[str, Node] = {}
+        self._heard_us = 0
+        self._heard_at = 0.0
 
     def update(self, message: pb.WatchExecutionsResponse) -> None:
         """Takes in one message of the change stream."""
+        self._heard_us, self._heard_at = message.sent_at.ToMicroseconds(), time.monotonic()
         for progress in message.executions:
             self._put(progress)
+
+    def now_us(self) -> int:
+        """What the server's clock says by now."""
+        return self._heard_us + int((time.monotonic() - self._heard_at) * 1e6)
 
     def _put(self, progress: pb.ExecutionProgress) -> None:
         summary = progress.summary

@@ -158,7 +158,9 @@ class ExecutionChanges(pb_grpc.ExecutionChangesServicer):
         ):
             async for change in changes:
                 yield pb.WatchExecutionsResponse(
-                    executions=map(messages.progress, change.progress), snapshot_complete=change.snapshot_complete
+                    executions=map(messages.progress, change.progress),
+                    snapshot_complete=change.snapshot_complete,
+                    sent_at=messages.timestamp(change.at),
                 )
 
 
