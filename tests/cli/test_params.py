@@ -37,9 +37,9 @@ def test_a_file_stands_for_what_it_holds(tmp_path):
     [
         (("40",), False, "must be a JSON array"),
         (("[40",), False, "cannot parse Parameters"),
-        (("fibo",), True, "cannot parse 1-st parameter .* it was: fibo"),
-        (("1", "2", "NaN"), False, '3-rd parameter .* write "NaN"'),
-        (("1", "2,3"), False, "2-nd parameter"),
+        (("fibo",), True, "cannot parse 1-th parameter .* it was: fibo"),
+        (("1", "2", "NaN"), False, '3-th parameter .* write "NaN"'),
+        (("1", "2,3"), False, "2-th parameter"),
         (("@/nowhere/at/all",), False, "cannot read /nowhere/at/all: .*No such file"),
         (("[" * 100_000,), False, "cannot parse"),
     ],

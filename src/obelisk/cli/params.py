@@ -33,7 +33,7 @@ def params_json(arguments: tuple[str, ...], *, separate: bool) -> bytes:
             raise NotJson("Parameter provided as JSON must be a JSON array.")
         return texts[0].encode()
     for number, text in enumerate(texts, 1):
-        _parse(text, f"{_ordinal(number)} parameter")
+        _parse(text, f"{number}-th parameter")
     return f"[{','.join(texts)}]".encode()
 
 
@@ -59,8 +59,3 @@ def _refuse(constant: str) -> None:
 
 def _shortened(text: str) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
-
-
-def _ordinal(number: int) -> str:
-    suffix = "th" if number % 100 in {11, 12, 13} else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
-    return f"{number}-{suffix}"
