@@ -17,7 +17,8 @@ from obelisk.proto import obelisk_pb2 as pb
 
 RECONNECT_S: Final = 1.0
 
-_GONE: Final = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.ABORTED}
+# CANCELLED by the server, which gives calls that do not end this answer when it stops.
+_GONE: Final = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.ABORTED, grpc.StatusCode.CANCELLED}
 
 T = TypeVar("T")
 

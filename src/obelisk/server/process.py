@@ -71,7 +71,7 @@ async def _serve(config: Config, log: logs.ConsoleLog, announce: Callable[[str],
         announce(f"Serving gRPC requests at {Address(wanted.host, port)}")
         log.ready()
         error = await _until(stop, failure)
-        await _close(door, service, runtime)
+        await _close(door, service, runtime, GRACE_S if error is None else 0.0)
     finally:
         runtime.refuse_new_work()
         runtime.stop()
@@ -95,10 +95,10 @@ async def _until(stop: asyncio.Event, failure: Failure) -> BaseException | None:
     return None
 
 
-async def _close(door: GrpcDoor, service: Service, runtime: Runtime) -> None:
+async def _close(door: GrpcDoor, service: Service, runtime: Runtime, grace_s: float) -> None:
     """Streams end, new work is refused, what is under way may finish; then the door is shut."""
     runtime.refuse_new_work()
-    await door.stop(GRACE_S)
+    await door.stop(grace_s)
     service.close()
 
 
