@@ -137,3 +137,11 @@ def test_every_sql_file_says_what_it_is():
 def test_there_is_nothing_left_to_do_in_the_sources():
     pattern = re.compile(r"\b(TO" + r"DO|FIX" + r"ME|XX" + r"X)\b")
     assert [line for path in SOURCES for line in lines_with(path, pattern)] == []
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=name_of)
+def test_typed_decoders_are_made_on_import(path):
+    """msgspec crashes the process when two threads are the first to use a struct type; a `Decoder` at module level is
+    made under the import lock. Plain types (`int`, `str`, `list[int]`) have no such moment.
+    """
+    assert not lines_with(path, re.compile(r"\b(?:decode|convert)\(.*\btype=(?!int\b|str\b|list\[int\])"))

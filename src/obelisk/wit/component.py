@@ -9,7 +9,7 @@ are left overs of language tools and are skipped, imported ones are listed apart
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -142,6 +142,12 @@ class _Document(msgspec.Struct):
     packages: list[_Package]
 
 
+_document: Final = msgspec.json.Decoder(_Document)
+"""Made on import: components are loaded by several threads, and msgspec crashes when two of them are the first to use a
+type.
+"""
+
+
 class _Unsupported(Exception):
     """A type or kind of function that `obelisk.wit.types` has no form for; its text is the reason."""
 
@@ -149,7 +155,7 @@ class _Unsupported(Exception):
 def read_component_wit(text: str | bytes) -> ComponentWit:
     """The component that `wasm-tools component wit --json` described as `text`. `UnreadableWit` for anything else."""
     try:
-        document = msgspec.json.decode(text, type=_Document)
+        document = _document.decode(text)
     except msgspec.MsgspecError as error:
         raise UnreadableWit(f"wasm-tools described the component in a form that is not known: {error}") from None
     if len(document.worlds) != 1:
