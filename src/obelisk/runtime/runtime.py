@@ -11,6 +11,7 @@ import asyncio
 import hashlib
 import itertools
 import os
+import sys
 import threading
 from contextlib import AbstractAsyncContextManager, ExitStack, closing
 from pathlib import Path
@@ -45,6 +46,10 @@ from obelisk.wasm.engine import EngineConfig, Engines, EpochTicker
 _POOL_MEMORY_MAX: Final = 256 << 20
 _MEMORY_MAX: Final = 4 << 30
 """All that 32-bit WebAssembly can address: what `unlimited` means."""
+_SWITCH_INTERVAL_S: Final = 0.000_5
+"""How long a thread may keep the interpreter while another one waits for it. Python's own 5 ms would let a thread that
+computes delay every commit by as much.
+"""
 _DATABASE: Final = "obelisk.sqlite"
 _MARKS: Final = "obelisk.running"
 _KEPT: Final = "components"
@@ -149,6 +154,7 @@ def start(config: Config, failure: Failure) -> Runtime:
 
 
 def _start(config: Config, failure: Failure, building: ExitStack) -> Runtime:
+    sys.setswitchinterval(_SWITCH_INTERVAL_S)
     clock = Clock()
     directory = config.sqlite.directory
     directory.mkdir(parents=True, exist_ok=True)
