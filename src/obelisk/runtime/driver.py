@@ -37,7 +37,7 @@ from obelisk.engine.inbox import Inbox
 from obelisk.engine.inputs import Claimed, Input, Loaded, News
 from obelisk.engine.tick import Tick
 from obelisk.runtime.attempts import Attempts
-from obelisk.runtime.changes import Changes
+from obelisk.runtime.changes import Changes, ShuttingDown
 from obelisk.runtime.clock import Clock
 from obelisk.runtime.guests import AwayGuest
 from obelisk.runtime.lane import CpuLane
@@ -122,6 +122,7 @@ class Driver:
             self._on_failure(failure)
         finally:
             self._engine.close()
+            self._refuse_answers()
 
     def _wait(self) -> None:
         """Sleeps until there is an input or a timer is due."""
@@ -220,11 +221,22 @@ class Driver:
             case WakeOthers():
                 pass  # they poll; a store with notifications will tell them sooner
 
+    def _refuse_answers(self) -> None:
+        """Tells everybody who still waits that there will be no answer; they ask again, by id, when there is a server."""
+        while self._answers:
+            _, (loop, future) = self._answers.popitem()
+            loop.call_soon_threadsafe(_set_refusal, future)
+
     def _answer(self, token: int, kind: AnswerKind) -> None:
         waiting = self._answers.pop(token, None)
         if waiting is not None:
             loop, future = waiting
             loop.call_soon_threadsafe(_set_answer, future, kind)
+
+
+def _set_refusal(future: asyncio.Future[AnswerKind]) -> None:
+    if not future.done():
+        future.set_exception(ShuttingDown("server is shutting down"))
 
 
 def _set_answer(future: asyncio.Future[AnswerKind], kind: AnswerKind) -> None:

@@ -1,8 +1,8 @@
 """The CPU lane: a few threads that run guests which want more than their first slice.
 
-Decides who gets a CPU slot next: jobs take turns, a slice each, in the order in which they came. At most `begun_max` of
-them have begun, since each that has holds an instance; the others wait. A job runs on one thread at a time, and never
-knows on which.
+Decides who gets a CPU slot next. Jobs take turns, a slice each; one that has not begun goes before those that have, since
+most are over after their first slice, but no more than `AHEAD_MAX` times in a row. At most `begun_max` jobs take turns at
+once, since each of them holds an instance; the others wait. A job runs on one thread at a time, and never knows on which.
 """
 
 from __future__ import annotations
@@ -14,10 +14,14 @@ from typing import Final, Protocol
 
 from obelisk.wasm.engine import EpochTicker
 
-_NICENESS: Final = 5
+_NICENESS: Final = 10
 """Of lane threads: they give way to the engine and the doors."""
 BEGUN_MAX: Final = 500
 """Jobs that take turns at once."""
+
+
+AHEAD_MAX: Final = 4
+"""First slices in a row, while others wait for their next one."""
 
 
 class Job(Protocol):
@@ -45,8 +49,12 @@ class CpuLane:
         self._begun_max = begun_max
         self._queue: deque[Job] = deque()
         """Jobs that take turns."""
+        self._new: deque[Job] = deque()
+        """Jobs that have not begun, for which there is room."""
         self._waiting: deque[Job] = deque()
-        """Jobs that have not begun, for which there is no room."""
+        """Jobs that have not begun, for which there is none."""
+        self._ahead = 0
+        """First slices since the last other one."""
         self._begun = 0
         self._changed = threading.Condition()
         self._stopping = False
@@ -63,9 +71,12 @@ class CpuLane:
         """Queues a job; from any thread. After `stop` it is abandoned at once."""
         with self._changed:
             if not self._stopping:
-                if job.has_begun or self._begun < self._begun_max:
+                if job.has_begun:
                     self._begun += 1
                     self._queue.append(job)
+                elif self._begun < self._begun_max:
+                    self._begun += 1
+                    self._new.append(job)
                 else:
                     self._waiting.append(job)
                 self._changed.notify()
@@ -79,10 +90,10 @@ class CpuLane:
             self._changed.notify_all()
         for thread in self._threads:
             thread.join()
-        for job in (*self._queue, *self._waiting):
-            job.abandon()
-        self._queue.clear()
-        self._waiting.clear()
+        for queue in (self._queue, self._new, self._waiting):
+            for job in queue:
+                job.abandon()
+            queue.clear()
 
     def _run(self) -> None:
         try:
@@ -91,7 +102,7 @@ class CpuLane:
             pass
         while True:
             with self._changed:
-                while not self._queue and not self._stopping:
+                while not (self._queue or self._new or self._stopping):
                     self._changed.wait()
                 if self._stopping:
                     return
@@ -100,11 +111,7 @@ class CpuLane:
 
     def _work(self) -> None:
         """Runs slices until there is nothing to do."""
-        while not self._stopping:
-            try:
-                job = self._queue.popleft()
-            except IndexError:
-                return
+        while (job := self._next()) is not None:
             more = job.slice()
             with self._changed:
                 if more:
@@ -113,4 +120,15 @@ class CpuLane:
                 self._begun -= 1
                 if self._waiting and self._begun < self._begun_max:
                     self._begun += 1
-                    self._queue.append(self._waiting.popleft())
+                    self._new.append(self._waiting.popleft())
+
+    def _next(self) -> Job | None:
+        """Whose turn it is; None: nobody's."""
+        with self._changed:
+            if self._stopping:
+                return None
+            if self._new and (self._ahead < AHEAD_MAX or not self._queue):
+                self._ahead += 1
+                return self._new.popleft()
+            self._ahead = 0
+            return self._queue.popleft() if self._queue else None

@@ -24,7 +24,7 @@ from wasmtime import _bindings
 
 from obelisk.wasm import capi
 
-EPOCH_PERIOD_S: Final = 0.003
+EPOCH_PERIOD_S: Final = 0.002
 """How often the epoch advances while guests run; see `fiber.SLICE_EPOCHS` for what that makes of a slice."""
 
 _WASM_PAGE: Final = 64 << 10
