@@ -40,9 +40,7 @@ class Activities(Protocol):
 class Attempts:
     """All attempts of a process. `start` and `kill` are called by the engine thread only."""
 
-    def __init__(
-        self, activities: Activities, lane: CpuLane, marks: Marks, offer: Callable[[Input], None]
-    ) -> None:
+    def __init__(self, activities: Activities, lane: CpuLane, marks: Marks, offer: Callable[[Input], None]) -> None:
         self._activities = activities
         self._lane = lane
         self._offer = offer
@@ -109,7 +107,7 @@ class _Attempt:
             step = self._step(first)
         except PoolIsFull:
             return True  # nothing was started: ask again when it is this attempt's turn
-        except Exception as error:  # a bug of ours must not take the engine down
+        except Exception as error:  # noqa: BLE001 - a bug of ours must not take the engine down
             _log.exception("an attempt at %s failed in the host", effect.ffqn)
             step = Finished(Failure(FailureKind.UNCATEGORIZED, f"internal error: {error}"))
         self._used_ns += time.monotonic_ns() - begun
@@ -120,9 +118,7 @@ class _Attempt:
             return False
         if self._used_ns >= effect.deadline_us * 1_000:
             reason = f"the attempt ran for longer than {effect.deadline_us // 1_000} ms (exec.lock_expiry)"
-            self._over(
-                AttemptFinished(effect.execution_id, effect.run, Failure(FailureKind.TIMED_OUT, reason))
-            )
+            self._over(AttemptFinished(effect.execution_id, effect.run, Failure(FailureKind.TIMED_OUT, reason)))
             return False
         if first:
             self._owner._offer(AttemptSliced(effect.execution_id, effect.run))

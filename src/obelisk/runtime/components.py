@@ -98,7 +98,9 @@ class KeptComponents:
                 draft.write_bytes(component.linked.component.path.read_bytes())
                 draft.rename(target)
 
-    def load(self, loader: ComponentLoader, wanted: Iterable[Digest], policy: ExecutionPolicy) -> list[DeployedComponent]:
+    def load(
+        self, loader: ComponentLoader, wanted: Iterable[Digest], policy: ExecutionPolicy
+    ) -> list[DeployedComponent]:
         """Loads kept components. One that is missing or damaged is left out, with a warning: its executions are parked."""
         found: list[DeployedComponent] = []
         for digest in wanted:
@@ -125,4 +127,3 @@ class KeptComponents:
         for path in self._directory.glob("*_sha256_*.wasm"):
             if path not in keep:
                 path.unlink(missing_ok=True)
-

@@ -90,9 +90,7 @@ class Driver:
         self._inbox.offer(item)
         self._wake.set()
 
-    def expect_answer(
-        self, token: int, loop: asyncio.AbstractEventLoop, future: asyncio.Future[AnswerKind]
-    ) -> None:
+    def expect_answer(self, token: int, loop: asyncio.AbstractEventLoop, future: asyncio.Future[AnswerKind]) -> None:
         """Registers who waits for the answer to a submission; before it is offered."""
         self._answers[token] = (loop, future)
 
@@ -117,7 +115,7 @@ class Driver:
             self._wind_up()
         except StoreFailed as failure:
             self._on_failure(failure)
-        except BaseException as failure:  # whatever it is, the process must not live on without its engine
+        except BaseException as failure:  # noqa: BLE001 - the process must not live on without its engine
             _log.critical("the engine failed", exc_info=failure)
             self._on_failure(failure)
         finally:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import deque
+from contextlib import suppress
 from typing import Final, Protocol
 
 from obelisk.wasm.engine import EpochTicker
@@ -96,10 +97,8 @@ class CpuLane:
             queue.clear()
 
     def _run(self) -> None:
-        try:
+        with suppress(OSError):  # a courtesy only
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
-        except OSError:  # a courtesy only
-            pass
         while True:
             with self._changed:
                 while not (self._queue or self._new or self._stopping):
