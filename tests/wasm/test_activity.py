@@ -3,11 +3,11 @@
 import pytest
 
 from obelisk.core.calls import LogLevel
-from obelisk.core.ports import FunctionKind, Yielded
+from obelisk.core.ports import Yielded
 from obelisk.core.values import Err, FailureKind, Json, Ok
 from obelisk.wasm.activity import ActivityRun, Finished
-from obelisk.wasm.catalogue import Catalogue, UnknownFunction
 from obelisk.wasm.component import ComponentError
+from obelisk.wasm.link import link_activity
 
 LOGGING = """(module
   (import "obelisk:log/log@1.0.0" "info" (func $info (param i32 i32)))
@@ -39,10 +39,8 @@ def attempt(entry, params, log=no_log, **options):
 def test_an_activity_returns(acts, fibo_components, loader):
     finished = attempt(acts["echo"], b'["h\xc3\xa9llo"]')
     assert bytes(finished.outcome.value).decode() == '"héllo"' and not finished.permanent
-    catalogue = Catalogue()
-    component = loader.load(fibo_components.activity)
-    catalogue.add(component, FunctionKind.ACTIVITY)
-    run = catalogue.activity(component.digest, "template-fibo:activity/fibo-activity-ifc.fibo", no_log)
+    linked = link_activity(loader.load(fibo_components.activity))
+    run = ActivityRun(linked.entries["template-fibo:activity/fibo-activity-ifc.fibo"], no_log)
     finished = run.start(Json(b"[10]"))
     run.close()
     assert isinstance(finished.outcome, Ok) and bytes(finished.outcome.value) == b"55"
@@ -86,40 +84,18 @@ def test_an_endless_loop_yields_until_it_is_closed(acts, ticking):
 
 
 def test_log_lines_go_to_the_owner(build, loader):
-    component = loader.load(build(LOGGING_WIT, "logs", LOGGING))
-    catalogue = Catalogue()
-    catalogue.add(component, FunctionKind.ACTIVITY)
+    linked = link_activity(loader.load(build(LOGGING_WIT, "logs", LOGGING)))
     lines = []
-    run = catalogue.activity(component.digest, "testing:logs/logs.go", lambda *line: lines.append(line))
+    run = ActivityRun(linked.entries["testing:logs/logs.go"], lambda *line: lines.append(line))
     assert run.start(Json(b"[]")) == Finished(Ok())
     run.close()
     assert lines == [(LogLevel.INFO, "one"), (LogLevel.ERROR, "two")]
 
 
 def test_an_activity_may_import_nothing_but_log(loader, script_path, dummy_component):
-    catalogue = Catalogue()
     with pytest.raises(ComponentError, match=r"join-set.* is not supplied to activities"):
-        catalogue.add(loader.load(script_path), FunctionKind.ACTIVITY)
+        link_activity(loader.load(script_path))
     wit = """package any:any; world any { import other:one/ifc; export some:two/ifc; }
     package other:one { interface ifc { f: func(); } } package some:two { interface ifc { f: func() -> result; } }"""
     with pytest.raises(ComponentError, match=r"other:one/ifc\.f is not supplied to activities"):
-        catalogue.add(loader.load(dummy_component(wit)), FunctionKind.ACTIVITY)
-
-
-def test_the_catalogue_knows_functions_by_digest_and_kind(loader, fibo_components):
-    activity, workflow = loader.load(fibo_components.activity), loader.load(fibo_components.workflow)
-    catalogue = Catalogue()
-    catalogue.add(activity, FunctionKind.ACTIVITY)
-    catalogue.add(workflow, FunctionKind.WORKFLOW)
-    fibo, fiboa = "template-fibo:activity/fibo-activity-ifc.fibo", "template-fibo:workflow/fibo-workflow-ifc.fiboa"
-    assert catalogue.entry(activity.digest, fibo).ffqn == fibo
-    assert catalogue.entry(workflow.digest, fibo) is None
-    catalogue.workflow(workflow.digest, fiboa).close()
-    for digest, ffqn in ((activity.digest, fibo), (workflow.digest, fibo), ("sha256:0", fiboa)):
-        with pytest.raises(UnknownFunction, match="exports"):
-            catalogue.workflow(digest, ffqn)
-    running = catalogue.workflow(workflow.digest, fiboa)
-    running.start(Json(b"[1,1]"))
-    catalogue.remove(workflow.digest)
-    assert catalogue.entry(workflow.digest, fiboa) is None
-    running.close()
+        link_activity(loader.load(dummy_component(wit)))
