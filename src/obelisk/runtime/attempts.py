@@ -1,8 +1,9 @@
 """Attempts: runs activities, a slice here and the rest on the CPU lane, and reports how they end.
 
 Decides where an attempt's first slice runs (on the engine thread while the function has shown to be short, else on the
-lane) and when an attempt is out of time. The deadline counts the time in which the attempt runs; while it queues for a
-slot the clock stands still. It does not decide whether a failed attempt is tried again.
+lane) and when an attempt is out of time. The deadline counts the time in which the attempt runs: CPU time of whatever
+thread runs it. While it queues for a slot, or the machine is busy with something else, the clock stands still. It does not
+decide whether a failed attempt is tried again.
 """
 
 from __future__ import annotations
@@ -101,7 +102,7 @@ class _Attempt:
         if self.killed:
             self._over(None)
             return False
-        begun = time.monotonic_ns()
+        begun = time.thread_time_ns()
         first = not self.has_begun
         try:
             step = self._step(first)
@@ -110,7 +111,7 @@ class _Attempt:
         except Exception as error:  # noqa: BLE001 - a bug of ours must not take the engine down
             _log.exception("an attempt at %s failed in the host", effect.ffqn)
             step = Finished(Failure(FailureKind.UNCATEGORIZED, f"internal error: {error}"))
-        self._used_ns += time.monotonic_ns() - begun
+        self._used_ns += time.thread_time_ns() - begun
         if isinstance(step, Finished):
             if not first and self._used_ns < _SHORT_NS:
                 self._owner._long.discard((effect.component, effect.ffqn))
