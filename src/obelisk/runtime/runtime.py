@@ -180,6 +180,7 @@ def _start(config: Config, failure: Failure, building: ExitStack) -> Runtime:
     stack.callback(ticker.stop)
     lane = CpuLane(os.cpu_count() or 1, ticker)
     lane.start()
+    stack.callback(lane.stop)  # again, for when the engine could not
     changes = Changes()
     budget = TickBudget(limits.tick_deciding_us_max)
     engine = Engine(executor, deployment, deployed, entropy.SystemEntropy(), budget, limits)
