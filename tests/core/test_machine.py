@@ -732,6 +732,17 @@ def test_the_clock_follows_what_was_consumed_and_never_goes_back() -> None:
     assert live.machine.clock == 10
 
 
+def test_a_second_response_of_a_member_is_ignored() -> None:
+    live = Live()
+    live.step(SET, SUBMIT, HOUR, SUBMIT)
+    live.deliver(child("g:1_1"), child("g:1_1", FAILED), delay("g:1_1"))
+    join_next = calls.JoinNext("g:1")
+    assert live.step(join_next) == Answered(calls.MemberDone(f"{ROOT}.g:1_1", is_delay=False, ok=True))
+    live.deliver(child("g:1_1"))
+    assert live.step(join_next) == Answered(calls.MemberDone(f"{DELAY}.g:1_1", is_delay=True, ok=True))
+    assert live.step(join_next) == Blocked("g:1", closing=False)
+
+
 # --- cost ------------------------------------------------------------------------------------------------------------
 
 

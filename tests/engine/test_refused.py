@@ -13,11 +13,11 @@ from obelisk.core.ids import ExecutionId
 from obelisk.core.names import FunctionName
 from obelisk.core.policy import ExecutionPolicy, Limits
 from obelisk.core.values import Failure, Json, Ok
-from obelisk.engine.effects import Answer, AnswerKind
-from obelisk.engine.inputs import Submit
+from obelisk.engine.effects import Answer, AnswerKind, EmitLog, Load, RunGuest
+from obelisk.engine.inputs import Loaded, Stepped, Submit
 from obelisk.testing.deployment import SimulatedRegistry, json_array
 from obelisk.testing.driver import ROOT, Driver, of_kind
-from obelisk.testing.guests import Flow
+from obelisk.testing.guests import BURN, Flow
 
 ACTIVITY = FunctionName("t:acts/acts.work")
 WORKFLOW = FunctionName("t:flows/flows.flow")
@@ -118,3 +118,95 @@ def test_an_attempt_whose_lock_was_refused_is_not_started_until_it_is_locked(reg
     driver.run()
     assert [start.execution_id for start in driver.starts()] == [ROOT, other]
     assert driver.tags(other) == ["created", "locked"]
+
+
+# --- guests that are away --------------------------------------------------------------------------------------------
+
+BURNER, NESTING = FunctionName("t:flows/flows.burner"), FunctionName("t:flows/flows.nesting")
+
+
+def burner(execution_id: ExecutionId, params: Json) -> Flow:
+    """Computes, in a join set's company: there is something to write when it leaves."""
+    yield calls.JoinSetCreate()
+    yield calls.Log(calls.LogLevel.INFO, "before")
+    yield BURN
+    yield calls.Log(calls.LogLevel.INFO, "after")
+    yield calls.JoinSetCreate()
+    return Ok()
+
+
+def nesting(execution_id: ExecutionId, params: Json) -> Flow:
+    """A workflow and an activity in one join set."""
+    join_set = yield calls.JoinSetCreate()
+    yield calls.Submit(join_set, BURNER, json_array())
+    yield calls.Submit(join_set, ACTIVITY, json_array())
+    yield calls.JoinNext(join_set)
+    yield calls.JoinNext(join_set)
+    return Ok()
+
+
+def nested(registry: SimulatedRegistry) -> Driver:
+    registry.add_workflow(BURNER, burner)
+    registry.add_workflow(NESTING, nesting)
+    return Driver(registry)
+
+
+def came_back(away: RunGuest) -> Stepped:
+    return Stepped(away.execution_id, away.generation, away.guest, away.guest.resume())
+
+
+def test_a_guest_that_was_to_leave_with_a_refused_unit_is_closed(registry: SimulatedRegistry) -> None:
+    driver = nested(registry)
+    driver.tick(Submit(0, ROOT, BURNER, json_array()), refuse=lambda unit: True)
+    assert registry.guests == set()
+    assert of_kind(driver.effects, RunGuest) == []
+    driver.run()
+    (away,) = of_kind(driver.effects, RunGuest)
+    driver.run(came_back(away))
+    assert driver.outcome() == Ok()
+    assert registry.guests == set()
+
+
+def test_a_guest_that_comes_back_to_another_life_is_dropped(registry: SimulatedRegistry) -> None:
+    driver = nested(registry)
+    driver.submit(NESTING)
+    (old,) = of_kind(driver.effects, RunGuest)
+    (start,) = driver.starts()
+    held = driver.engine._held[old.execution_id]
+    driver.engine._tear_down(held, effects := [])
+    driver._read += [Loaded(old.execution_id, driver.store.load(old.execution_id))]
+    assert effects == [Load(old.execution_id)]
+    assert old.guest in registry.guests  # it is not ours while it is away
+    driver.run()
+    new = of_kind(driver.effects, RunGuest)[-1]
+    assert new.generation != old.generation
+    driver.run(came_back(old))
+    assert old.guest not in registry.guests
+    assert driver.outcome(old.execution_id) is None
+    driver.run(came_back(new), driver.end_of(start))
+    assert driver.outcome() == Ok()
+
+
+def test_a_child_that_ends_while_its_parent_is_read_waits_for_it(registry: SimulatedRegistry) -> None:
+    driver = nested(registry)
+    driver.submit(NESTING)
+    (away,) = of_kind(driver.effects, RunGuest)
+    (start,) = driver.starts()
+    driver.tick(driver.end_of(start), refuse=first_time(Finished))
+    read, driver._read = driver._read, []
+    driver.tick(came_back(away))
+    assert driver.outcome(away.execution_id) is None
+    driver.run(*read)
+    assert driver.outcome(away.execution_id) == Ok()
+    assert driver.outcome() == Ok()
+
+
+def test_log_lines_leave_once_with_the_event_that_follows_them(registry: SimulatedRegistry) -> None:
+    driver = nested(registry)
+    driver.tick(Submit(0, ROOT, BURNER, json_array()), refuse=lambda unit: True)
+    driver.run()
+    assert of_kind(driver.effects, EmitLog) == []
+    driver.run(came_back(of_kind(driver.effects, RunGuest)[-1]))
+    lines = [(line.message, line.version, line.ordinal) for line in of_kind(driver.effects, EmitLog)]
+    assert lines == [("before", 3, 0), ("after", 3, 1)]
+    assert driver.tags() == ["created", "locked", "join_set_create", "join_set_create", "finished"]

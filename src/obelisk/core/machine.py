@@ -165,6 +165,7 @@ class Machine:
         self._log = [entry for entry in log if entry.event.history]
         self._cursor = 0
         self._arrived: dict[JoinSetId, deque[Response]] = {}
+        self._answered: set[tuple[str, bool]] = set()
         self._open: dict[JoinSetId, _JoinSet] = {}
         self._named: set[str] = set()
         self._generated = 0
@@ -185,7 +186,15 @@ class Machine:
         return self._cursor < len(self._log)
 
     def deliver(self, response: Response) -> None:
-        """Takes in a response; responses come in the order of their `seq`."""
+        """Takes in a response; responses come in the order of their `seq`.
+
+        A second one of the same member is ignored. It is never durable: an engine that has lost the member decides it
+        before it learns that another answered, and the unit is refused.
+        """
+        member = _member_of(response)
+        if member in self._answered:
+            return
+        self._answered.add(member)
         queue = self._arrived.get(response.join_set)
         if queue is None:
             queue = self._arrived[response.join_set] = deque()

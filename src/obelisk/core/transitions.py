@@ -210,14 +210,20 @@ def append(state: ExecutionState, event: Event, at: Instant, *, answered: bool =
 
 def respond(state: ExecutionState, join_set: JoinSetId, at: Instant) -> int:
     """Folds a new response for `join_set`, written at `at`, into `state` and returns the `seq` that it gets."""
+    if state.responses_known == state.response_count:  # otherwise one before it is still to be taken in
+        state.responses_known += 1
     state.response_count += 1
-    arrive(state, join_set, at)
+    _wake(state, join_set, at)
     return state.response_count
 
 
 def arrive(state: ExecutionState, join_set: JoinSetId, at: Instant) -> None:
     """The holder takes in a response that is counted already; wakes the execution if it is blocked on `join_set`."""
-    state.responses_known = state.response_count
+    state.responses_known += 1
+    _wake(state, join_set, at)
+
+
+def _wake(state: ExecutionState, join_set: JoinSetId, at: Instant) -> None:
     if state.status is not Status.BLOCKED or state.blocked_on != join_set:
         return
     state.status, state.lifecycle = TRANSITIONS[state.status, state.lifecycle, RESPONSE]

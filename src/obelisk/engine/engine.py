@@ -220,8 +220,8 @@ class Engine:
                 self._on_crashed_too_often(item, draft)
             case Stepped():
                 self._on_stepped(item)
-            case Loaded(execution_id, snapshot):
-                self._on_loaded(execution_id, snapshot, draft)
+            case Loaded():
+                self._on_loaded(item, draft)
             case Requested():
                 self._on_requested(item, draft)
             case Claimed(recovered):
@@ -601,7 +601,12 @@ class Engine:
         held.phase = Phase.LOADING
         draft.effects.append(Load(held.execution_id))
 
-    def _on_loaded(self, execution_id: ExecutionId, snapshot: Snapshot | None, draft: Draft) -> None:
+    def _on_loaded(self, item: Loaded, draft: Draft) -> None:
+        execution_id, snapshot = item.execution_id, item.snapshot
+        touched = self._held.get(execution_id)
+        if touched is not None and touched.last_unit >= 0:
+            self._again.append(item)  # compared with what is durable, which is not known before this tick is settled
+            return
         self._reads[execution_id] -= 1
         if self._reads[execution_id] > 0:
             return  # it was asked for again since; that answer counts
@@ -617,10 +622,14 @@ class Engine:
         elif snapshot.state.lease_epoch != held.state.lease_epoch:  # the lease was lost, and taken again
             self._cool(held)
             self._rebuild(held, snapshot, draft)
-        else:
-            self._take_in(held, snapshot, draft)
-            if held.phase is Phase.LOADING:
-                self._fill(held, snapshot)
+        elif not self._take_in(held, snapshot, draft):
+            draft.effects.append(Load(execution_id))
+            return
+        elif held.phase is Phase.LOADING:
+            if not _has_all(snapshot, held):
+                draft.effects.append(Load(execution_id))
+                return
+            self._fill(held, snapshot)
         for request in snapshot.requests:
             self._apply(Requested(request), draft)
 
@@ -646,6 +655,8 @@ class Engine:
         held.is_trusted = True
         held.late = []
         held.phase = Phase.COLD
+        self._take_in(held, snapshot, draft)  # before anything else is told to it
+        held.phase = Phase.COLD  # what it is to do is derived below
         held_back, held.held_back = held.held_back, []
         for item in held_back:
             self._apply(item, draft)
@@ -669,20 +680,22 @@ class Engine:
         held.snapshot = snapshot
         self._make_runnable(held)
 
-    def _take_in(self, held: Held, snapshot: Snapshot, draft: Draft) -> None:
-        """Takes in responses that others posted."""
-        state = held.state
-        new = [response for response in snapshot.responses if response.seq > state.responses_known]
-        if not new or snapshot.state.next_version != state.next_version:
-            return
-        state.response_count = new[-1].seq
+    def _take_in(self, held: Held, snapshot: Snapshot, draft: Draft) -> bool:
+        """Takes in responses that others posted. False: it was read before some that this engine wrote since."""
+        state, read = held.state, len(snapshot.responses)
+        if state.responses_known < state.response_count and read < state.response_count:
+            return False
+        if read <= state.responses_known:
+            return True
+        state.response_count = read
         unit = draft.unit([held], [])
-        for response in new:
+        for response in snapshot.responses[state.responses_known :]:
             transitions.arrive(state, response.join_set, draft.now)
             self._deliver(held, response, None)
-        if held.phase is Phase.COLD and self._may_run(held):
+        if held.phase is Phase.COLD and held.kind is FunctionKind.WORKFLOW and self._may_run(held):
             held.phase = Phase.LOADING  # the snapshot at hand is used
         unit.close()
+        return True
 
     def _on_claimed(self, recovered: Recovered, draft: Draft) -> None:
         taken: list[Held] = []
@@ -832,6 +845,12 @@ def _is_outdated(snapshot: Snapshot | None, state: ExecutionState) -> bool:
         return True
     read = snapshot.state
     return (read.lease_epoch, read.next_version) < (state.lease_epoch, state.next_version)
+
+
+def _has_all(snapshot: Snapshot, held: Held) -> bool:
+    """Whether `snapshot`, with what came since, has every response that the state row counts."""
+    read = len(snapshot.responses)
+    return read + sum(response.seq > read for response in held.late) >= held.state.response_count
 
 
 def _temporary(result: Outcome, again_at: Instant) -> Event:

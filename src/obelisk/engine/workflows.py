@@ -33,7 +33,7 @@ from obelisk.core.ports import (
 from obelisk.core.responses import DelayFinished, Response
 from obelisk.core.transitions import Status
 from obelisk.core.values import Outcome
-from obelisk.engine.effects import EmitLog, RunGuest
+from obelisk.engine.effects import Effect, EmitLog, RunGuest
 from obelisk.engine.held import Held, Phase
 from obelisk.engine.tick import Draft, OpenUnit
 
@@ -132,7 +132,10 @@ class _Run:
                     if held.state.status is not Status.BLOCKED:  # a delay that was due, or cancelled, came in at once
                         self._look_at_lock()
                         decision = machine.poll(self._now)
-                        continue
+                        if not isinstance(decision, Blocked) or machine.writes.items:
+                            continue
+                        # Woken by the end of a member that another engine had taken over and ended before: the unit that
+                        # says so will be refused, and this execution be torn down.
                     held.phase = Phase.BLOCKED
                     if self._policy.blocking is Blocking.INTERRUPT:
                         held.unload()
@@ -231,13 +234,17 @@ class _Run:
         else:
             lines = [item for item in writes.items if isinstance(item, Log)]
             if away is not None:
-                draft.effects.append(away)
+                self._decided_on().append(away)
         if len(lines) < self._s.limits.tick_events_per_execution_max:
             machine.writes.items[:0] = lines  # they leave with the event that follows them
-        else:  # a flood without events: it leaves with what it was decided on top of
-            effects = draft.notes[held.last_unit].effects if held.last_unit >= 0 else draft.effects
-            effects += [self._emit(line) for line in lines]
+        else:  # a flood without events
+            self._decided_on().extend(self._emit(line) for line in lines)
         return True
+
+    def _decided_on(self) -> list[Effect]:
+        """Where an effect goes that comes with no event: to the unit that it was decided on top of, if there is one."""
+        held, draft = self._held, self._draft
+        return draft.notes[held.last_unit].effects if held.last_unit >= 0 else draft.effects
 
     def _fill(self, unit: OpenUnit, writes: Writes, lines: list[Log], outcome: Outcome | None) -> None:
         """`lines` is left with the log lines that no event follows yet."""

@@ -137,12 +137,12 @@ def state_follows(snapshot: Snapshot) -> None:
         if isinstance(entry.event, JoinNext) and arrived.get(entry.event.join_set):
             woken_by = arrived[entry.event.join_set].popleft()
             at = max(woken_by.created_at, entry.created_at)
-            transitions.arrive(state, entry.event.join_set, at)
+            transitions.respond(state, entry.event.join_set, at)
     statuses = {state.status}
     if woken_by is not None:  # whether in time is known to its holder only; or the holder does not know it yet
         statuses = {Status.LOCKED, Status.PENDING}
         if row.responses_known < woken_by.seq:
-            statuses = {Status.BLOCKED}
+            statuses.add(Status.BLOCKED)
     if row.status not in statuses:
         _broken(snapshot, f"the state row says {row.status}, the log {statuses}")
     for field in ("lifecycle", "run", "executor", "failures", "finished_at", "finish_kind", "component", "join_set"):

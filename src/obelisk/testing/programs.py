@@ -288,6 +288,18 @@ def random_programs(random: Random, count: int, length_max: int) -> list[Program
     return programs
 
 
+def random_family(random: Random) -> Program:
+    """A fan-out with nothing else to do than to await it, twice; some of it may be left to the end."""
+    statements: list[Statement] = []
+    sensitive = False
+    for slot in range(2):
+        members, left = random.randint(3, 8), random.choice([0, 0, 0, 2])
+        sensitive |= left > 0
+        statements += [Create(slot), *[Submit(slot, Callee(random.choice([STEADY, FLAKY]))) for _ in range(members)]]
+        statements += [SubmitDelay(slot, 10 * MILLISECOND), *[JoinNext(slot) for _ in range(members + 1 - left)]]
+    return Program(tuple(statements), sensitive)
+
+
 class _Slot(msgspec.Struct):
     """A join set while its program is being made."""
 
@@ -359,7 +371,8 @@ class _Maker:
 
     def _submit(self) -> None:
         slot = self._open()
-        if slot is not None:
+        for _ in range(self._random.choice([1, 1, 4]) if slot is not None else 0):
+            assert slot is not None
             known = self._slots[slot].callee
             callee = known if known is not None and self._random.random() < 0.8 else self._callee()
             self._statements.append(Submit(slot, callee))
@@ -409,7 +422,7 @@ class _Maker:
         self._statements.append(Draw(self._random.randint(2, 9)))
 
     def _say(self) -> None:
-        self._statements.append(Say("a line"))
+        self._statements.append(Say(f"line {len(self._statements)}"))
 
     def _compute(self) -> None:
         self._statements.append(Compute(self._random.randint(1, 3)))

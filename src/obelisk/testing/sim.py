@@ -42,6 +42,8 @@ def setting_of(seed: int, nodes: int) -> Setting:
     """The world that a seed stands for."""
     random = Random(f"setting {seed}")
     made = programs.random_programs(random, count=random.randint(1, 6), length_max=random.choice([3, 8, 25]))
+    if nodes > 1:
+        made += [programs.random_family(random), programs.random_family(random)]
     entropy = SeededEntropy(random)
     submissions = [
         Submission(
@@ -59,6 +61,10 @@ def setting_of(seed: int, nodes: int) -> Setting:
         crash_max=_PATIENT,
         lease_us=random.choice([50, 500]) * MS,
     )
+    if nodes > 1:  # narrow windows and short leases, so that families are spread over the nodes
+        limits = msgspec.structs.replace(
+            limits, start_window=random.choice([1, 1, 2, 5]), lease_us=random.choice([15, 60, 500]) * MS
+        )
     return Setting(
         programs=tuple(made),
         submissions=tuple(submissions),
@@ -67,7 +73,7 @@ def setting_of(seed: int, nodes: int) -> Setting:
         workflow_policy=programs.random_policy(random),
         budget=random.choice([1, 3, None]),
         admit_max=random.choice([1, 3, 1_000]),
-        slow=random.choice([1, 10]),
+        slow=random.choice([1, 10]) if nodes == 1 else random.choice([5, 50]),
     )
 
 

@@ -60,7 +60,7 @@ from obelisk.testing import invariants
 from obelisk.testing.deployment import DEPLOYMENT, CountedBudget, SeededEntropy, SimulatedRegistry, json_array
 from obelisk.testing.faults import AttemptFault, Calm, CommitFault, Faults, HintFault, NodeFault, Storm
 from obelisk.testing.invariants import Violation
-from obelisk.testing.programs import ACTIVITIES, ACTIVITY_POLICY, RUN, Program, deploy
+from obelisk.testing.programs import ACTIVITIES, ACTIVITY_POLICY, RUN, Program, Say, deploy
 
 MS: Final = 1_000
 EPOCH: Final = 1_700_000_000_000_000
@@ -226,6 +226,8 @@ class World:
             invariants.awaits_match(snapshot)
             invariants.family_agrees(self.store, snapshot)
             invariants.end_is_the_end(self.store, snapshot)
+            if type(self.faults) is Calm and snapshot.state.ffqn not in ACTIVITIES:
+                self._lines_are_told(execution_id)
             if snapshot.state.ffqn in ACTIVITIES:
                 invariants.retries_are_kept(snapshot, self.setting.activity_policy)
                 if self.setting.nodes == 1:
@@ -242,6 +244,17 @@ class World:
             left = (engine.open_count, engine.hot_count, len(self.nodes[0].registry.guests))
             if left != (0, 0, 0):
                 raise Violation(f"executions held, counted hot, guests alive: {left}, although all have finished")
+
+    def _lines_are_told(self, execution_id: ExecutionId) -> None:
+        """For an undisturbed run: each log line of a workflow leaves once, in order."""
+        created = self.store.created(execution_id)
+        assert created is not None
+        (index,) = msgspec.json.decode(created.params, type=list[int])
+        said = [line.message for line in self.setting.programs[index].statements if isinstance(line, Say)]
+        lines = [line for line in self.lines if line.execution_id == execution_id]
+        places = [(line.version, line.ordinal) for line in lines]
+        if [line.message for line in lines] != said or sorted(set(places)) != places:
+            raise Violation(f"{execution_id} said {said}, told was {lines}")
 
     def new_registry(self) -> SimulatedRegistry:
         """The deployment, as a process of its own has it."""
@@ -332,7 +345,8 @@ class Node:
         """Whether nothing is under way that it will finish by itself, timers apart."""
         if self.engine is None:
             return True
-        return not (self.engine.has_work or self.inbox or self._is_ticking or self.attempts)
+        is_busy = self.engine.has_work or self.inbox or self._is_ticking
+        return not (is_busy or self.attempts or self._lane)
 
     @property
     def _is_shared(self) -> bool:
