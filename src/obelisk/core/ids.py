@@ -38,6 +38,7 @@ Digest = NewType("Digest", str)
 """`sha256:` and 64 lower-case hexadecimal digits."""
 
 _ALPHABET: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+_PAIRS: Final = [one + other for one in _ALPHABET for other in _ALPHABET]
 _ULID: Final = r"[0-7][0-9A-HJKMNP-TV-Z]{25}"
 _SEGMENT: Final = r"[ogn]:[A-Za-z0-9/-]*_[1-9][0-9]*"
 _EXECUTION: Final = re.compile(rf"E_{_ULID}(?:\.{_SEGMENT})*")
@@ -59,7 +60,7 @@ def ulid(timestamp_ms: int, randomness: bytes) -> str:
     if not 0 <= timestamp_ms < 1 << 48 or len(randomness) != 10:
         raise ValueError("a ULID is 48 bits of milliseconds and 10 bytes of randomness")
     number = timestamp_ms << 80 | int.from_bytes(randomness)
-    return "".join(_ALPHABET[number >> shift & 31] for shift in range(125, -1, -5))
+    return "".join([_PAIRS[number >> shift & 1023] for shift in range(120, -1, -10)])
 
 
 def parse_execution_id(text: str) -> ExecutionId:
