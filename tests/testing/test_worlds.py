@@ -59,15 +59,15 @@ ROOT = ExecutionId("E_01K42AJA8QHD7D3GTJAYMASFYZ")
 
 
 @pytest.mark.parametrize("nodes", [1, 2])
-@pytest.mark.parametrize("block", range(8))
+@pytest.mark.parametrize("block", range(5))
 def test_random_worlds(nodes: int, block: int) -> None:
-    for seed in range(20 * block, 20 * block + 20):
+    for seed in range(16 * block, 16 * block + 16):
         sim.run_seed(seed, nodes)
 
 
 @pytest.mark.parametrize("nodes", [1, 2])
 def test_random_worlds_where_crashes_are_counted(nodes: int) -> None:
-    for seed in range(500, 520):
+    for seed in range(500, 515):
         sim.run_impatient(seed, nodes)
 
 
