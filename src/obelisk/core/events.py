@@ -182,15 +182,7 @@ class JoinNextTooMany(_History, frozen=True, tag="join_next_too_many"):
 
 HistoryEvent = Persist | JoinSetCreated | ChildRequested | DelayRequested | JoinNext | JoinNextTooMany
 Event = (
-    Created
-    | Locked
-    | Unlocked
-    | TemporarilyFailed
-    | TemporarilyTimedOut
-    | Finished
-    | Parked
-    | Resumed
-    | HistoryEvent
+    Created | Locked | Unlocked | TemporarilyFailed | TemporarilyTimedOut | Finished | Parked | Resumed | HistoryEvent
 )
 
 

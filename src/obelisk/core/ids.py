@@ -66,7 +66,9 @@ def ulid(timestamp_ms: int, randomness: bytes) -> str:
 def parse_execution_id(text: str) -> ExecutionId:
     """`text` as an execution id, or `InvalidId`."""
     if not _EXECUTION.fullmatch(text):
-        raise InvalidId(f"{text!r} is not an execution id; expected E_ and a ULID, for example E_01K42AJA8QHD7D3GTJAYMASFYZ")
+        raise InvalidId(
+            f"{text!r} is not an execution id; expected E_ and a ULID, for example E_01K42AJA8QHD7D3GTJAYMASFYZ"
+        )
     return ExecutionId(text)
 
 

@@ -30,7 +30,9 @@ class InvalidName(ValueError):
 def function_name(interface: str, function: str) -> FunctionName:
     """Joins an interface and a bare function name; both are checked."""
     if not _INTERFACE.fullmatch(interface) or not _FUNCTION.fullmatch(function):
-        raise InvalidName(f"{interface}.{function} is not a function name; expected namespace:package/interface.function")
+        raise InvalidName(
+            f"{interface}.{function} is not a function name; expected namespace:package/interface.function"
+        )
     return FunctionName(f"{interface}.{function}")
 
 
