@@ -47,7 +47,6 @@ from obelisk.core.events import (
 )
 from obelisk.core.ids import DelayRef, DeploymentId, ExecutionId, ExecutorId, RunId
 from obelisk.core.instants import Instant
-from obelisk.core.machine import Machine
 from obelisk.core.names import FunctionName
 from obelisk.core.policy import Limits, RetryPolicy
 from obelisk.core.ports import Budget, Entropy, FunctionInfo, FunctionKind, Registry
@@ -87,6 +86,8 @@ from obelisk.engine.inputs import (
 )
 from obelisk.engine.tick import Draft, OpenUnit, Tick
 from obelisk.engine.timers import TimerKind, Timers
+from obelisk.engine.warmth import Warmth
+from obelisk.engine.window import StartWindow
 from obelisk.engine.workflows import Stepper
 
 _NOBODY: Final = ExecutionId("")
@@ -119,21 +120,13 @@ class Engine:
         """Inputs to apply first in the next tick."""
         self._runnable: deque[Held] = deque()
         """Workflows to be stepped, in turn."""
-        self._startable: deque[Held] = deque()
-        """Activities that wait for the start window, in the order in which they became due."""
-        self._starting: dict[ExecutionId, RunId | None] = {}
-        """Attempts whose first slice is still due: the start window."""
+        self._window = StartWindow(self.limits.start_window)
+        self._warmth = Warmth(self.limits.hot_max)
         self._attempts: dict[ExecutionId, RunId] = {}
         """The last attempt that the runtime was told to start. One that has ended stays until its end is durable: its
         completion may have to be offered again, and until then the execution must not look lost."""
         self._reads: Counter[ExecutionId] = Counter()
         """Answers to `Load` that are still to come; only the last one counts."""
-        self._idle: dict[ExecutionId, Held] = {}
-        """Blocked workflows in memory, least recently blocked first: candidates for eviction."""
-        self._hot = 0
-        """Workflows in memory."""
-        self._crowd: deque[Held] = deque()
-        """Workflows that may run, but for which there is no room in memory: everybody there is running."""
         self._timers = Timers()
         self._stepper = Stepper(executor, registry, entropy, budget, self.limits, self)
 
@@ -142,8 +135,8 @@ class Engine:
     @property
     def has_work(self) -> bool:
         """Whether `decide` has something to do without any input."""
-        may_start = bool(self._startable) and len(self._starting) < self.limits.start_window
-        may_step = bool(self._runnable) or (bool(self._crowd) and self._room > 0)
+        may_start = self._window.waits > 0 and self._window.free > 0
+        may_step = bool(self._runnable) or self._warmth.admits
         return bool(self._again) or may_step or may_start
 
     def next_due(self) -> Instant | None:
@@ -163,7 +156,7 @@ class Engine:
     @property
     def hot_count(self) -> int:
         """Workflows in memory."""
-        return self._hot
+        return self._warmth.hot
 
     def recover(self, recovered: Recovered, now: Instant) -> None:
         """Takes in what the engine owns from the start. Call once, before the first tick."""
@@ -207,7 +200,7 @@ class Engine:
             case AttemptFinished():
                 self._on_attempt_finished(item, draft)
             case AttemptSliced(execution_id, run):
-                self._first_slice_done(execution_id, run)
+                self._window.first_slice_done(execution_id, run)
             case AttemptStopped():
                 self._on_attempt_stopped(item, draft)
             case Submit():
@@ -282,13 +275,12 @@ class Engine:
             unit.notes.timers.append((state.pending_at, TimerKind.PENDING, execution_id, ""))
         elif info.kind is FunctionKind.WORKFLOW:
             self._make_runnable(held)
-        elif len(self._starting) < self.limits.start_window and not self._startable:
+        elif self._window.is_open:
             self._lock_and_start(held, info, unit)
         elif self._shared:
             state.owner, state.lease_expires_at = None, None  # whoever has room takes it
         else:
-            held.phase = Phase.READY
-            self._startable.append(held)
+            self._window.wait(held)
 
     def create_child(self, parent: Held, request: ChildRequested, unit: OpenUnit) -> None:
         """Creates the child that `parent` requested, in the same unit."""
@@ -322,7 +314,7 @@ class Engine:
         )
         held.wants_lock = False
         held.phase = Phase.COLD
-        self._starting[held.execution_id] = run
+        self._window.take(held.execution_id, run)
         assert held.params is not None
         unit.effect(
             StartAttempt(
@@ -332,12 +324,12 @@ class Engine:
 
     def _start_attempts(self, draft: Draft) -> None:
         """Lets activities that are due into the start window."""
-        while self._startable and len(self._starting) < self.limits.start_window and not draft.is_full:
-            held = self._startable.popleft()
+        while not draft.is_full and (held := self._window.next()) is not None:
             is_there = self._held.get(held.execution_id) is held and held.phase is Phase.READY
             if not is_there or not self._may_run(held):
                 continue  # ended, or torn down, while it waited
             if held.params is None:
+                self._window.load(held)
                 self._load(held, draft)
                 continue
             info = self._registry.pinned(held.state.component, held.state.ffqn)
@@ -346,13 +338,9 @@ class Engine:
             self._lock_and_start(held, info, unit)
             unit.close()
 
-    def _first_slice_done(self, execution_id: ExecutionId, run: RunId) -> None:
-        if self._starting.get(execution_id) == run:
-            del self._starting[execution_id]
-
     def _current(self, execution_id: ExecutionId, run: RunId, item: Input) -> Held | None:
         """The execution whose current attempt is `run`; None when the attempt is a past one, or must wait."""
-        self._first_slice_done(execution_id, run)
+        self._window.first_slice_done(execution_id, run)
         held = self._held.get(execution_id)
         if held is None or not self._trusted(held, item):
             return None
@@ -465,7 +453,7 @@ class Engine:
         lease_us = self.limits.lease_us
         draft.effects.append(Renew(Instant(draft.now + lease_us)))
         draft.effects.append(CheckNews())
-        free = self.limits.start_window - len(self._starting) - len(self._startable)
+        free = self._window.free - self._window.waits
         if free > 0:
             draft.effects.append(Claim(free))
         self._timers.arm(Instant(draft.now + lease_us // 3), TimerKind.LEASE, _NOBODY)
@@ -474,75 +462,32 @@ class Engine:
 
     def _make_runnable(self, held: Held) -> None:
         held.phase = Phase.READY
-        self._idle.pop(held.execution_id, None)
+        self._warmth.wakes(held)
         self._runnable.append(held)
 
     def _step_workflows(self, draft: Draft) -> None:
         """Steps workflows in turn. Those that want more get it after all the others, at the latest in the next tick."""
         again: list[Held] = []
-        for _ in range(min(self._room, len(self._crowd))):
-            self._runnable.append(self._crowd.popleft())
+        self._runnable.extend(self._warmth.admitted())
         while self._runnable and not draft.is_full:
             held = self._runnable.popleft()
             if self._held.get(held.execution_id) is not held or held.phase is not Phase.READY or not held.is_trusted:
                 continue  # ended, torn down or parked while it waited
-            if held.machine is None and not self._make_hot(held, draft):
+            if held.machine is None and not self._warm(held, draft):
                 continue
             if self._stepper.run(held, draft):
                 again.append(held)
-            self._mind_heat(held)
+            self._warmth.after_run(held)
             if self._budget.spent():
                 break
         self._runnable.extend(again)
 
-    def _make_hot(self, held: Held, draft: Draft) -> bool:
+    def _warm(self, held: Held, draft: Draft) -> bool:
         """Gives an execution its machine, if there is room; one that has a log is loaded first."""
         if held.snapshot is None and (held.params is None or held.state.next_version > 1):
             self._load(held, draft)
             return False
-        if not self._make_room():
-            self._crowd.append(held)
-            return False
-        if held.snapshot is None:
-            held.machine = Machine(held.execution_id)
-        else:
-            log, responses = held.snapshot.log, held.snapshot.responses
-            late = [response for response in held.late if response.seq > len(responses)]
-            held.machine = Machine(held.execution_id, log, responses + late)
-            held.snapshot = None
-            held.late = []
-        self._hot += 1
-        return True
-
-    @property
-    def _room(self) -> int:
-        """How many workflows more could be in memory, those that can be evicted not counted."""
-        return max(self.limits.hot_max - self._hot, 0) + len(self._idle)
-
-    def _make_room(self) -> bool:
-        """Keeps the hot cap by evicting the workflow that has been blocked for the longest time."""
-        if self._hot < self.limits.hot_max:
-            return True
-        if not self._idle:
-            return False
-        execution_id = next(iter(self._idle))
-        self._cool(self._idle.pop(execution_id))
-        return True
-
-    def _cool(self, held: Held) -> None:
-        """Unloads guest and machine, if any."""
-        if held.machine is not None:
-            self._hot -= 1
-        self._idle.pop(held.execution_id, None)
-        held.unload()
-
-    def _mind_heat(self, held: Held) -> None:
-        """After a run: books whether the workflow is still in memory, and whether it may be evicted."""
-        if held.machine is None:
-            self._hot -= 1
-            self._idle.pop(held.execution_id, None)
-        elif held.phase is Phase.BLOCKED:
-            self._idle[held.execution_id] = held
+        return self._warmth.warm(held)
 
     def _on_stepped(self, item: Stepped) -> None:
         held = self._held.get(item.execution_id)
@@ -620,7 +565,7 @@ class Engine:
         if not held.is_trusted:
             self._rebuild(held, snapshot, draft)
         elif snapshot.state.lease_epoch != held.state.lease_epoch:  # the lease was lost, and taken again
-            self._cool(held)
+            self._warmth.cool(held)
             self._rebuild(held, snapshot, draft)
         elif not self._take_in(held, snapshot, draft):
             draft.effects.append(Load(execution_id))
@@ -643,9 +588,9 @@ class Engine:
             self._apply(item, draft)
 
     def _forget(self, held: Held) -> None:
-        self._cool(held)
+        self._warmth.cool(held)
         self._held.pop(held.execution_id, None)
-        self._starting.pop(held.execution_id, None)
+        self._window.drop(held.execution_id)
         self._attempts.pop(held.execution_id, None)
 
     def _rebuild(self, held: Held, snapshot: Snapshot, draft: Draft) -> None:
@@ -673,9 +618,8 @@ class Engine:
         created = snapshot.log[0].event
         assert isinstance(created, Created)
         held.params = created.params
-        held.phase = Phase.READY
         if held.kind is FunctionKind.ACTIVITY:
-            self._startable.appendleft(held)
+            self._window.loaded(held)
             return
         held.snapshot = snapshot
         self._make_runnable(held)
@@ -757,8 +701,10 @@ class Engine:
         """Puts an execution that may run into its queue."""
         if not self._may_run(held) or held.kind is None:
             return
-        held.phase = Phase.READY
-        (self._runnable if held.kind is FunctionKind.WORKFLOW else self._startable).append(held)
+        if held.kind is FunctionKind.WORKFLOW:
+            self._make_runnable(held)
+        else:
+            self._window.wait(held)
 
     def _on_news(self, execution_ids: list[ExecutionId], draft: Draft) -> None:
         for execution_id in execution_ids:
@@ -826,8 +772,8 @@ class Engine:
 
     def _tear_down(self, held: Held, effects: list[Effect]) -> None:
         """Believes nothing of an execution any more, until it has been reloaded."""
-        self._cool(held)
-        self._starting.pop(held.execution_id, None)
+        self._warmth.cool(held)
+        self._window.drop(held.execution_id)
         held.is_trusted = False
         held.phase = Phase.LOADING
         effects.append(Load(held.execution_id))
