@@ -50,7 +50,7 @@ class Created(_Event, frozen=True, tag="created"):
     """The parent's join set; None for a top-level execution. The parent itself follows from the id."""
     scheduled_by: ExecutionId | None = None
     metadata: dict[str, str] = {}
-    """Trace context (`traceparent`, …) and caller metadata."""
+    """Trace context (`tracing:traceparent`, …) and caller metadata."""
 
 
 class Locked(_Event, frozen=True, tag="locked"):
