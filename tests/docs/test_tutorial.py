@@ -58,7 +58,13 @@ def test_the_first_workflow(tmp_path: Path, commands: Path) -> None:
             script.append(body)
     try:
         done = subprocess.run(
-            ["bash", "-c", "\n".join(script)], cwd=folder, env=env, capture_output=True, text=True, check=False, timeout=50
+            ["bash", "-c", "\n".join(script)],
+            cwd=folder,
+            env=env,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=50,
         )
     finally:
         pid = folder / "server.pid"

@@ -218,7 +218,7 @@ def test_a_client_that_leaves_a_stream_is_forgotten(serving):
         await call.read()
         assert engine.changes._watchers
         call.cancel()
-        while engine.changes._watchers:  # noqa: ASYNC110
+        while engine.changes._watchers:
             await asyncio.sleep(0.001)
 
     serving(scenario)
