@@ -399,7 +399,7 @@ def trace(*, execution_id: str, limit: int, as_json: bool, api_url: str) -> None
             tree.update(message)
             snapshot += message.executions
             if message.snapshot_complete:
-                call.cancel()  # type: ignore[no-untyped-call]
+                call.cancel()
                 break
     if as_json:
         click.echo(documents.dumps([_progress(one) for one in snapshot]))

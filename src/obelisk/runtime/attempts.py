@@ -27,7 +27,7 @@ from obelisk.wasm.guest import PoolIsFull
 
 _log: Final = logging.getLogger(__name__)
 _SHORT_NS: Final = 2_000_000
-"""An attempt that takes less than this on the lane proves that its function is short (again)."""
+"""An attempt that takes less than this in all proves that its function is short (again)."""
 
 
 class Activities(Protocol):
@@ -113,7 +113,7 @@ class _Attempt:
             step = Finished(Failure(FailureKind.UNCATEGORIZED, f"internal error: {error}"))
         self._used_ns += time.thread_time_ns() - begun
         if isinstance(step, Finished):
-            if not first and self._used_ns < _SHORT_NS:
+            if self._used_ns < _SHORT_NS:
                 self._owner._long.discard((effect.component, effect.ffqn))
             self._over(AttemptFinished(effect.execution_id, effect.run, step.outcome, step.permanent))
             return False

@@ -45,7 +45,7 @@ class GrpcDoor:
 
     def __init__(self) -> None:
         self._server = grpc.aio.server(options=_OPTIONS)
-        self._health = health.aio.HealthServicer()  # type: ignore[attr-defined]  # its stubs know the threaded half only
+        self._health = health.aio.HealthServicer()
 
     def bind(self, host: str, port: int) -> int:
         """Takes the port; 0 takes any. Returns the one taken. `PortUnavailable`."""
@@ -83,7 +83,7 @@ def _add_reflection(names: list[str], server: Any) -> None:
     known = [*names, reflection.SERVICE_NAME, REFLECTION]
     reflection.enable_server_reflection(known, server)
     handler = grpc.stream_stream_rpc_method_handler(
-        reflection.aio.ReflectionServicer(known).ServerReflectionInfo,  # type: ignore[attr-defined]
+        reflection.aio.ReflectionServicer(known).ServerReflectionInfo,
         request_deserializer=reflection_pb2.ServerReflectionRequest.FromString,
         response_serializer=reflection_pb2.ServerReflectionResponse.SerializeToString,
     )

@@ -1,0 +1,160 @@
+"""Attempts: where their slices run, and how they end."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from obelisk.core.ports import Yielded
+from obelisk.core.values import Failure, FailureKind, Json, Ok
+from obelisk.engine.effects import KillAttempt, StartAttempt
+from obelisk.engine.inputs import AttemptFinished, AttemptSliced, AttemptStopped
+from obelisk.runtime.attempts import Attempts
+from obelisk.runtime.marks import Marks
+from obelisk.wasm.activity import Finished
+from obelisk.wasm.guest import PoolIsFull
+
+
+class Run:
+    """An attempt that takes `slices` slices of `ms` each."""
+
+    def __init__(self, slices: int, ms: float, full: int = 0) -> None:
+        self.left = slices
+        self.ms = ms
+        self.full = full
+        self.closed = False
+
+    def start(self, params: Json) -> Any:
+        if self.full:
+            raise PoolIsFull
+        return self.resume()
+
+    def resume(self) -> Any:
+        ends = time.thread_time() + self.ms / 1_000
+        while time.thread_time() < ends:
+            pass
+        self.left -= 1
+        return Yielded() if self.left else Finished(Ok())
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class Lane:
+    """Keeps what is submitted; the test runs it."""
+
+    def __init__(self) -> None:
+        self.jobs: list[Any] = []
+
+    def submit(self, job: Any) -> None:
+        self.jobs.append(job)
+
+
+class World:
+    def __init__(self, folder: Path) -> None:
+        self.runs: list[Run] = []
+        self.reports: list[Any] = []
+        self.lane = Lane()
+        self.marks = Marks(folder / "marks")
+        self.attempts = Attempts(self, self.lane, self.marks, self.reports.append)  # type: ignore[arg-type]
+        self.started = 0
+
+    def attempt(self, component: Any, ffqn: Any, log_line: Any) -> Any:
+        self.started += 1
+        return self.runs[self.started - 1]
+
+    def start(self, run: Run, number: int = 1, deadline_us: int = 1_000_000) -> None:
+        self.runs.append(run)
+        self.attempts.start(
+            StartAttempt(f"E_{number}", f"Run_{number}", "sha256:0", "a:b/c.d", Json(b"[]"), deadline_us)  # type: ignore[arg-type]
+        )
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Any:
+    made = World(tmp_path)
+    yield made
+    made.marks.close()
+
+
+def test_a_short_one_ends_at_once(world: World) -> None:
+    world.start(Run(1, 0))
+    assert world.reports == [AttemptFinished("E_1", "Run_1", Ok())]
+    assert not world.lane.jobs
+    assert world.runs[0].closed
+    assert not world.marks.left_over()
+
+
+def test_a_long_one_goes_to_the_lane_and_so_do_its_like_until_one_is_short(world: World) -> None:
+    world.start(Run(3, 1))
+    assert world.reports == [AttemptSliced("E_1", "Run_1")]
+    assert world.marks.left_over() == {"E_1"}
+    (first,) = world.lane.jobs
+    assert first.slice()
+    assert not first.slice()
+    assert world.reports[1:] == [AttemptFinished("E_1", "Run_1", Ok())]
+    assert not world.marks.left_over()
+    world.start(Run(1, 0), 2)
+    assert len(world.reports) == 2
+    assert not world.lane.jobs[1].slice()  # begun and over on the lane
+    assert world.reports[2:] == [AttemptFinished("E_2", "Run_2", Ok())]
+    world.start(Run(1, 0), 3)
+    assert world.reports[3:] == [AttemptFinished("E_3", "Run_3", Ok())]
+
+
+def test_the_deadline_counts_time_that_it_runs(world: World) -> None:
+    world.start(Run(100, 4), deadline_us=20_000)
+    (job,) = world.lane.jobs
+    time.sleep(0.05)  # in the queue
+    assert job.slice()
+    slices = 2
+    while job.slice():
+        slices += 1
+    assert slices < 8
+    result = world.reports[-1].result
+    assert isinstance(result, Failure)
+    assert result.kind is FailureKind.TIMED_OUT
+    assert "exec.lock_expiry" in result.reason
+    assert world.runs[0].closed
+
+
+def test_a_killed_one_reports_nothing(world: World) -> None:
+    world.start(Run(10, 0.1))
+    world.attempts.kill(KillAttempt("E_1", "Run_0"))  # a past run: not this one
+    (job,) = world.lane.jobs
+    assert job.slice()
+    world.attempts.kill(KillAttempt("E_1", "Run_1"))
+    assert not job.slice()
+    assert world.reports == [AttemptSliced("E_1", "Run_1")]
+    assert world.runs[0].closed
+
+
+def test_without_room_it_asks_again(world: World) -> None:
+    world.start(Run(1, 0, full=1))
+    assert not world.reports
+    (job,) = world.lane.jobs
+    world.runs.append(Run(1, 0))
+    assert not job.slice()
+    assert world.reports == [AttemptFinished("E_1", "Run_1", Ok())]
+
+
+def test_a_stop_gives_up_what_runs_and_what_comes(world: World) -> None:
+    world.start(Run(10, 0.1))
+    world.lane.jobs[0].abandon()
+    world.attempts.stop()
+    world.start(Run(1, 0), 2)
+    assert [type(report) for report in world.reports] == [AttemptSliced, AttemptStopped, AttemptStopped]
+    assert not world.marks.left_over()
+    assert world.attempts.count == 0
+
+
+def test_an_error_of_the_host_fails_the_attempt_only(world: World, caplog: Any) -> None:
+    broken = Run(1, 0)
+    broken.start = lambda params: 1 / 0  # type: ignore[method-assign, assignment]
+    world.start(broken)
+    (report,) = world.reports
+    assert report.result.reason.startswith("internal error")
+    assert "failed in the host" in caplog.text

@@ -1,0 +1,44 @@
+"""Marks: what was running is known after the process has died, however it died."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from obelisk.core.ids import ExecutionId
+from obelisk.runtime.marks import Marks
+
+
+def test_marks_outlive_a_killed_process(tmp_path: Path) -> None:
+    path = tmp_path / "marks"
+    script = f"""
+import os, signal
+from pathlib import Path
+from obelisk.runtime.marks import Marks
+marks = Marks(Path({str(path)!r}))
+marks.set("E_ended"); marks.clear(marks.set("E_over")); marks.set("E_running")
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(each for each in sys.path if each)}
+    died = subprocess.run([sys.executable, "-c", script], env=env, check=False, timeout=30)
+    assert died.returncode == -signal.SIGKILL
+    marks = Marks(path)
+    assert marks.left_over() == {"E_ended", "E_running"}
+    marks.blank_all()
+    assert not marks.left_over()
+    marks.close()
+
+
+def test_slots_are_given_back_and_ids_may_be_too_long(tmp_path: Path) -> None:
+    marks = Marks(tmp_path / "marks")
+    slots = [marks.set(ExecutionId(f"E_{number}")) for number in range(3)]
+    assert len(set(slots)) == 3
+    marks.clear(slots[1])
+    assert marks.set(ExecutionId("E_again")) == slots[1]
+    assert marks.set(ExecutionId("E_" + "x" * 2_000)) == -1
+    marks.clear(-1)
+    assert marks.left_over() == {"E_0", "E_again", "E_2"}
+    marks.close()
