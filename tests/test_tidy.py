@@ -28,7 +28,7 @@ REGISTRY_HOSTS = (
     "deb.debian.org",
 )
 # Paths of somebody's machine.
-MACHINE_PATHS = ("/work/", "/root/", "/home/")
+MACHINE_PATHS = tuple(f"/{folder}/" for folder in ("work", "root", "home"))
 
 SKIPPED_FOLDERS = {".git", ".venv", "_build", "__pycache__", "dist", "node_modules", "target"}
 BINARY = {".wasm", ".png", ".ico", ".woff2"}
