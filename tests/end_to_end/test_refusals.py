@@ -23,6 +23,12 @@ def obelisk(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
 
 
+def contents(server: Any) -> dict[str, bytes]:
+    """What is in the server's data folder, but for SQLite's index of its write-ahead log."""
+    files = server.database.parent.glob("*")
+    return {path.name: path.read_bytes() for path in files if path.is_file() and not path.name.endswith("-shm")}
+
+
 def toml(*components: tuple[str, str, Path]) -> str:
     return "\n".join(f'[[{kind}]]\nname = "{name}"\nlocation = "{path}"' for kind, name, path in components)
 
@@ -41,8 +47,10 @@ def fibo(server: Any, fibo_components: Any) -> Any:
 
 
 def refused(server: Any, *named: str) -> None:
-    """The server does not start, says why on stderr, and leaves no database that anything was written to."""
+    """The server does not start, says why on stderr, and writes nothing."""
+    before = contents(server)
     done = obelisk("server", "run", "--config", str(server.toml))
+    assert contents(server) == before
     assert done.returncode == 1, done
     assert done.stdout == ""
     for text in named:

@@ -2,7 +2,7 @@
 
 Decides the order in which things start and stop. Doors see `Runtime`; of the rest of this ring only what it hands out.
 
-    store ─▶ components ─▶ take over ─▶ engine thread          and back, to stop
+    components ─▶ store ─▶ take over ─▶ engine thread          and back, to stop
 """
 
 from __future__ import annotations
@@ -156,15 +156,16 @@ def start(config: Config, failure: Failure) -> Runtime:
 def _start(config: Config, failure: Failure, building: ExitStack) -> Runtime:
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
     clock = Clock()
+    # Components first: what is refused has written nothing but compiled code into its cache.
+    engines = Engines(_engine_config(config))
+    loader = ComponentLoader(engines, config.codegen_cache.directory if config.codegen_cache.enabled else None)
+    active = load_active(loader, config.components)
+
     directory = config.sqlite.directory
     directory.mkdir(parents=True, exist_ok=True)
     stack = building.enter_context(ExitStack())
     store = stack.enter_context(closing(SqliteStore(str(directory / _DATABASE), pragmas=config.sqlite.pragma)))
     marks = stack.enter_context(closing(Marks(directory / _MARKS)))
-
-    engines = Engines(_engine_config(config))
-    loader = ComponentLoader(engines, config.codegen_cache.directory if config.codegen_cache.enabled else None)
-    active = load_active(loader, config.components)
 
     now = clock.now()
     executor = entropy.executor_id(now)
