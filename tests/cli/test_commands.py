@@ -133,6 +133,13 @@ def test_the_server_refuses_with_exit_code_1(obelisk):
         ("execution", "result", "E_01K42AJA8QHD7D3GTJAYMASFYZ", "--no-reconnect"),
         ("execution", "list", "--limit", "0"),
         ("component", "list", "-a", "ftp://somewhere"),
+        ("component", "list", "-a", "http://127.0.0.1:99999"),
+        ("component", "list", "-a", "http://127.0.0.1:port"),
+        ("component", "list", "-a", "http://127.0.0.1:0"),
+        ("component", "list", "-a", "http://[::1"),
+        ("component", "list", "-a", "http://127.0.0.1:5005/elsewhere"),
+        ("component", "list", "-a", "http://name:secret@127.0.0.1:5005"),
+        ("client", "-a", "http://127.0.0.1:port", "component", "list"),
         ("nothing",),
     ],
 )
@@ -162,6 +169,10 @@ def test_the_old_spelling_with_client(obelisk, server, monkeypatch):
     expected = obelisk("component", "list", "-a", server.url).output
     assert obelisk("client", "-a", server.url, "component", "list").output == expected
     assert obelisk("client", "component", "list", "--api-url", server.url).output == expected
+    elsewhere = "http://127.0.0.1:1"
+    assert obelisk("client", "-a", elsewhere, "component", "list", "--api-url", server.url).output == expected
+    monkeypatch.setenv("OBELISK_API_URL", elsewhere)
+    assert obelisk("client", "-a", server.url, "component", "list").output == expected
 
 
 # --- following -------------------------------------------------------------------------------------------------------
@@ -341,7 +352,7 @@ def test_a_result_that_is_not_there_yet(obelisk, server):
 
 def test_nobody_is_not_found(obelisk):
     nobody = "E_01K42AJA8QHD7D3GTJAYMASFYZ"
-    for command in ("status", "result", "events", "trace"):
+    for command in ("status", "result", "events", "responses", "trace"):
         result = obelisk("execution", command, nobody)
         assert (result.exit_code, result.stdout) == (1, "")
         assert f"there is no execution {nobody}" in result.stderr
@@ -491,6 +502,20 @@ def test_exit_codes_of_the_process(server):
     assert code("component", "list") == 0
     assert code("execution", "submit", "a:b/c.d", "[]") == 1
     assert code("execution", "submit", "a:b/c.d", "x") == 2
+
+
+def test_output_that_cannot_be_written_is_an_error_without_a_traceback(server):
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            [*COMMAND, "component", "list", "-a", server.url],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+            timeout=30,
+        )
+    assert done.returncode == 1
+    assert done.stderr == "Error: the output cannot be written: No space left on device\n"
 
 
 def test_the_tree_on_a_terminal(server):

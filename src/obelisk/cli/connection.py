@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 import click
 import grpc
+from click.core import ParameterSource
 
 from obelisk.proto import obelisk_pb2_grpc as pb_grpc
 
@@ -67,11 +68,22 @@ def api_url_option(function: F) -> F:
     )(function)
 
 
-def _resolve(context: click.Context, _parameter: click.Parameter, value: str | None) -> str:
-    url = value or context.meta.get("obelisk.api_url") or DEFAULT_URL
-    assert isinstance(url, str)
-    parts = urlsplit(url)
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
+def _resolve(context: click.Context, parameter: click.Parameter, value: str | None) -> str:
+    given: str | None = context.meta.get("obelisk.api_url")
+    if given is not None and context.get_parameter_source(parameter.name or "") is not ParameterSource.COMMANDLINE:
+        return given  # of `obelisk client -a`: what is written counts more than the environment
+    return checked_url(value or DEFAULT_URL)
+
+
+def checked_url(url: str) -> str:
+    """The URL if a server can be there, else `click.BadParameter`."""
+    try:
+        parts = urlsplit(url)
+        is_server = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+        is_server = is_server and parts.path in {"", "/"} and not (parts.username or parts.query or parts.fragment)
+    except ValueError:  # brackets, or a port that is not one
+        is_server = False
+    if not is_server:
         raise click.BadParameter(f"{url!r} is not the URL of a server; expected for example {DEFAULT_URL}")
     return url
 

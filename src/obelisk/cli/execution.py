@@ -354,13 +354,14 @@ def responses(*, execution_id: str, cursor: int, limit: int, as_json: bool, api_
     found: list[pb.ResponseWithCursor] = []
     with connect(api_url) as connection:
         while len(found) < limit:
-            request = pb.ListResponsesRequest(
+            # Unlike ListResponses, this one knows nobody from somebody without responses.
+            request = pb.ListExecutionEventsAndResponsesRequest(
                 execution_id=pb.ExecutionId(id=execution_id),
-                cursor_from=found[-1].cursor + 1 if found else cursor,
-                length=min(_PAGE, limit - len(found)),
-                including_cursor=True,
+                responses_cursor_from=found[-1].cursor + 1 if found else cursor,
+                responses_length=min(_PAGE, limit - len(found)),
+                responses_including_cursor=True,
             )
-            page = connection.executions.ListResponses(request)
+            page = connection.executions.ListExecutionEventsAndResponses(request)
             found += page.responses
             if not page.responses or found[-1].cursor >= page.max_cursor:
                 break

@@ -5,7 +5,9 @@ Exit codes: 0 done; 1 the server refused, start-up failed, or the execution ende
 
 from __future__ import annotations
 
+import errno
 import os
+import sys
 from typing import Final
 
 import click
@@ -33,13 +35,23 @@ def cli() -> None:
 def client(context: click.Context, api_url: str | None) -> None:
     """Another way to write the client's commands: obelisk client component list."""
     if api_url is not None:
-        context.meta["obelisk.api_url"] = api_url
+        from obelisk.cli.connection import checked_url  # imports gRPC
+
+        context.meta["obelisk.api_url"] = checked_url(api_url)
 
 
 def main() -> None:
     """The entry point."""
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # its own messages say nothing that ours do not say better
-    cli(prog_name="obelisk")
+    try:
+        cli(prog_name="obelisk")
+    except OSError as error:
+        if error.errno not in {errno.ENOSPC, errno.EIO, errno.EDQUOT}:
+            raise
+        print(f"Error: the output cannot be written: {error.strerror}", file=sys.stderr)
+        # What is still buffered cannot be written either, and Python would say so once more on its way out.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        sys.exit(1)
 
 
 if __name__ == "__main__":
