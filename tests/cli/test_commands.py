@@ -132,6 +132,12 @@ def test_the_server_refuses_with_exit_code_1(obelisk):
         ("execution", "status", "E_01K42AJA8QHD7D3GTJAYMASFYZ", "--no-reconnect"),
         ("execution", "result", "E_01K42AJA8QHD7D3GTJAYMASFYZ", "--no-reconnect"),
         ("execution", "list", "--limit", "0"),
+        ("execution", "list", "--ffqn", "\udcff"),
+        ("execution", "list", "--execution-id", "\udcff"),
+        ("execution", "submit", FIBOA, '["\udcff"]'),
+        ("execution", "events", "E_01K42AJA8QHD7D3GTJAYMASFYZ", "--from", "4294967296"),
+        ("execution", "responses", "E_01K42AJA8QHD7D3GTJAYMASFYZ", "--from", "4294967296"),
+        ("component", "list", "-a", "http://\udcff:5005"),
         ("component", "list", "-a", "ftp://somewhere"),
         ("component", "list", "-a", "http://127.0.0.1:99999"),
         ("component", "list", "-a", "http://127.0.0.1:port"),
@@ -155,6 +161,13 @@ def test_a_busy_server_says_so(obelisk, server):
     result = obelisk("execution", "submit", FIBOA, "[1,1]")
     assert result.exit_code == 1
     assert result.stderr.startswith("Error: the server is busy: 2000 submissions are waiting")
+
+
+def test_parameters_that_are_too_big_are_not_called_a_busy_server(obelisk):
+    result = obelisk("execution", "submit", GREET, "--", f'"{"x" * (5 << 20)}"')
+    assert result.exit_code == 1
+    assert result.stderr.startswith("Error: the request is too big")
+    assert "busy" not in result.stderr
 
 
 def test_no_server_names_the_url_and_how_to_start_one(obelisk):

@@ -79,7 +79,7 @@ def checked_url(url: str) -> str:
     """The URL if a server can be there, else `click.BadParameter`."""
     try:
         parts = urlsplit(url)
-        is_server = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+        is_server = url.isascii() and parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
         is_server = is_server and parts.path in {"", "/"} and not (parts.username or parts.query or parts.fragment)
     except ValueError:  # brackets, or a port that is not one
         is_server = False
@@ -122,6 +122,8 @@ def _explain(error: grpc.RpcError, url: str) -> str:
             )
         case grpc.StatusCode.ABORTED:
             return f"the server at {url} ended the call: {details}"
+        case grpc.StatusCode.RESOURCE_EXHAUSTED if "larger than max" in details:  # gRPC's words, not the server's
+            return f"the request is too big ({details}); parameters must be smaller than 4 MiB"
         case grpc.StatusCode.RESOURCE_EXHAUSTED:
             return f"the server is busy: {details}"
         case grpc.StatusCode.UNIMPLEMENTED:

@@ -52,6 +52,20 @@ class FunctionType(click.ParamType):  # type: ignore[type-arg]
             self.fail(f"{error}, or .../interface.function for short", param, ctx)
 
 
+class TextType(click.ParamType):  # type: ignore[type-arg]
+    """Any text; bytes that are none make the command line wrong."""
+
+    name = "TEXT"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The text."""
+        try:
+            str(value).encode()
+        except UnicodeEncodeError:  # bytes that Python could not decode are surrogates
+            self.fail(f"{value!a} is not UTF-8", param, ctx)
+        return str(value)
+
+
 class SubmitCommand(click.Command):
     """Remembers whether `--` stood before the parameters, which the grammar of parameters needs to know."""
 
@@ -63,6 +77,7 @@ class SubmitCommand(click.Command):
 
 _ID: Final = ExecutionIdType()
 _json_option: Final = click.option("-j", "--json", "as_json", is_flag=True, help="Print JSON.")
+_POSITION: Final = click.IntRange(0, 2**32 - 1)
 _limit_option: Final = click.option(
     "--limit", metavar="N", type=click.IntRange(1), default=_LIMIT, show_default=True, help="Print at most N."
 )
@@ -285,8 +300,8 @@ def result(
 
 
 @execution.command("list")
-@click.option("--ffqn", metavar="PREFIX", help="Only functions whose name begins so.")
-@click.option("-e", "--execution-id", metavar="PREFIX", help="Only executions whose id begins so.")
+@click.option("--ffqn", metavar="PREFIX", type=TextType(), help="Only functions whose name begins so.")
+@click.option("-e", "--execution-id", metavar="PREFIX", type=TextType(), help="Only executions whose id begins so.")
 @click.option("--show-derived", is_flag=True, help="Executions that others called, too.")
 @click.option("--hide-finished", is_flag=True, help="Only executions that go on.")
 @_limit_option
@@ -322,7 +337,7 @@ def list_(
 
 @execution.command("events")
 @click.argument("execution_id", metavar="ID", type=_ID)
-@click.option("--from", "version", metavar="VERSION", type=click.IntRange(0), default=0, help="Begin with this one.")
+@click.option("--from", "version", metavar="VERSION", type=_POSITION, default=0, help="Begin with this one.")
 @_limit_option
 @_json_option
 @api_url_option
@@ -345,7 +360,7 @@ def events(*, execution_id: str, version: int, limit: int, as_json: bool, api_ur
 
 @execution.command("responses")
 @click.argument("execution_id", metavar="ID", type=_ID)
-@click.option("--from", "cursor", metavar="CURSOR", type=click.IntRange(0), default=0, help="Begin with this one.")
+@click.option("--from", "cursor", metavar="CURSOR", type=_POSITION, default=0, help="Begin with this one.")
 @_limit_option
 @_json_option
 @api_url_option

@@ -39,6 +39,10 @@ def params_json(arguments: tuple[str, ...], *, separate: bool) -> bytes:
 
 def _content(argument: str) -> str:
     if not argument.startswith("@"):
+        try:
+            argument.encode()
+        except UnicodeEncodeError:  # bytes that Python could not decode are surrogates
+            raise NotJson(f"{_shortened(argument)!a} is not UTF-8") from None
         return argument
     try:
         return Path(argument[1:]).read_text(encoding="utf-8")
