@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from obelisk.cli import texts
-from obelisk.cli.tree import Node, Tree
+from obelisk.cli.tree import Node, Tree, indented
 
 COLOURS: Final = {
     "ok": "green",
@@ -103,7 +103,7 @@ def state(node: Node) -> Text:
 
 
 def _label(depth: int, node: Node) -> Text:
-    return Text(f"{'  ' * depth}{node.label}", style="bold" if depth == 0 else "")
+    return Text(indented(depth, node), style="bold" if depth == 0 else "")
 
 
 def _bar(node: Node, begin: int, span: int, now_us: int) -> Bar:

@@ -16,7 +16,7 @@ from rich.text import Text
 
 from obelisk.cli import texts
 from obelisk.cli.gantt import state
-from obelisk.cli.tree import Node, Tree
+from obelisk.cli.tree import Node, Tree, indented
 from obelisk.proto import obelisk_pb2 as pb
 
 _PER_SECOND: Final = 8
@@ -52,7 +52,7 @@ class LiveTree:
             table.add_column(column, no_wrap=True, justify="right" if column == "took" else "left")
         for depth, node in shown:
             table.add_row(
-                Text(f"{'  ' * depth}{node.label}", style="bold" if depth == 0 else ""),
+                Text(indented(depth, node), style="bold" if depth == 0 else ""),
                 node.function,
                 state(node),
                 texts.seconds(node.took_us(now_us)) if node.started_us is not None else "",

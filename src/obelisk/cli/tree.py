@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -16,6 +15,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from obelisk.cli import texts
 from obelisk.proto import obelisk_pb2 as pb
 
+_INDENTS_MAX: Final = 12
 _NUMBER: Final = re.compile(r"(\d+)")
 
 
@@ -110,12 +110,21 @@ class Tree:
         for siblings in children.values():
             siblings.sort(key=lambda node: (node.created_us, _natural(node.label)))
 
-        def walk(parent_id: str | None, depth: int) -> Iterator[tuple[int, Node]]:
-            for node in children.get(parent_id, ()):
-                yield depth, node
-                yield from walk(node.execution_id, depth + 1)
+        found: list[tuple[int, Node]] = []
+        # By hand: a tree may be deeper than Python recurses.
+        waiting = [(0, node) for node in reversed(children.get(None, []))]
+        while waiting:
+            depth, node = waiting.pop()
+            found.append((depth, node))
+            waiting += [(depth + 1, child) for child in reversed(children.get(node.execution_id, []))]
+        return found
 
-        return list(walk(None, 0))
+
+def indented(depth: int, node: Node) -> str:
+    """The node's label below its parent's. What is very deep is told by a number, to leave room for all else."""
+    if depth <= _INDENTS_MAX:
+        return f"{'  ' * depth}{node.label}"
+    return f"{'  ' * _INDENTS_MAX}{depth}·{node.label}"
 
 
 def _us(progress: pb.ExecutionProgress, name: Literal["first_started_at", "finished_at"]) -> int | None:
