@@ -5,6 +5,7 @@ Decides what is shown when there is more than fits: those that run, then those t
 
 from __future__ import annotations
 
+import heapq
 import threading
 from collections.abc import Iterable
 from typing import Final
@@ -34,13 +35,10 @@ class LiveTree:
 
     def follow(self, messages: Iterable[pb.WatchExecutionsResponse]) -> None:
         """Shows the tree until the stream ends; the last picture stays."""
-        with Live(
-            get_renderable=self.picture, console=self._console, refresh_per_second=_PER_SECOND, transient=False
-        ) as live:
+        with Live(get_renderable=self.picture, console=self._console, refresh_per_second=_PER_SECOND, transient=False):
             for message in messages:
                 with self._lock:
                     self._tree.update(message)
-                live.refresh()
 
     def picture(self) -> RenderableType:
         """The tree as it is now."""
@@ -72,7 +70,7 @@ def _most_telling(rows: list[tuple[int, Node]], count_max: int) -> list[tuple[in
         is_open = node.finished_us is None and node.started_us is not None
         return depth == 0, is_open, node.finished_us or 0
 
-    chosen = {id(item) for item in sorted(rows, key=rank, reverse=True)[:count_max]}
+    chosen = {id(item) for item in heapq.nlargest(count_max, rows, key=rank)}
     return [item for item in rows if id(item) in chosen]
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -30,11 +30,11 @@ class Node:
     function: str
     """Without its interface."""
     ffqn: str
-    status: pb.ExecutionStatus
     created_us: int
-    started_us: int | None
-    finished_us: int | None
-    failures: int
+    status: pb.ExecutionStatus = field(default_factory=pb.ExecutionStatus)
+    started_us: int | None = None
+    finished_us: int | None = None
+    failures: int = 0
 
     @property
     def state(self) -> str:
@@ -62,6 +62,8 @@ class Tree:
     def __init__(self, top_id: str) -> None:
         self.top_id = top_id
         self._nodes: dict[str, Node] = {}
+        self._rows: list[tuple[int, Node]] | None = None
+        """What `rows` returned, until somebody new comes."""
         self._heard_us = 0
         self._heard_at = 0.0
 
@@ -78,21 +80,22 @@ class Tree:
     def _put(self, progress: pb.ExecutionProgress) -> None:
         summary = progress.summary
         execution_id = summary.execution_id.id
-        is_top = execution_id == self.top_id
-        parent_id = None if is_top else execution_id.rpartition(".")[0]
-        node = Node(
-            execution_id=execution_id,
-            parent_id=parent_id,
-            label=execution_id if is_top else execution_id.rpartition(".")[2],
-            function=summary.function_name.function_name,
-            ffqn=texts.ffqn(summary.function_name),
-            status=summary.current_status,
-            created_us=summary.created_at.ToMicroseconds(),
-            started_us=_us(progress, "first_started_at"),
-            finished_us=_us(progress, "finished_at"),
-            failures=progress.failures,
-        )
-        self._nodes[execution_id] = node
+        node = self._nodes.get(execution_id)
+        if node is None:
+            is_top = execution_id == self.top_id
+            node = self._nodes[execution_id] = Node(
+                execution_id=execution_id,
+                parent_id=None if is_top else execution_id.rpartition(".")[0],
+                label=execution_id if is_top else execution_id.rpartition(".")[2],
+                function=summary.function_name.function_name,
+                ffqn=texts.ffqn(summary.function_name),
+                created_us=summary.created_at.ToMicroseconds(),
+            )
+            self._rows = None
+        node.status = summary.current_status
+        node.started_us = _us(progress, "first_started_at")
+        node.finished_us = _us(progress, "finished_at")
+        node.failures = progress.failures
 
     def __len__(self) -> int:
         return len(self._nodes)
@@ -103,7 +106,12 @@ class Tree:
         return self._nodes.get(self.top_id)
 
     def rows(self) -> list[tuple[int, Node]]:
-        """Depth and node of each execution."""
+        """Depth and node of each execution. The list is not the caller's to change."""
+        if self._rows is None:
+            self._rows = self._in_order()
+        return self._rows
+
+    def _in_order(self) -> list[tuple[int, Node]]:
         children: dict[str | None, list[Node]] = {}
         for node in self._nodes.values():
             children.setdefault(node.parent_id, []).append(node)
