@@ -5,8 +5,10 @@ import json
 import os
 import pty
 import re
+import signal
 import subprocess
 import sys
+import time
 from itertools import pairwise
 
 import pytest
@@ -310,7 +312,31 @@ def test_a_broken_connection_is_the_end_when_asked_for(obelisk, server):
     result = obelisk("execution", "result", "-f", "--no-reconnect", execution_id)
     stopping.result(10)
     assert result.exit_code == 1
-    assert result.stderr == f"Error: the server at {server.url} ended the call: server is shutting down\n"
+    assert result.stderr == (
+        f"Error: lost the server at {server.url} (server is shutting down). The execution does not end with that;"
+        f" to see how it does: obelisk execution status --follow {execution_id}\n"
+    )
+
+
+@pytest.mark.parametrize("options", [(), ("--json",)])
+def test_who_stops_following_is_told_that_the_execution_goes_on(server, options):
+    execution_id = submitted(server.engine)
+    process = subprocess.Popen(
+        [*COMMAND, "execution", "status", "--follow", *options, execution_id],
+        env={**os.environ, "OBELISK_API_URL": server.url},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while not server.engine.changes._watchers:
+        time.sleep(0.01)
+    time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=30)
+    assert process.returncode == 1
+    assert "Aborted" not in stderr
+    assert "stopped following. The execution does not end with that" in stderr
+    assert f"obelisk execution status --follow {execution_id}" in stderr
 
 
 def test_a_server_that_was_never_there_is_not_waited_for(obelisk):

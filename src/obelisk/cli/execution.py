@@ -146,7 +146,9 @@ def submit(
             click.echo(documents.dumps({"ok": execution_id}))
         if follow:
             follower = Follower(connection, execution_id, reconnect=not no_reconnect, known=True)
-            context.exit(_follow_to_the_end(follower, execution_id, as_json=as_json))
+            with follower.leaving():
+                code = _follow_to_the_end(follower, execution_id, as_json=as_json)
+            context.exit(code)
 
 
 def _resolve(connection: Connection, function: str) -> pb.FunctionName:
@@ -245,11 +247,13 @@ def status(
     with connect(api_url) as connection:
         if follow:
             follower = Follower(connection, execution_id, reconnect=not no_reconnect)
-            if as_json:
-                finished = _finished(follower.states())
-                click.echo(documents.dumps(documents.document(_status_of(connection, execution_id)[0])))
-                context.exit(_exit_code(finished))
-            context.exit(_follow_to_the_end(follower, execution_id, as_json=False))
+            with follower.leaving():
+                if as_json:
+                    code = _exit_code(_finished(follower.states()))
+                    click.echo(documents.dumps(documents.document(_status_of(connection, execution_id)[0])))
+                else:
+                    code = _follow_to_the_end(follower, execution_id, as_json=False)
+            context.exit(code)
         summary, finished_status = _status_of(connection, execution_id)
         if as_json:
             click.echo(documents.dumps(documents.document(summary)))
@@ -283,7 +287,9 @@ def result(
         raise click.UsageError("--no-reconnect needs --follow")
     with connect(api_url) as connection:
         if follow:
-            finished = _finished(Follower(connection, execution_id, reconnect=not no_reconnect).states())
+            follower = Follower(connection, execution_id, reconnect=not no_reconnect)
+            with follower.leaving():
+                finished = _finished(follower.states())
         else:
             _, found = _status_of(connection, execution_id)
             if found is None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Final, TypeVar
 
 import click
@@ -31,6 +32,22 @@ class Follower:
         self._execution_id = pb.ExecutionId(id=execution_id)
         self._reconnect = reconnect
         self._known = known
+
+    @contextmanager
+    def leaving(self) -> Iterator[None]:
+        """Around following: who leaves early, or loses the server, is told that the execution does not end with that."""
+        try:
+            yield
+            return
+        except KeyboardInterrupt:
+            click.echo(err=True)  # below ^C
+            happened = "stopped following"
+        except grpc.RpcError as error:
+            if not self._known or code_of(error) not in _GONE:
+                raise
+            happened = f"lost the server at {self._connection.url} ({details_of(error)})"
+        again = f"obelisk execution status --follow {self._execution_id.id}"
+        raise click.ClickException(f"{happened}. The execution does not end with that; to see how it does: {again}")
 
     def states(self) -> Iterator[pb.ExecutionSummary | pb.ExecutionStatus | pb.FinishedStatus]:
         """The summary, each new state, and in the end how it finished. After a break it begins anew."""
