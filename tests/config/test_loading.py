@@ -178,7 +178,7 @@ def test_log_and_wasm_and_limits(read: Read):
 
 
 def test_pragmas_become_text(read: Read):
-    assert read('sqlite.pragma = { cache_size = -2000, foreign_keys = true, temp_store = "MEMORY" }').sqlite.pragma == {
+    assert read('sqlite.pragma = { cache_size = -2000, foreign_keys = true, TEMP_store = "MEMORY" }').sqlite.pragma == {
         "cache_size": "-2000",
         "foreign_keys": "true",
         "temp_store": "MEMORY",
@@ -359,7 +359,23 @@ def test_all_problems_are_told_at_once_with_their_places(read: Read, tmp_path: P
                 'expected "unlimited"; found 5 (an integer)'
             ),
         ),
-        ("sqlite.pragma.x = '1; DROP'", "sqlite.pragma: expected a table of SQLite pragmas"),
+        ("sqlite.pragma.cache_size = '1; DROP'", "sqlite.pragma: expected a table of SQLite pragmas"),
+        ("sqlite.pragma.cache_size = 'UTF-16'", "sqlite.pragma: expected a table of SQLite pragmas"),
+        ("sqlite.pragma.cache_size = 1.5", "sqlite.pragma: expected a table of SQLite pragmas"),
+        (
+            "sqlite.pragma.cache_sise = 1",
+            "sqlite.pragma: cache_sise is not a pragma that can be set here; those are cache_size, ",
+        ),
+        ("sqlite.pragma.user_version = 1", "sqlite.pragma: user_version is not a pragma that can be set here"),
+        ("sqlite.pragma.query_only = true", "sqlite.pragma: query_only is not a pragma that can be set here"),
+        (
+            "sqlite.pragma.journal_mode = 'memory'",
+            'sqlite.pragma: expected journal_mode to be one of wal; found "memory"',
+        ),
+        (
+            "sqlite.pragma.synchronous = 7",
+            "sqlite.pragma: expected synchronous to be one of off, normal, full, extra, 0, 1, 2, 3",
+        ),
         ("log.console.level = 'loud'", 'log.console.level: expected levels such as "info"'),
         ("log.console.level = 'info,debug'", "log.console.level: expected one level without a logger"),
         ("log.console.enabled = 1", "log.console.enabled: expected true or false; found 1 (an integer)"),

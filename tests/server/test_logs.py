@@ -24,6 +24,7 @@ def written(monkeypatch):
         stream = io.StringIO()
         monkeypatch.setattr("sys.stdout" if writer is LogWriter.STDOUT else "sys.stderr", stream)
         touched.extend(targets or ())
+        touched.extend(("asyncio", "grpc", "concurrent"))
         log = logs.configure(Console(enabled, LogFilter(level, targets or {}), style, target, writer))
         return log, lambda: stream.getvalue().splitlines()
 
@@ -101,5 +102,24 @@ def test_a_log_that_is_off_writes_nothing(written):
     log, lines = written(enabled=False)
     log.ready()
     logging.getLogger("obelisk.a").error("no")
+    log.finish()
+    assert lines() == []
+
+
+def test_libraries_speak_of_themselves_only_when_they_are_named(written):
+    log, lines = written(level="debug", targets={"asyncio": "debug"})
+    log.ready()
+    logging.getLogger("obelisk.a").debug("ours")
+    logging.getLogger("grpc._cython.cygrpc").debug("Loaded running loop")
+    logging.getLogger("grpc").warning("something is wrong")
+    logging.getLogger("asyncio").debug("Using selector")
+    log.finish()
+    assert [line.split("] ")[1].strip() for line in lines()] == ["ours", "something is wrong", "Using selector"]
+
+
+def test_libraries_are_not_louder_than_the_rest(written):
+    log, lines = written(level="error")
+    log.ready()
+    logging.getLogger("grpc").warning("something is wrong")
     log.finish()
     assert lines() == []

@@ -96,7 +96,8 @@ ROOT: Final = (
         "sqlite.pragma",
         Pragmas(),
         {},
-        "Pragmas of SQLite that replace the store's own. `synchronous` below FULL gives up durability.",
+        "Pragmas of SQLite that replace the store's own; those that tune, no others. `synchronous` below FULL gives up"
+        " durability.",
         aliases=("database.sqlite.pragma",),
     ),
     Key(

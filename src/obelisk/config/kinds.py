@@ -28,8 +28,30 @@ _DURATION_US_MAX: Final = 100 * 366 * 24 * _DURATION_US["hours"]
 _LEVELS: Final = ("trace", "debug", "info", "warn", "error", "off")
 _ADDRESS: Final = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9._-]+)):([0-9]{1,5})")
 _NAME: Final = re.compile(r"[A-Za-z0-9_]+")
-_PRAGMA: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_PRAGMA_VALUE: Final = re.compile(r"[A-Za-z0-9_.+-]+")
+_PRAGMA_VALUE: Final = re.compile(r"-?[A-Za-z0-9_]+")
+_WORD_OR_NUMBER: Final[tuple[str, ...]] = ()
+_PRAGMAS: Final = {
+    "cache_size": _WORD_OR_NUMBER,
+    "cache_spill": _WORD_OR_NUMBER,
+    "busy_timeout": _WORD_OR_NUMBER,
+    "checkpoint_fullfsync": _WORD_OR_NUMBER,
+    "foreign_keys": _WORD_OR_NUMBER,
+    "fullfsync": _WORD_OR_NUMBER,
+    "hard_heap_limit": _WORD_OR_NUMBER,
+    "journal_mode": ("wal",),
+    "journal_size_limit": _WORD_OR_NUMBER,
+    "mmap_size": _WORD_OR_NUMBER,
+    "page_size": _WORD_OR_NUMBER,
+    "secure_delete": _WORD_OR_NUMBER,
+    "soft_heap_limit": _WORD_OR_NUMBER,
+    "synchronous": ("off", "normal", "full", "extra", "0", "1", "2", "3"),
+    "temp_store": _WORD_OR_NUMBER,
+    "threads": _WORD_OR_NUMBER,
+    "wal_autocheckpoint": _WORD_OR_NUMBER,
+}
+"""The pragmas that tune, and what they may be set to. SQLite itself takes any name without a word, and some of the others
+damage the database or stop the server from using it.
+"""
 _TARGET: Final = re.compile(r"[A-Za-z0-9_.:-]+")
 
 
@@ -231,12 +253,15 @@ class Pragmas(msgspec.Struct, frozen=True):
         if not isinstance(value, Mapping):
             raise Unfit.of(self.expected, value)
         pragmas = {}
-        for name, setting in value.items():
-            if not isinstance(setting, (str, int)):
-                raise Unfit(f"expected {self.expected}; found {name} = {describe(setting)}")
+        for written, setting in value.items():
             text = str(setting).lower() if isinstance(setting, bool) else str(setting)
-            if not _PRAGMA.fullmatch(name) or not _PRAGMA_VALUE.fullmatch(text):
-                raise Unfit(f"expected {self.expected}; found {name} = {describe(setting)}")
+            if not isinstance(setting, (str, int)) or not _PRAGMA_VALUE.fullmatch(text):
+                raise Unfit(f"expected {self.expected}; found {written} = {describe(setting)}")
+            name = written.lower()
+            if name not in _PRAGMAS:
+                raise Unfit(f"{written} is not a pragma that can be set here; those are {', '.join(_PRAGMAS)}")
+            if _PRAGMAS[name] and text.lower() not in _PRAGMAS[name]:
+                raise Unfit(f"expected {name} to be one of {', '.join(_PRAGMAS[name])}; found {describe(setting)}")
             pragmas[name] = text
         return pragmas
 

@@ -32,6 +32,8 @@ _LEVELS: Final = {
     "error": logging.ERROR,
     "off": _OFF,
 }
+_OTHERS: Final = ("asyncio", "grpc", "concurrent")
+"""Loggers of libraries: what they have to say below a warning is about themselves, and told only when they are named."""
 
 
 class ConsoleLog(logging.Handler):
@@ -101,6 +103,8 @@ def configure(console: Console) -> ConsoleLog:
     root = logging.getLogger()
     root.handlers = [handler] if console.enabled else [logging.NullHandler()]
     root.setLevel(_LEVELS[console.level.default] if console.enabled else _OFF)
+    for name in _OTHERS:
+        logging.getLogger(name).setLevel(max(root.level, logging.WARNING))
     for name, level in console.level.targets.items():
         logging.getLogger(name).setLevel(_LEVELS[level])
     return handler
