@@ -64,6 +64,24 @@ def test_a_second_server_on_the_database(fibo: Any) -> None:
     assert fibo.stop() == 0
 
 
+def test_a_file_where_the_folder_of_the_database_should_be(server: Any) -> None:
+    made = server("")
+    made.database.parent.write_text("a file")
+    refused(made, f"{made.database.parent}: is there, but is no folder", "sqlite.directory")
+    made.toml.write_text(made.toml.read_text().replace('/db"', '/db/deeper"'))
+    refused(made, f"{made.database.parent}/deeper: not a directory", "sqlite.directory")
+
+
+def test_a_folder_where_a_file_of_the_database_should_be(server: Any) -> None:
+    made = server("")
+    (made.database.parent / "obelisk.running").mkdir(parents=True)
+    made.start(wait=False)
+    assert made.wait_dead() == 1
+    text = made.log.read_text()
+    assert f"Error: {made.database.parent}/obelisk.running: is a directory" in text
+    assert "Traceback" not in text
+
+
 def test_a_missing_component(server: Any, tmp_path: Path) -> None:
     refused(server(toml(("workflow", "absent", tmp_path / "no-such.wasm"))), "absent", "no-such.wasm")
 

@@ -49,8 +49,10 @@ def run(path: Path | None, announce: Callable[[str], None]) -> None:
     log = logs.configure(config.console)
     try:
         asyncio.run(_serve(config, log, announce))
-    except (PortUnavailable, DeploymentRefused, StoreUnusable, OSError) as error:
+    except (PortUnavailable, DeploymentRefused, StoreUnusable) as error:
         raise ServerFailed(str(error)) from None
+    except OSError as error:
+        raise ServerFailed(_refusal(error)) from None
     finally:
         log.finish()
 
@@ -100,6 +102,17 @@ async def _close(door: GrpcDoor, service: Service, runtime: Runtime, grace_s: fl
     runtime.refuse_new_work()
     await door.stop(grace_s)
     service.close()
+
+
+def _refusal(error: OSError) -> str:
+    """The system's refusal for the operator."""
+    if error.filename is None:
+        return str(error)
+    happened = "is there, but is no folder" if isinstance(error, FileExistsError) else error.strerror or str(error)
+    return (
+        f"{error.filename}: {happened[0].lower()}{happened[1:]}; the server needs a folder that it can write, which"
+        " sqlite.directory names"
+    )
 
 
 def _reason(error: BaseException) -> str:
