@@ -34,6 +34,12 @@ def test_the_server_stops_and_recovers(
     log = fibo.log.read_text()
     assert said in log
     assert "Traceback" not in log
+    fibo.log.write_text("")
+    fibo.start({**fault, "FAULT_AT": "1"}, wait=False)  # it is still broken
+    assert fibo.wait_dead(60) == 1
+    log = fibo.log.read_text()
+    assert said in log
+    assert "Traceback" not in log
     broken.unlink()
     fibo.start()
     fibo.check_fibo(execution_id, 2_000)

@@ -301,6 +301,30 @@ def test_a_broken_connection_is_taken_up_again(obelisk, server, monkeypatch):
     assert first == "Got error while polling the status, reconnecting - server is shutting down"
 
 
+def test_a_server_that_stays_away_is_told_once(obelisk, server, monkeypatch):
+    engine = server.engine
+    execution_id = submitted(engine)
+    monkeypatch.setattr("obelisk.cli.following.RECONNECT_S", 0.01)
+
+    async def restart():
+        await asyncio.sleep(0.2)
+        await server.close()
+        await asyncio.sleep(1.5)
+        engine.changes = Changes()
+        again = await SmallServer.open(server.port, engine)
+        engine.fibo_run(execution_id)
+        return again
+
+    restarting = asyncio.run_coroutine_threadsafe(restart(), the_loop().loop)
+    result = obelisk("execution", "result", "-f", execution_id)
+    the_loop().run(restarting.result(10).close())
+    assert result.exit_code == 0
+    lines = result.stderr.splitlines()
+    assert all(line.startswith("Got error while polling the status, reconnecting - ") for line in lines)
+    assert all(one != other for one, other in pairwise(lines))
+    assert 2 <= len(lines) <= 6
+
+
 def test_a_broken_connection_is_the_end_when_asked_for(obelisk, server):
     execution_id = submitted(server.engine)
 

@@ -67,14 +67,18 @@ class Follower:
         return self._unbroken(lambda: self._connection.changes.WatchExecutions(request))
 
     def _unbroken(self, stream: Callable[[], Iterable[T]]) -> Iterator[T]:
+        told = None
         while True:
             try:
                 for message in stream():
-                    self._known = True
+                    self._known, told = True, None
                     yield message
                 return
             except grpc.RpcError as error:
                 if not self._reconnect or not self._known or code_of(error) not in _GONE:
                     raise
-                click.echo(f"Got error while polling the status, reconnecting - {details_of(error)}", err=True)
+                reason = details_of(error)
+                if reason != told:  # a server may be away for hours
+                    click.echo(f"Got error while polling the status, reconnecting - {reason}", err=True)
+                told = reason
             time.sleep(RECONNECT_S)

@@ -51,6 +51,8 @@ def run(path: Path | None, announce: Callable[[str], None]) -> None:
         asyncio.run(_serve(config, log, announce))
     except (PortUnavailable, DeploymentRefused, StoreUnusable) as error:
         raise ServerFailed(str(error)) from None
+    except StoreFailed as error:  # while starting
+        raise ServerFailed(_reason(error)) from None
     except OSError as error:
         raise ServerFailed(_refusal(error)) from None
     finally:
