@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import signal
@@ -9,6 +10,8 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import time
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -348,6 +351,34 @@ def test_the_write_ahead_log_is_bounded_by_checkpoints(path, author):
     store.close()
     assert not wal.exists()
     assert path.stat().st_size > 6_000_000
+
+
+def test_the_write_ahead_log_is_bounded_while_commits_go_on(path, author):
+    bound = 1 << 20
+    pragmas = {"journal_size_limit": str(bound), "synchronous": "OFF"}
+    store = SqliteStore(path, pragmas=pragmas, wal_bytes_max=bound)
+    wal = Path(f"{path}-wal")
+    padding = author.json('"' + "x" * 20_000 + '"')
+    stopping = threading.Event()
+
+    def commit():
+        for number in itertools.count():
+            if stopping.is_set():
+                return
+            store.commit(str(number), [author.create(author.id(number), params=padding)])
+
+    committing = threading.Thread(target=commit)
+    committing.start()
+    sizes = []
+    while len(sizes) < 10 or store.commits < 2_000:
+        time.sleep(0.02)
+        store.checkpoint()
+        sizes.append(wal.stat().st_size)
+    stopping.set()
+    committing.join()
+    restarts = sum(after < before for before, after in pairwise(sizes))
+    assert restarts >= 3, "it does not grow with each commit"
+    store.close()
 
 
 def test_a_log_that_commits_never_let_end_is_ended_when_it_is_too_long(path, author):

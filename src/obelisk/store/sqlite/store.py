@@ -213,7 +213,7 @@ class SqliteStore:
                 if self._checkpointer is None:
                     self._checkpointer = open_reader(self._path, {"busy_timeout": "100"})
                 _, frames, moved = self._checkpointer.execute(_CHECKPOINT_PASSIVE).fetchone()
-                if moved < frames and frames * (self._page_bytes + _FRAME_HEADER_BYTES) > self._wal_bytes_max:
+                if frames * (self._page_bytes + _FRAME_HEADER_BYTES) > self._wal_bytes_max:
                     with self._writing:
                         _, frames, moved = self._checkpointer.execute(_CHECKPOINT_RESTART).fetchone()
             except DatabaseFault as error:
