@@ -80,3 +80,16 @@ def test_a_change_of_somebody_known_orders_nothing_anew():
     tree.update(pb.WatchExecutionsResponse(executions=[changed]))
     assert tree.rows() is before  # eight pictures a second of 20,000 executions must not sort them each time
     assert [(node.kind, node.failures) for _, node in before] == [("ok", 0), ("error", 2), ("ok", 0)]
+
+
+def test_why_somebody_is_parked_does_not_push_the_rest_away():
+    parked = progress(TOP)
+    parked.summary.current_status.parked.reason = "no active component exports " + "x" * 200
+    tree = Tree(TOP)
+    tree.update(pb.WatchExecutionsResponse(executions=[parked]))
+    console = Console(file=io.StringIO(), width=80)
+    console.print(gantt(tree, 10))
+    assert isinstance(console.file, io.StringIO)
+    row = console.file.getvalue().splitlines()[1]
+    assert "Parked " in row
+    assert "parent " in row

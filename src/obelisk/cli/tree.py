@@ -38,7 +38,9 @@ class Node:
 
     @property
     def state(self) -> str:
-        """`OK`, `Error`, `Locked` and so on."""
+        """`OK`, `Error`, `Locked` and so on; a row has no room for why somebody is parked."""
+        if self.kind == "parked":
+            return "Parked"
         return texts.status(self.status).removeprefix("Finished: ")
 
     @property
