@@ -318,6 +318,14 @@ def test_executions_newest_first_in_pages(serving):
         assert await listed(older_than=older(length=9, cursor=cursor(created_at=then))) == [ids[0]]
         code, _ = await fails(stub.ListExecutions(pb.ListExecutionsRequest(older_than=older(length=70_000))))
         assert code is grpc.StatusCode.INVALID_ARGUMENT
+        for seconds, nanos in ((2**62, 0), (-(2**62), 0), (253_402_300_800, 0), (0, -1), (0, 1_000_000_000)):
+            never = older(length=9, cursor=cursor(created_at=Timestamp(seconds=seconds, nanos=nanos)))
+            code, details = await fails(stub.ListExecutions(pb.ListExecutionsRequest(older_than=never)))
+            assert code is grpc.StatusCode.INVALID_ARGUMENT
+            assert "not a timestamp" in details
+        for seconds, found in ((253_402_300_799, ids[::-1]), (-62_135_596_800, [])):
+            edge = older(length=9, cursor=cursor(created_at=Timestamp(seconds=seconds)))
+            assert await listed(older_than=edge) == found
 
     serving(scenario)
 

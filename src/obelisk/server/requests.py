@@ -20,6 +20,10 @@ from obelisk.proto import obelisk_pb2 as pb
 PAGE_LENGTH: Final = 20
 """Of a list of executions whose request says nothing."""
 
+_SECONDS_MIN: Final = -62_135_596_800
+_SECONDS_MAX: Final = 253_402_300_799
+"""The years 1 to 9999: what a `Timestamp` may be."""
+
 _Filter = pb.ListExecutionsRequest
 _STATES: Final = {
     _Filter.EXECUTION_STATE_FILTER_LOCKED: StateFilter.LOCKED,
@@ -81,6 +85,11 @@ def deployment(message: pb.DeploymentId) -> DeploymentId:
 
 def instant(message: Timestamp) -> Instant:
     """A point in time; nanoseconds are cut off."""
+    if not _SECONDS_MIN <= message.seconds <= _SECONDS_MAX or not 0 <= message.nanos < 1_000_000_000:
+        raise InvalidArgument(
+            f"{message.seconds} seconds and {message.nanos} nanoseconds since 1970 are not a timestamp;"
+            " expected one of the years 1 to 9999, and nanoseconds below a second"
+        )
     return Instant(message.seconds * SECOND_US + message.nanos // 1_000)
 
 
