@@ -82,6 +82,28 @@ def test_a_folder_where_a_file_of_the_database_should_be(server: Any) -> None:
     assert "Traceback" not in text
 
 
+def test_more_guests_in_memory_than_the_system_has_room_for(server: Any) -> None:
+    refused(server("limits.hot_max = 1000000"), "limits.hot_max (1000000)", "vm.max_map_count")
+
+
+@pytest.mark.parametrize("allocator", ["auto", "pooling"])
+def test_no_address_space_for_the_pool(server: Any, allocator: str) -> None:
+    made = server(f'wasm.allocator_config = "{allocator}"')
+    limited = ["sh", "-c", 'ulimit -v 4000000; exec "$@"', "-", *made.command()]
+    made.command = lambda: limited
+    if allocator == "auto":
+        made.start()
+        assert made.stop() == 0
+        assert "reserved on demand" in made.log.read_text()
+        return
+    made.start(wait=False)
+    assert made.wait_dead() == 1
+    assert 'Error: there is no address space for the pool of guests that wasm.allocator_config = "pooling"' in (
+        made.log.read_text()
+    )
+    assert not made.database.parent.exists()
+
+
 def test_a_missing_component(server: Any, tmp_path: Path) -> None:
     refused(server(toml(("workflow", "absent", tmp_path / "no-such.wasm"))), "absent", "no-such.wasm")
 

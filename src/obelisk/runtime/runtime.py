@@ -29,7 +29,7 @@ from obelisk.core.values import Json
 from obelisk.engine.effects import AnswerKind
 from obelisk.engine.engine import Engine
 from obelisk.engine.inputs import Submit
-from obelisk.runtime import entropy
+from obelisk.runtime import entropy, room
 from obelisk.runtime.attempts import Attempts
 from obelisk.runtime.changes import Changes, ShuttingDown, Subscription
 from obelisk.runtime.clock import Clock, TickBudget
@@ -145,7 +145,7 @@ class Failure:
 def start(config: Config, failure: Failure) -> Runtime:
     """Starts everything that `config` asks for. `failure` hears of it when the runtime cannot go on later.
 
-    Raises `DeploymentRefused` (components), `StoreUnusable` (the database), or `OSError`; nothing is then left running.
+    Raises `DeploymentRefused` (components, limits), `StoreUnusable` (the database), or `OSError`; nothing is then left running.
     """
     with ExitStack() as stack:
         runtime = _start(config, failure, stack)
@@ -157,7 +157,8 @@ def _start(config: Config, failure: Failure, building: ExitStack) -> Runtime:
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
     clock = Clock()
     # Components first: what is refused has written nothing but compiled code into its cache.
-    engines = Engines(_engine_config(config))
+    allocator = config.wasm.allocator_config
+    engines = Engines(room.fitted(_engine_config(config), config.limits, allocator, room.system_mappings()))
     loader = ComponentLoader(engines, config.codegen_cache.directory if config.codegen_cache.enabled else None)
     active = load_active(loader, config.components)
 

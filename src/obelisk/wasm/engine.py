@@ -8,6 +8,7 @@ ahead, or the *on-demand* engine for guests that do not fit the pool's slots. Mu
 from __future__ import annotations
 
 import hashlib
+import mmap
 import os
 import threading
 import time
@@ -28,6 +29,10 @@ EPOCH_PERIOD_S: Final = 0.002
 """How often the epoch advances while guests run; see `fiber.SLICE_EPOCHS` for what that makes of a slice."""
 
 _WASM_PAGE: Final = 64 << 10
+_STACK_BYTES: Final = 2 << 20
+_TABLE_BYTES: Final = 20_000 * 8
+_TABLES_PER_INSTANCE: Final = 4
+_MAP_NORESERVE: Final = 0x4000
 _POOL_CODE_MAX: Final = 1 << 20
 
 
@@ -151,7 +156,7 @@ def _pool(settings: object, config: EngineConfig) -> None:
         "total_component_instances": instances,
         "total_core_instances": 4 * instances,
         "total_memories": config.pool_memories_per_instance * instances,
-        "total_tables": 4 * instances,
+        "total_tables": _TABLES_PER_INSTANCE * instances,
         "total_stacks": instances,
         "max_memories_per_component": config.pool_memories_per_instance,
         "max_tables_per_component": 16,
@@ -167,6 +172,21 @@ def _pool(settings: object, config: EngineConfig) -> None:
         getattr(_bindings, f"wasmtime_pooling_allocation_config_{name}_set")(pool, value)
     _bindings.wasmtime_pooling_allocation_strategy_set(settings, pool)
     _bindings.wasmtime_pooling_allocation_config_delete(pool)
+
+
+def pool_fits(config: EngineConfig) -> bool:
+    """Whether this process can have the address space of a pool; when it cannot, making the engine ends the process."""
+    each = (
+        config.pool_memories_per_instance * (config.pool_memory_max + _WASM_PAGE)
+        + _TABLES_PER_INSTANCE * _TABLE_BYTES
+        + _STACK_BYTES
+    )
+    reserved = config.pool_instances_max * each
+    try:
+        mmap.mmap(-1, reserved, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _MAP_NORESERVE, prot=0).close()
+    except (OSError, OverflowError):
+        return False
+    return True
 
 
 class EpochTicker:
