@@ -7,6 +7,7 @@ so that an execution can be replayed on exactly what it ran on; a copy goes when
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 from collections.abc import Iterable
@@ -50,6 +51,13 @@ def load_active(loader: ComponentLoader, configs: tuple[ComponentConfig, ...]) -
     found = checks.check([checks.Component(config.name, config.kind, component.wit) for config, component in loaded])
     if found:
         raise DeploymentRefused(found)
+    for config, component in loaded:
+        if not any(interface.functions for interface in component.wit.exports):
+            _log.warning(
+                "%s exports no function that can be called: functions must be in an interface with a full name"
+                " (namespace:package/interface)",
+                _title(config),
+            )
     try:
         return [_link(config, component) for config, component in loaded]
     except ComponentError as error:
@@ -89,14 +97,22 @@ class KeptComponents:
         return self._directory / f"{kind}_{digest.replace(':', '_')}.wasm"
 
     def keep(self, components: Iterable[DeployedComponent]) -> None:
-        """Copies those that are not kept yet. Written to a temporary file first, then renamed."""
+        """Copies those that are not kept yet, durably: executions will refer to them. `DeploymentRefused` when a file is
+        not any more what was loaded.
+        """
         self._directory.mkdir(parents=True, exist_ok=True)
+        written = False
         for component in components:
             target = self._path(component.digest, component.kind)
             if not target.exists():
-                draft = target.with_suffix(f".{os.getpid()}")
-                draft.write_bytes(component.linked.component.path.read_bytes())
-                draft.rename(target)
+                binary = component.linked.component.path.read_bytes()
+                if f"sha256:{hashlib.sha256(binary).hexdigest()}" != component.digest:
+                    title = f"{component.kind} {component.name}: {component.linked.component.path}"
+                    raise DeploymentRefused([f"{title} was changed while the server read it: start again"])
+                _write_durably(target, binary)
+                written = True
+        if written:
+            _sync(self._directory)
 
     def load(
         self, loader: ComponentLoader, wanted: Iterable[Digest], policy: ExecutionPolicy
@@ -127,3 +143,22 @@ class KeptComponents:
         for path in self._directory.glob("*_sha256_*.wasm"):
             if path not in keep:
                 path.unlink(missing_ok=True)
+
+
+def _write_durably(target: Path, content: bytes) -> None:
+    """A temporary file first, then renamed, so that there is never half a file under the name."""
+    draft = target.with_suffix(f".{os.getpid()}")
+    with draft.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    draft.rename(target)
+
+
+def _sync(directory: Path) -> None:
+    """Makes the names in it durable."""
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
