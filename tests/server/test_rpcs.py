@@ -103,6 +103,27 @@ def test_a_full_inbox_is_resource_exhausted_and_a_stopping_server_unavailable(se
     serving(scenario)
 
 
+def test_what_clients_do_wrong_is_no_error_of_the_server(serving, caplog):
+    async def scenario(engine, service, channel):
+        garbage = channel.unary_unary(
+            "/obelisk.ExecutionRepository/Submit", request_serializer=bytes, response_deserializer=bytes
+        )
+        code, _ = await fails(garbage(b"\xff\xff\xff"))
+        assert code is grpc.StatusCode.UNKNOWN
+        stub = pb_grpc.ExecutionRepositoryStub(channel)
+        execution_id = engine.create(engine.new_execution_id(), FIBOA, b"[10,1]")
+        engine.fibo_run(execution_id, 1)
+        request = pb.GetStatusRequest(execution_id=pb.ExecutionId(id=execution_id), send_finished_status=True)
+        for _ in range(300):  # a client that leaves before the status comes, now and then
+            async for message in (call := stub.GetStatus(request)):
+                if message.HasField("finished_status"):
+                    call.cancel()
+                    break
+
+    serving(scenario)
+    assert [record.message for record in caplog.records if record.levelname == "ERROR"] == []
+
+
 def test_what_fails_inside_is_not_told_outside(serving, caplog):
     async def scenario(engine, service, channel):
         engine.reader = None

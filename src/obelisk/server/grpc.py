@@ -6,6 +6,7 @@ use has touched nothing; it answers once `serve` is called.
 
 from __future__ import annotations
 
+import logging
 import socket
 from typing import Any, Final
 
@@ -20,6 +21,7 @@ from obelisk.proto import obelisk_pb2 as pb
 from obelisk.proto import obelisk_pb2_grpc as pb_grpc
 from obelisk.server import services
 
+_GRPC_LOG: Final = logging.getLogger("grpc._cython.cygrpc")
 REFLECTION: Final = "grpc.reflection.v1.ServerReflection"
 RECEIVE_MAX_BYTES: Final = 4 << 20
 """Of one request."""
@@ -40,10 +42,17 @@ class PortUnavailable(Exception):
     """The operator's address cannot be listened on."""
 
 
+def _is_ours(record: logging.LogRecord) -> bool:
+    """Whether a line of gRPC's is about us: clients that go away, or send what is no message, are not worth a line."""
+    kind = record.exc_info[0] if record.exc_info else None
+    return kind is None or kind.__name__ not in {"ExecuteBatchError", "DecodeError"}
+
+
 class GrpcDoor:
     """One port. Made and used on the event loop's thread."""
 
     def __init__(self) -> None:
+        _GRPC_LOG.addFilter(_is_ours)  # once, however often: it is the same function
         self._server = grpc.aio.server(options=_OPTIONS)
         self._health = health.aio.HealthServicer()
 
