@@ -93,3 +93,17 @@ def test_why_somebody_is_parked_does_not_push_the_rest_away():
     row = console.file.getvalue().splitlines()[1]
     assert "Parked " in row
     assert "parent " in row
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_a_failure_leaves_room_for_its_bar(width):
+    failed = progress(TOP)
+    failed.summary.current_status.finished.result_kind.execution_failure_kind = pb.EXECUTION_FAILURE_KIND_UNCATEGORIZED
+    tree = Tree(TOP)
+    tree.update(pb.WatchExecutionsResponse(executions=[failed]))
+    console = Console(file=io.StringIO(), width=width)
+    console.print(gantt(tree, 10))
+    assert isinstance(console.file, io.StringIO)
+    row = console.file.getvalue().splitlines()[1]
+    assert "Failed (" in row
+    assert row.count("█") >= 8

@@ -29,6 +29,8 @@ COLOURS: Final = {
 _WAITING: Final = "░"
 _RUNNING: Final = "█"
 _BAR_MIN: Final = 20
+_BAR_LEAST: Final = 8
+"""Even beside a failure, on a terminal of 80 columns."""
 
 
 class Bar:
@@ -82,7 +84,7 @@ def gantt(tree: Tree, rows_max: int) -> Table:
     table.add_column("function", no_wrap=True)
     table.add_column("state", no_wrap=True)
     table.add_column("took", justify="right", no_wrap=True)
-    table.add_column(Scale(span), ratio=1, no_wrap=True)
+    table.add_column(Scale(span), ratio=1, min_width=_BAR_LEAST, no_wrap=True)
     for depth, node in rows[:rows_max]:
         table.add_row(
             _label(depth, node),

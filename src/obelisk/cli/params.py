@@ -30,7 +30,8 @@ def params_json(arguments: tuple[str, ...], *, separate: bool) -> bytes:
     texts = [_content(argument) for argument in arguments]
     if len(texts) == 1 and not separate:
         if not isinstance(_parse(texts[0], "Parameters"), list):
-            raise NotJson("Parameter provided as JSON must be a JSON array.")
+            one = _shortened(texts[0])
+            raise NotJson(f"Parameter provided as JSON must be a JSON array: write '[{one}]', or {one} after --")
         return texts[0].encode()
     for number, text in enumerate(texts, 1):
         _parse(text, f"{number}-th parameter")

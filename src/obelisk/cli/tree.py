@@ -38,10 +38,14 @@ class Node:
 
     @property
     def state(self) -> str:
-        """`OK`, `Error`, `Locked` and so on; a row has no room for why somebody is parked."""
-        if self.kind == "parked":
-            return "Parked"
-        return texts.status(self.status).removeprefix("Finished: ")
+        """`OK`, `Error`, `Failed (timed_out)`, `Locked` and so on. Short: a row has no room for why somebody is parked."""
+        match self.kind:
+            case "parked":
+                return "Parked"
+            case "failed":
+                return f"Failed ({texts.failure_kind(self.status.finished.result_kind.execution_failure_kind)})"
+            case _:
+                return texts.status(self.status).removeprefix("Finished: ")
 
     @property
     def kind(self) -> str:
