@@ -1,5 +1,6 @@
 """`obelisk server run` as a process of its own: what it says, and how it ends."""
 
+import os
 import re
 import signal
 import socket
@@ -62,6 +63,33 @@ def test_a_signal_stops_it_cleanly(started, number, flag):
     out, err = process.communicate(timeout=20)
     assert (process.returncode, out) == (0, "")
     assert [line.split("]")[1].strip() for line in err.splitlines()] == ["stopping", "stopped"]
+
+
+@pytest.mark.parametrize("nowhere", ["a full disk", "a reader that is gone"])
+def test_a_server_whose_line_nobody_reads_serves(tmp_path, nowhere):
+    with closing(socket.socket()) as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    file = tmp_path / "obelisk.toml"
+    file.write_text(f'api.listening_addr = "127.0.0.1:{port}"\nsqlite.directory = "{tmp_path}/db"\n')
+    if nowhere == "a full disk":
+        stdout = os.open("/dev/full", os.O_WRONLY)
+    else:
+        reader, stdout = os.pipe()
+        os.close(reader)
+    process = subprocess.Popen([*COMMAND, "-c", str(file)], stdout=stdout, stderr=subprocess.PIPE, text=True)
+    os.close(stdout)
+    try:
+        with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+            stub = pb_grpc.FunctionRepositoryStub(channel)
+            assert not stub.ListComponents(pb.ListComponentsRequest(), wait_for_ready=True, timeout=20).components
+        process.send_signal(signal.SIGTERM)
+        _, stderr = process.communicate(timeout=20)
+    finally:
+        process.kill()
+    assert process.returncode == 0
+    assert f"serving gRPC requests at 127.0.0.1:{port}, which could not be announced" in stderr
+    assert "Traceback" not in stderr
 
 
 def test_a_port_in_use_touches_nothing(started, tmp_path):

@@ -72,15 +72,20 @@ async def _serve(config: Config, log: logs.ConsoleLog, announce: Callable[[str],
     try:
         service = Service(runtime)
         await door.serve(service, runtime.catalogue)
-        announce(f"Serving gRPC requests at {Address(wanted.host, port)}")
+        try:
+            announce(f"Serving gRPC requests at {Address(wanted.host, port)}")
+        except OSError as error:  # whoever started the server listens no more; its clients do not care
+            _log.warning(
+                "serving gRPC requests at %s, which could not be announced: %s", Address(wanted.host, port), error
+            )
         log.ready()
-        error = await _until(stop, failure)
-        await _close(door, service, runtime, GRACE_S if error is None else 0.0)
+        reason = await _until(stop, failure)
+        await _close(door, service, runtime, GRACE_S if reason is None else 0.0)
     finally:
         runtime.refuse_new_work()
         runtime.stop()
-    if error is not None:
-        raise ServerFailed(_reason(error)) from error
+    if reason is not None:
+        raise ServerFailed(_reason(reason)) from reason
     _log.info("stopped")
 
 
