@@ -27,7 +27,9 @@ def test_what_arguments_mean(arguments, separate, expected):
 def test_a_file_stands_for_what_it_holds(tmp_path):
     (tmp_path / "all.json").write_text("[1,2]\n")
     (tmp_path / "one.json").write_text('{"a":1}')
+    (tmp_path / "marked.json").write_text("\ufeff[3]")
     assert params_json((f"@{tmp_path}/all.json",), separate=False) == b"[1,2]\n"
+    assert params_json((f"@{tmp_path}/marked.json",), separate=False) == b"[3]"
     assert params_json((f"@{tmp_path}/one.json", "2"), separate=False) == b'[{"a":1},2]'
     assert params_json((f"@{tmp_path}/one.json",), separate=True) == b'[{"a":1}]'
 

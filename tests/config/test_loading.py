@@ -504,13 +504,19 @@ def test_no_value_is_met_with_anything_but_a_problem(read: Read, value: str):
             assert config.digest
 
 
+def test_a_mark_of_byte_order_is_no_part_of_the_file(read: Read):
+    assert read("\ufefflimits.hot_max = 7").limits.hot_max == 7
+
+
 def test_files_that_cannot_be_read(read: Read, tmp_path: Path):
     assert "is not TOML: " in only_problem(read, "a = ")
     (tmp_path / "latin.toml").write_bytes(b"a = '\xe9'")
+    (tmp_path / "deep.toml").write_text(f"a = {'[' * 100_000}")
     for path, message in {
         tmp_path / "none.toml": "cannot be read: No such file or directory",
         tmp_path: "cannot be read: Is a directory",
         tmp_path / "latin.toml": "is not UTF-8 at byte 5",
+        tmp_path / "deep.toml": "is nested too deeply",
     }.items():
         with pytest.raises(ConfigError) as raised:
             load(path, {}, tmp_path)

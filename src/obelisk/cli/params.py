@@ -46,7 +46,7 @@ def _content(argument: str) -> str:
             raise NotJson(f"{_shortened(argument)!a} is not UTF-8") from None
         return argument
     try:
-        return Path(argument[1:]).read_text(encoding="utf-8")
+        return Path(argument[1:]).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise NotJson(f"cannot read {argument[1:]}: {error}") from None
 

@@ -38,13 +38,15 @@ def find_file(path: Path | None, places: Places) -> Path | None:
 def read_file(path: Path) -> Tree:
     """The file as a tree. `ConfigError` when it cannot be read or is not TOML."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))  # some editors begin a file with a mark
     except OSError as error:
         raise ConfigError([Problem(str(path), "", "", f"cannot be read: {error.strerror}")]) from None
     except UnicodeDecodeError as error:
         raise ConfigError([Problem(str(path), "", "", f"is not UTF-8 at byte {error.start}")]) from None
     except tomllib.TOMLDecodeError as error:
         raise ConfigError([Problem(str(path), "", "", f"is not TOML: {error}")]) from None
+    except RecursionError:
+        raise ConfigError([Problem(str(path), "", "", "is nested too deeply")]) from None
 
 
 def read_environment(environ: Mapping[str, str]) -> tuple[Tree, list[Problem]]:
