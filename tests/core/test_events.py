@@ -8,31 +8,45 @@ import pytest
 from obelisk.core import events
 from obelisk.core.events import (
     FORMAT,
+    CancellationRequested,
+    ChildRejected,
     ChildRequested,
+    ComponentUpgraded,
     Created,
     DelayRequested,
     Event,
     Finished,
     JoinNext,
     JoinNextTooMany,
+    JoinNextTry,
     JoinSetCreated,
     Locked,
+    Origin,
     Parked,
+    Paused,
     Persist,
+    PersistExecutionId,
     PersistRandomString,
     PersistRandomU64,
+    RejectReason,
     Resumed,
+    Scheduled,
+    ScheduleRejected,
+    Stubbed,
+    StubResult,
     TemporarilyFailed,
     TemporarilyTimedOut,
+    TryOutcome,
     UnknownEventFormat,
     Unlocked,
+    Unpaused,
     decode_event,
     encode_event,
     kind_of,
 )
 from obelisk.core.instants import At, In, Now
 from obelisk.core.responses import ChildFinished, DelayFinished, Response
-from obelisk.core.values import Err, Failure, FailureKind, Json, Ok
+from obelisk.core.values import Err, ErrForm, Failure, FailureKind, Json, Ok
 
 DIGEST = "sha256:" + "ab" * 32
 
@@ -109,6 +123,86 @@ FORMAT_1: list[tuple[Event, bytes]] = [
     ),
     (JoinNextTooMany("g:1"), b'{"event":"join_next_too_many","join_set":"g:1"}'),
     (JoinNextTooMany("g:1", "a:b/c.d"), b'{"event":"join_next_too_many","join_set":"g:1","ffqn":"a:b/c.d"}'),
+    (
+        Created("a:b/c.d", Json(b"[]"), DIGEST, "Dep_1", 5, timeout_us=7, forked_from=Origin("E_1", 4, 3)),
+        b'{"event":"created","ffqn":"a:b/c.d","params":[],"component":"' + DIGEST.encode() + b'",'
+        b'"deployment":"Dep_1","scheduled_at":5,"timeout_us":7,'
+        b'"forked_from":{"execution_id":"E_1","version":4,"began_at":3}}',
+    ),
+    (Paused(), b'{"event":"paused"}'),
+    (Unpaused(), b'{"event":"unpaused"}'),
+    (CancellationRequested(), b'{"event":"cancellation_requested"}'),
+    (
+        CancellationRequested(Failure(FailureKind.NONDETERMINISM_DETECTED, "r")),
+        (
+            b'{"event":"cancellation_requested","failure":{"type":"execution_failure","kind":"nondeterminism_detected",'
+            b'"reason":"r"}}'
+        ),
+    ),
+    (
+        ComponentUpgraded(DIGEST, "Dep_2"),
+        b'{"event":"component_upgrade_finished","component":"' + DIGEST.encode() + b'","deployment":"Dep_2"}',
+    ),
+    (
+        ComponentUpgraded(DIGEST, "Dep_2", forced=True),
+        b'{"event":"component_upgrade_finished","component":"' + DIGEST.encode() + b'","deployment":"Dep_2",'
+        b'"forced":true}',
+    ),
+    (
+        Persist(PersistExecutionId(), Json(b'"E_1"')),
+        b'{"event":"persist","kind":{"type":"execution_id"},"value":"E_1"}',
+    ),
+    (
+        ChildRequested("g:1_1", "a:b/c.d", Json(b"[10]"), Json(b"[10.0]"), ErrForm.STRING, 7),
+        (
+            b'{"event":"child_request","child":"g:1_1","ffqn":"a:b/c.d","params":[10],"given":[10.0],"form":"string",'
+            b'"timeout_us":7}'
+        ),
+    ),
+    (
+        ChildRejected("g:1_1", "a:b/c.d", Json(b"[10]"), RejectReason.FUNCTION_NOT_FOUND),
+        b'{"event":"child_rejected","child":"g:1_1","ffqn":"a:b/c.d","params":[10],"reason":"function_not_found"}',
+    ),
+    (
+        ChildRejected("g:1_1", "a:b/c.d", Json(b"[10]"), RejectReason.TYPE_CHECK_ERROR, "m", 7),
+        (
+            b'{"event":"child_rejected","child":"g:1_1","ffqn":"a:b/c.d","params":[10],"reason":"type_check_error",'
+            b'"message":"m","timeout_us":7}'
+        ),
+    ),
+    (
+        JoinNextTry("g:1", TryOutcome.ALL_PROCESSED),
+        b'{"event":"join_next_try","join_set":"g:1","outcome":"all_processed"}',
+    ),
+    (
+        Scheduled("E_1", "a:b/c.d", Json(b"[10]"), In(5), 9),
+        (
+            b'{"event":"schedule","execution_id":"E_1","ffqn":"a:b/c.d","params":[10],'
+            b'"schedule_at":{"type":"in","us":5},"scheduled_at":9}'
+        ),
+    ),
+    (
+        Scheduled("E_1", "a:b/c.d", Json(b"[10]"), Now(), 9, Json(b"[10.0]"), 7),
+        (
+            b'{"event":"schedule","execution_id":"E_1","ffqn":"a:b/c.d","params":[10],'
+            b'"schedule_at":{"type":"now"},"scheduled_at":9,"given":[10.0],"timeout_us":7}'
+        ),
+    ),
+    (
+        ScheduleRejected("E_1", "a:b/c.d", Json(b"[10]"), Now(), RejectReason.TYPE_CHECK_ERROR, "m", 7),
+        (
+            b'{"event":"schedule_rejected","execution_id":"E_1","ffqn":"a:b/c.d","params":[10],'
+            b'"schedule_at":{"type":"now"},"reason":"type_check_error","message":"m","timeout_us":7}'
+        ),
+    ),
+    (
+        Stubbed("g:1_1", "sha256:00", StubResult.OK),
+        b'{"event":"stub","target":"g:1_1","retval_hash":"sha256:00","result":"ok"}',
+    ),
+    (
+        Stubbed("E_1.g:1_1", "sha256:00", StubResult.TYPE_CHECK_ERROR, "m"),
+        b'{"event":"stub","target":"E_1.g:1_1","retval_hash":"sha256:00","result":"type_check_error","message":"m"}',
+    ),
 ]
 
 
@@ -133,7 +227,8 @@ def test_every_kind_of_event_is_in_the_table() -> None:
 
 def test_history_events_are_those_of_host_calls() -> None:
     assert {kind_of(event) for event, _ in FORMAT_1 if event.history} == {
-        "persist", "join_set_create", "child_request", "delay_request", "join_next", "join_next_too_many",
+        "persist", "join_set_create", "child_request", "child_rejected", "delay_request", "join_next",
+        "join_next_too_many", "join_next_try", "schedule", "schedule_rejected", "stub",
     }  # fmt: skip
 
 

@@ -10,22 +10,34 @@ import pytest
 
 from obelisk.core import transitions
 from obelisk.core.events import (
+    CancellationRequested,
+    ChildRejected,
     ChildRequested,
+    ComponentUpgraded,
     Created,
     DelayRequested,
     Event,
     Finished,
     JoinNext,
     JoinNextTooMany,
+    JoinNextTry,
     JoinSetCreated,
     Locked,
     Parked,
+    Paused,
     Persist,
     PersistRandomU64,
+    RejectReason,
     Resumed,
+    Scheduled,
+    ScheduleRejected,
+    Stubbed,
+    StubResult,
     TemporarilyFailed,
     TemporarilyTimedOut,
+    TryOutcome,
     Unlocked,
+    Unpaused,
     kind_of,
 )
 from obelisk.core.ids import ExecutionId
@@ -58,6 +70,15 @@ EVENTS: list[Event] = [
     DelayRequested("g:1_1", Now(), Instant(5)),
     JoinNext("g:1", Instant(50)),
     JoinNextTooMany("g:1"),
+    ChildRejected("g:1_1", "a:b/c.d", Json(b"[]"), RejectReason.FUNCTION_NOT_FOUND),
+    JoinNextTry("g:1", TryOutcome.PENDING),
+    Scheduled(ROOT, "a:b/c.d", Json(b"[]"), Now(), Instant(5)),
+    ScheduleRejected(ROOT, "a:b/c.d", Json(b"[]"), Now(), RejectReason.FUNCTION_NOT_FOUND),
+    Stubbed("g:1_1", "sha256:00", StubResult.OK),
+    Paused(),
+    Unpaused(),
+    CancellationRequested(),
+    ComponentUpgraded("sha256:" + "1" * 64, "Dep_2"),
 ]
 CASES = list(product(Status, Lifecycle, [(event, False) for event in EVENTS] + [(JoinNext("g:1", Instant(50)), True)]))
 
@@ -94,11 +115,28 @@ def test_the_table_speaks_of_known_events_only_and_nothing_follows_finished() ->
     assert not [key for key in TRANSITIONS if key[0] is Status.FINISHED]
 
 
-def test_what_is_not_active_is_neither_run_nor_finished_by_itself() -> None:
-    for (_, lifecycle, event), (status, _) in TRANSITIONS.items():
+def test_what_is_not_active_is_never_locked_by_a_run() -> None:
+    for (before, lifecycle, event), (status, _) in TRANSITIONS.items():
         if lifecycle is not Lifecycle.ACTIVE:
-            assert event in {"resumed", "finished", RESPONSE}
-            assert status is not Status.LOCKED
+            assert event != "locked"
+            assert status is not Status.LOCKED or before is Status.LOCKED
+
+
+def test_what_is_parked_does_nothing() -> None:
+    events = {event for _, lifecycle, event in TRANSITIONS if lifecycle is Lifecycle.PARKED}
+    assert events == {"resumed", "component_upgrade_finished", "cancellation_requested", RESPONSE}
+
+
+def test_whatever_has_not_finished_can_be_cancelled_once() -> None:
+    for status, lifecycle in {(status, lifecycle) for status, lifecycle, _ in TRANSITIONS}:
+        cancelled = TRANSITIONS.get((status, lifecycle, "cancellation_requested"))
+        assert cancelled == (None if lifecycle is Lifecycle.CANCELLING else (status, Lifecycle.CANCELLING))
+
+
+def test_an_upgrade_changes_the_component() -> None:
+    state = state_in(Status.PENDING, Lifecycle.PARKED)
+    transitions.append(state, ComponentUpgraded("sha256:" + "1" * 64, "Dep_2"), Instant(10))
+    assert (state.component, state.deployment) == ("sha256:" + "1" * 64, "Dep_2")
 
 
 def test_creating() -> None:

@@ -165,15 +165,37 @@ def test_what_lies_beyond_the_year_9999_is_refused(schedule: In | At) -> None:
 
 def test_the_documented_backoff() -> None:
     policy, now = RetryPolicy(), Instant(0)
-    assert [retry_at(policy, n, now) for n in range(6)] == [100_000, 200_000, 400_000, 800_000, 1_600_000, None]
-    assert retry_at(RetryPolicy(max_retries=0), 0, now) is None
+    assert [retry_at(policy, ROOT, n, now) for n in range(6)] == [100_000, 200_000, 400_000, 800_000, 1_600_000, None]
+    assert retry_at(RetryPolicy(max_retries=0), ROOT, 0, now) is None
 
 
 @given(st.integers(0, 1_000), st.integers(1, 1 << 40), st.integers(0, INSTANT_MAX))
 def test_a_backoff_never_leaves_the_calendar(failures: int, backoff_us: int, now: int) -> None:
-    at = retry_at(RetryPolicy(max_retries=1_001, exp_backoff_us=backoff_us), failures, Instant(now))
+    at = retry_at(RetryPolicy(max_retries=1_001, exp_backoff_us=backoff_us), ROOT, failures, Instant(now))
     assert at is not None
     assert now <= at <= INSTANT_MAX
+
+
+def test_a_backoff_has_a_longest() -> None:
+    policy = RetryPolicy(backoff_max_us=300_000)
+    assert [retry_at(policy, ROOT, n, Instant(0)) for n in range(4)] == [100_000, 200_000, 300_000, 300_000]
+
+
+@given(st.integers(0, 80), st.floats(0, 1), st.integers(1, 10_000_000))
+def test_jitter_stays_within_its_share_and_the_longest_backoff(failures: int, jitter: float, longest: int) -> None:
+    plain = RetryPolicy(max_retries=99, backoff_max_us=longest)
+    jittered = RetryPolicy(max_retries=99, backoff_max_us=longest, jitter=jitter)
+    without, at = retry_at(plain, ROOT, failures, Instant(0)), retry_at(jittered, ROOT, failures, Instant(0))
+    assert without is not None and at is not None
+    assert without * (1 - jitter) - 1 <= at <= min(without * (1 + jitter) + 1, longest)
+    assert at == retry_at(jittered, ROOT, failures, Instant(0))
+
+
+def test_jitter_differs_between_executions_and_retries() -> None:
+    policy = RetryPolicy(max_retries=99, jitter=0.5, backoff_max_us=100_000)
+    ids_ = [ExecutionId(f"{ROOT}.g:1_{n}") for n in range(40)]
+    assert len({retry_at(policy, execution_id, 0, Instant(0)) for execution_id in ids_}) > 35
+    assert len({retry_at(policy, ROOT, n, Instant(0)) for n in range(40)}) > 15
 
 
 def test_what_is_retried_at_all() -> None:

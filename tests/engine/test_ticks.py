@@ -234,7 +234,7 @@ def test_inputs_beyond_the_units_of_a_tick_are_kept_in_order() -> None:
 
 
 def test_the_inbox_refuses_submissions_beyond_its_limit_and_never_completions() -> None:
-    inbox = Inbox(submissions_max=1)
+    inbox = Inbox(calls_max=1)
     submit = Submit(0, ROOT, ACT, json_array())
     end = AttemptFinished(ROOT, "Run_1", Ok())
     inbox.offer(submit)
@@ -246,7 +246,7 @@ def test_the_inbox_refuses_submissions_beyond_its_limit_and_never_completions() 
 
 
 def test_a_completion_is_admitted_before_the_timeout_of_the_same_attempt() -> None:
-    inbox = Inbox(submissions_max=1)
+    inbox = Inbox(calls_max=1)
     timeout = AttemptFinished(ROOT, "Run_1", Failure(FailureKind.TIMED_OUT))
     end = AttemptFinished(ROOT, "Run_1", Ok())
     inbox.offer(timeout)

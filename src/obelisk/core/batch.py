@@ -20,6 +20,7 @@ from obelisk.core.ids import DelayRef, DeploymentId, Digest, ExecutionId, Execut
 from obelisk.core.instants import Instant
 from obelisk.core.responses import Response
 from obelisk.core.transitions import ExecutionState
+from obelisk.core.values import Failure
 
 
 class Expect(msgspec.Struct, frozen=True, gc=False):
@@ -60,7 +61,62 @@ class Delay(msgspec.Struct, frozen=True, gc=False):
 
 
 class CancelRequest(msgspec.Struct, frozen=True, tag="cancel"):
-    """End the execution as cancelled."""
+    """End the execution as cancelled, with all that derives from it."""
+
+
+class CancelDelayRequest(msgspec.Struct, frozen=True, tag="cancel_delay"):
+    """Resolve a delay as cancelled."""
+
+    delay: DelayRef
+
+
+class PauseRequest(msgspec.Struct, frozen=True, tag="pause"):
+    """Let the execution stand still."""
+
+
+class UnpauseRequest(msgspec.Struct, frozen=True, tag="unpause"):
+    """Let a paused execution go on."""
+
+
+class ResumeRequest(msgspec.Struct, frozen=True, tag="resume"):
+    """Let a parked execution go on: what kept it from it is mended."""
+
+
+class FailRequest(msgspec.Struct, frozen=True, tag="fail"):
+    """End a parked execution as `failure`, with all that derives from it."""
+
+    failure: Failure
+
+
+class UpgradeRequest(msgspec.Struct, frozen=True, tag="upgrade"):
+    """Run the execution on another component from now on. `checked`: its log was found to replay there up to this
+    version (exclusive); None: without a check.
+    """
+
+    component: Digest
+    checked: int | None
+
+
+class AdvanceRequest(msgspec.Struct, frozen=True, tag="advance"):
+    """Let a paused execution make its next `steps` host calls that write something, and stand still again. `checked`: its
+    log was looked at up to this version (exclusive). `pause_children`: executions that it creates are born paused.
+    """
+
+    checked: int
+    steps: int = 1
+    pause_children: bool = False
+
+
+RequestBody = (
+    CancelRequest
+    | CancelDelayRequest
+    | PauseRequest
+    | UnpauseRequest
+    | ResumeRequest
+    | FailRequest
+    | UpgradeRequest
+    | AdvanceRequest
+)
 
 
 class Request(msgspec.Struct, frozen=True):
@@ -70,7 +126,7 @@ class Request(msgspec.Struct, frozen=True):
 
     execution_id: ExecutionId
     created_at: Instant
-    body: CancelRequest
+    body: RequestBody
     id: int = 0
 
 

@@ -15,7 +15,7 @@ import msgspec
 from obelisk.core.ids import DelayId, ExecutionId, JoinSetId
 from obelisk.core.instants import Instant, ScheduleAt
 from obelisk.core.names import FunctionName
-from obelisk.core.values import Json, Outcome
+from obelisk.core.values import Err, ErrForm, Json, Ok, Outcome
 
 
 class _Data(msgspec.Struct, frozen=True, gc=False):
@@ -31,6 +31,8 @@ class CallChild(_Data, frozen=True):
     ffqn: FunctionName
     params: Json
     label: str | None = None
+    form: ErrForm = ErrForm.NONE
+    """How the callee declares errors: for `GetJson`, should it be asked."""
 
 
 class Submit(_Data, frozen=True):
@@ -39,6 +41,26 @@ class Submit(_Data, frozen=True):
     join_set: JoinSetId
     ffqn: FunctionName
     params: Json
+    form: ErrForm = ErrForm.NONE
+
+
+class CallJson(_Data, frozen=True):
+    """`call-json`: a direct call whose types are known to the host only. `params`: any JSON array, as the guest wrote it;
+    `timeout_us`: deadline of each attempt at an activity. Replies `JsonDone`, `FunctionNotFound` or `TypeCheckError`.
+    """
+
+    ffqn: FunctionName
+    params: Json
+    timeout_us: int | None = None
+
+
+class SubmitJson(_Data, frozen=True):
+    """`submit-json`, see `CallJson`. Replies `ExecutionId`, `FunctionNotFound` or `TypeCheckError`."""
+
+    join_set: JoinSetId
+    ffqn: FunctionName
+    params: Json
+    timeout_us: int | None = None
 
 
 class AwaitNext(_Data, frozen=True):
@@ -53,6 +75,14 @@ class Get(_Data, frozen=True):
 
     execution_id: str
     ffqn: FunctionName
+
+
+class GetJson(_Data, frozen=True):
+    """`get-result-json`, `get-execution-failure-kind`: a response that was already processed. Replies `JsonDone` or
+    `NotProcessed`.
+    """
+
+    execution_id: str
 
 
 class JoinSetCreate(_Data, frozen=True):
@@ -73,6 +103,26 @@ class JoinNext(_Data, frozen=True):
     join_set: JoinSetId
 
 
+class JoinNextTry(_Data, frozen=True):
+    """`join-next-try`: as `JoinNext`, but never blocks. Replies `MemberDone`, `AllProcessed` or `NoneYet`."""
+
+    join_set: JoinSetId
+
+
+class LastOfSet(_Data, frozen=True):
+    """`join-set.last-id`: whose response the set consumed last. Replies `MemberId` or `NoneYet`."""
+
+    join_set: JoinSetId
+
+
+class LastDirectCall(_Data, frozen=True):
+    """`last-direct-call-id`: the child of the last direct call that was answered. Replies `MemberId` or `NoneYet`."""
+
+
+class LastOneOff(_Data, frozen=True):
+    """`last-oneoff-id`: the member of the one-off join set that was answered last. Replies `MemberId` or `NoneYet`."""
+
+
 class SubmitDelay(_Data, frozen=True):
     """`submit-delay`: a delay in a join set. Replies `DelayId`."""
 
@@ -85,6 +135,47 @@ class Sleep(_Data, frozen=True):
 
     schedule_at: ScheduleAt
     name: str | None = None
+
+
+class Schedule(_Data, frozen=True):
+    """`-schedule`: a new top-level execution under a fresh id. Replies `ExecutionId`."""
+
+    ffqn: FunctionName
+    params: Json
+    schedule_at: ScheduleAt
+
+
+class ScheduleJson(_Data, frozen=True):
+    """`schedule-json`: a new top-level execution under an id that the guest chose; see `CallJson`. Replies `Done`,
+    `FunctionNotFound` or `TypeCheckError`.
+    """
+
+    execution_id: ExecutionId
+    ffqn: FunctionName
+    params: Json
+    schedule_at: ScheduleAt
+    timeout_us: int | None = None
+
+
+class Stub(_Data, frozen=True):
+    """`-stub`: the result of an execution of a stub activity; `execution_id` is a derived id. Replies `Done`,
+    `ExecutionNotFound`, `TypeCheckError` or `Conflict`.
+    """
+
+    execution_id: ExecutionId
+    ffqn: FunctionName
+    outcome: Ok | Err
+
+
+class StubJson(_Data, frozen=True):
+    """`stub-json`: as `Stub`; `result` is `{"ok": …}` or `{"err": …}` as the guest wrote it."""
+
+    execution_id: ExecutionId
+    result: Json
+
+
+class GenerateExecutionId(_Data, frozen=True):
+    """`execution-id-generate`: a fresh top-level id. Replies `ExecutionId`."""
 
 
 class CurrentExecutionId(_Data, frozen=True):
@@ -133,13 +224,25 @@ class Misuse(_Data, frozen=True):
 Call = (
     CallChild
     | Submit
+    | CallJson
+    | SubmitJson
     | AwaitNext
     | Get
+    | GetJson
     | JoinSetCreate
     | JoinSetClose
     | JoinNext
+    | JoinNextTry
+    | LastOfSet
+    | LastDirectCall
+    | LastOneOff
     | SubmitDelay
     | Sleep
+    | Schedule
+    | ScheduleJson
+    | Stub
+    | StubJson
+    | GenerateExecutionId
     | CurrentExecutionId
     | RandomU64
     | RandomString
@@ -164,6 +267,23 @@ class MemberDone(_Data, frozen=True):
     member: ExecutionId | DelayId
     is_delay: bool
     ok: bool
+    outcome: Outcome | None = None
+    """Of a child; a `Failure` in it is shown as `form` says."""
+    form: ErrForm = ErrForm.NONE
+
+
+class JsonDone(_Data, frozen=True):
+    """A child's response, to be given as JSON; a `Failure` in `outcome` is shown as `form` says."""
+
+    outcome: Outcome
+    form: ErrForm
+
+
+class MemberId(_Data, frozen=True):
+    """A member of a join set."""
+
+    member: ExecutionId | DelayId
+    is_delay: bool
 
 
 class FunctionMismatch(_Data, frozen=True):
@@ -183,8 +303,26 @@ class NotProcessed(_Data, frozen=True):
     """No such response has been processed by this execution."""
 
 
+class NoneYet(_Data, frozen=True):
+    """There is no such response yet."""
+
+
+class FunctionNotFound(_Data, frozen=True):
+    """No active component exports the function."""
+
+
+class ExecutionNotFound(_Data, frozen=True):
+    """There is no such execution."""
+
+
+class TypeCheckError(_Data, frozen=True):
+    """A value does not fit the function's type."""
+
+    message: str
+
+
 class Conflict(_Data, frozen=True):
-    """The name is taken."""
+    """The name is taken; or the execution has finished with another result."""
 
 
 class InvalidName(_Data, frozen=True):
@@ -213,9 +351,15 @@ Reply = (
     Outcome
     | ChildDone
     | MemberDone
+    | JsonDone
+    | MemberId
     | FunctionMismatch
     | AllProcessed
     | NotProcessed
+    | NoneYet
+    | FunctionNotFound
+    | ExecutionNotFound
+    | TypeCheckError
     | Conflict
     | InvalidName
     | WokenAt

@@ -12,6 +12,7 @@ in order. The others (`locked`, `temporarily_failed`, …) tell how the executio
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import ClassVar, Final
 
 import msgspec
@@ -28,7 +29,7 @@ from obelisk.core.ids import (
 )
 from obelisk.core.instants import Instant, ScheduleAt
 from obelisk.core.names import FunctionName
-from obelisk.core.values import Json, Outcome
+from obelisk.core.values import NO_VALUE, ErrForm, Failure, Json, Outcome
 
 FORMAT: Final = 1
 """Format version that new events are written in."""
@@ -36,6 +37,15 @@ FORMAT: Final = 1
 
 class _Event(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="event", gc=False):
     history: ClassVar[bool] = False
+
+
+class Origin(msgspec.Struct, frozen=True):
+    """What an execution was forked from: everything of `execution_id` before `version`."""
+
+    execution_id: ExecutionId
+    version: int
+    began_at: Instant
+    """When the first of those it goes back to was created: the workflow's clock begins there."""
 
 
 class Created(_Event, frozen=True, tag="created"):
@@ -51,6 +61,9 @@ class Created(_Event, frozen=True, tag="created"):
     scheduled_by: ExecutionId | None = None
     metadata: dict[str, str] = {}
     """Trace context (`tracing:traceparent`, …) and caller metadata."""
+    timeout_us: int | None = None
+    """Deadline of each attempt at an activity, if the caller set one; otherwise it is `exec.lock_expiry`."""
+    forked_from: Origin | None = None
 
 
 class Locked(_Event, frozen=True, tag="locked"):
@@ -110,6 +123,31 @@ class Resumed(_Event, frozen=True, tag="resumed"):
     """A parked execution may go on."""
 
 
+class Paused(_Event, frozen=True, tag="paused"):
+    """An operator wants it to stand still: responses are taken in, nothing is run."""
+
+
+class Unpaused(_Event, frozen=True, tag="unpaused"):
+    """A paused execution may go on."""
+
+
+class CancellationRequested(_Event, frozen=True, tag="cancellation_requested"):
+    """It is to end: what it runs is stopped, what it started is cancelled, then `finished` follows. History events after
+    this one close its join sets; no guest caused them.
+    """
+
+    failure: Failure | None = None
+    """As what it ends; None: as cancelled."""
+
+
+class ComponentUpgraded(_Event, frozen=True, tag="component_upgrade_finished"):
+    """From here on it runs on another component. `forced`: without a check that its log replays there."""
+
+    component: Digest
+    deployment: DeploymentId
+    forced: bool = False
+
+
 # --- history events --------------------------------------------------------------------------------------------------
 
 
@@ -138,7 +176,18 @@ class PersistRandomString(msgspec.Struct, frozen=True, tag="random_string"):
     max_length_exclusive: int
 
 
-PersistKind = PersistRandomU64 | PersistRandomString
+class PersistExecutionId(msgspec.Struct, frozen=True, tag="execution_id"):
+    """A generated top-level id."""
+
+
+PersistKind = PersistRandomU64 | PersistRandomString | PersistExecutionId
+
+
+class RejectReason(StrEnum):
+    """Why something that was given as JSON could not be done."""
+
+    FUNCTION_NOT_FOUND = "function_not_found"
+    TYPE_CHECK_ERROR = "type_check_error"
 
 
 class JoinSetCreated(_History, frozen=True, tag="join_set_create"):
@@ -153,6 +202,25 @@ class ChildRequested(_History, frozen=True, tag="child_request"):
     child: ChildId
     ffqn: FunctionName
     params: Json
+    given: Json = NO_VALUE
+    """What a guest that calls by JSON wrote, in normal form, where that differs from `params`; then this is compared."""
+    form: ErrForm = ErrForm.NONE
+    """Of a child that was called by JSON: how its function declares errors."""
+    timeout_us: int | None = None
+
+
+class ChildRejected(_History, frozen=True, tag="child_rejected"):
+    """A child that was given as JSON could not be created. Recorded, so that a later deployment cannot change the answer.
+    It takes its number in the join set, and is no member of it.
+    """
+
+    child: ChildId
+    ffqn: FunctionName
+    params: Json
+    """As the guest wrote them, in normal form."""
+    reason: RejectReason
+    message: str = ""
+    timeout_us: int | None = None
 
 
 class DelayRequested(_History, frozen=True, tag="delay_request"):
@@ -180,9 +248,95 @@ class JoinNextTooMany(_History, frozen=True, tag="join_next_too_many"):
     ffqn: FunctionName | None = None
 
 
-HistoryEvent = Persist | JoinSetCreated | ChildRequested | DelayRequested | JoinNext | JoinNextTooMany
+class TryOutcome(StrEnum):
+    """What `join-next-try` found."""
+
+    FOUND = "found"
+    PENDING = "pending"
+    ALL_PROCESSED = "all_processed"
+
+
+class JoinNextTry(_History, frozen=True, tag="join_next_try"):
+    """The next response of the set was asked for without waiting; `found` consumes it."""
+
+    join_set: JoinSetId
+    outcome: TryOutcome
+
+
+class Scheduled(_History, frozen=True, tag="schedule"):
+    """A top-level execution was scheduled; its `created` is in the same unit. Replay compares the intent, not the instant
+    that it led to.
+    """
+
+    execution_id: ExecutionId
+    ffqn: FunctionName
+    params: Json
+    schedule_at: ScheduleAt
+    scheduled_at: Instant
+    given: Json = NO_VALUE
+    """See `ChildRequested`."""
+    timeout_us: int | None = None
+
+
+class ScheduleRejected(_History, frozen=True, tag="schedule_rejected"):
+    """What was to be scheduled, given as JSON, could not be; see `ChildRejected`."""
+
+    execution_id: ExecutionId
+    ffqn: FunctionName
+    params: Json
+    schedule_at: ScheduleAt
+    reason: RejectReason
+    message: str = ""
+    timeout_us: int | None = None
+
+
+class StubResult(StrEnum):
+    """What became of a result for an execution of a stub activity."""
+
+    OK = "ok"
+    EXECUTION_NOT_FOUND = "execution_not_found"
+    TYPE_CHECK_ERROR = "type_check_error"
+    CONFLICT = "conflict"
+
+
+class Stubbed(_History, frozen=True, tag="stub"):
+    """A result was given for an execution of a stub activity, which has its `finished` before this is written."""
+
+    target: str
+    """Relative if it derives from this execution (`g:1_2`, `g:1_2.o:1-x_1`), otherwise absolute."""
+    retval_hash: str
+    """`sha256:` and the hash of the result as the guest gave it."""
+    result: StubResult
+    message: str = ""
+
+
+HistoryEvent = (
+    Persist
+    | JoinSetCreated
+    | ChildRequested
+    | ChildRejected
+    | DelayRequested
+    | JoinNext
+    | JoinNextTooMany
+    | JoinNextTry
+    | Scheduled
+    | ScheduleRejected
+    | Stubbed
+)
 Event = (
-    Created | Locked | Unlocked | TemporarilyFailed | TemporarilyTimedOut | Finished | Parked | Resumed | HistoryEvent
+    Created
+    | Locked
+    | Unlocked
+    | TemporarilyFailed
+    | TemporarilyTimedOut
+    | Finished
+    | Parked
+    | Resumed
+    | Paused
+    | Unpaused
+    | CancellationRequested
+    | ComponentUpgraded
+    | HistoryEvent
 )
 
 

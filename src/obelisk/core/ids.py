@@ -63,6 +63,14 @@ def ulid(timestamp_ms: int, randomness: bytes) -> str:
     return "".join([_PAIRS[number >> shift & 1023] for shift in range(120, -1, -10)])
 
 
+def ulid_timestamp_ms(top_level: ExecutionId) -> int:
+    """The milliseconds since 1970 in the ULID of a top-level execution's id."""
+    number = 0
+    for letter in top_level[2:12]:
+        number = number << 5 | _ALPHABET.index(letter)
+    return number
+
+
 def parse_execution_id(text: str) -> ExecutionId:
     """`text` as an execution id, or `InvalidId`."""
     if not _EXECUTION.fullmatch(text):

@@ -8,11 +8,15 @@ serves both, so they cannot disagree.
 The machine holds a cursor over the log and counters per join set, rebuilt by replaying: O(1) per host call.
 
 It does not create children, fire delays, write or read anything: the engine turns `writes` into rows. It does not know
-time: `now` is an argument.
+time: `now` is an argument. What was given as JSON is typed by a function that it is given; what depends on another
+execution is `Unsettled`, and the engine finds it out.
+
+`abandon` ends an execution without its guest: the log is taken in as it is, and what is open is closed.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections import deque
 from collections.abc import Callable, Iterable
 from enum import StrEnum
@@ -23,23 +27,42 @@ import msgspec
 from obelisk.core import calls, ids, prng
 from obelisk.core.calls import DONE, Call, Log, Reply
 from obelisk.core.events import (
+    ChildRejected,
     ChildRequested,
     DelayRequested,
     HistoryEvent,
     JoinNext,
     JoinNextTooMany,
+    JoinNextTry,
     JoinSetCreated,
     LogEntry,
     Persist,
+    PersistExecutionId,
+    PersistKind,
     PersistRandomString,
     PersistRandomU64,
+    RejectReason,
+    Scheduled,
+    ScheduleRejected,
+    Stubbed,
+    StubResult,
+    TryOutcome,
 )
 from obelisk.core.ids import ChildId, DelayRef, ExecutionId, JoinSetId
 from obelisk.core.instants import Instant, InstantOutOfRange, ScheduleAt, due_at
 from obelisk.core.names import FunctionName, function_of
 from obelisk.core.nondeterminism import Divergence, difference, left_over, same
+from obelisk.core.ports import FunctionKind, Rejection, Typed
 from obelisk.core.responses import ChildFinished, DelayFinished, Response
-from obelisk.core.values import Failure, FailureKind, Json, Ok, Outcome
+from obelisk.core.values import NO_VALUE, ErrForm, Failure, FailureKind, Json, Ok, Outcome
+
+Typing = Callable[[FunctionName, Json], Typed | Rejection]
+"""Parameters in JSON as the active function takes them: `Registry.typed_params`."""
+
+
+def no_typing(ffqn: FunctionName, params: Json) -> Typed | Rejection:
+    """For where nothing is deployed."""
+    return Rejection(RejectReason.FUNCTION_NOT_FOUND)
 
 
 class Answered(msgspec.Struct, frozen=True):
@@ -67,11 +90,21 @@ class Diverged(msgspec.Struct, frozen=True):
     divergence: Divergence
 
 
+class Unsettled(msgspec.Struct, frozen=True):
+    """A new call whose answer depends on another execution: find it out, then `settle_stub` or `settle_schedule`."""
+
+    call: calls.Stub | calls.StubJson | calls.ScheduleJson
+
+
 class Stopped(msgspec.Struct, frozen=True):
-    """Mode *verify* only: the log is used up and the workflow wants something new, which is in `writes`."""
+    """Mode *verify* only: the log is used up and the workflow wants something new, which is in `writes`. `decision`: what
+    would have come of it live.
+    """
+
+    decision: Decision
 
 
-Decision = Answered | Blocked | Ended | Diverged | Stopped
+Decision = Answered | Blocked | Ended | Diverged | Unsettled | Stopped
 
 
 class Mode(StrEnum):
@@ -84,14 +117,19 @@ class Mode(StrEnum):
 
 
 class Write(msgspec.Struct, frozen=True):
-    """A new event; `answered`: for a `join_next`, whether its response was already there."""
+    """A new event; `answered`: for a `join_next`, whether its response was already there; `exists`: for a `schedule`,
+    whether the execution is there already.
+    """
 
     event: HistoryEvent
     answered: bool = False
+    exists: bool = False
 
 
 class Cancel(msgspec.Struct, frozen=True):
-    """An outstanding member of a closing join set, to be cancelled if it is a delay or an activity."""
+    """An outstanding member of a closing join set, to be cancelled: if it is a delay or an activity, or, of an execution
+    that is cancelled itself, whatever it is.
+    """
 
     member: ChildId | DelayRef
     ffqn: FunctionName | None
@@ -107,19 +145,27 @@ class Writes(msgspec.Struct):
     """In the order in which to cancel."""
 
 
+class _Child(msgspec.Struct, frozen=True, gc=False):
+    ffqn: FunctionName
+    form: ErrForm
+
+
 class _JoinSet:
     """Counters of one join set."""
 
-    __slots__ = ("arrived", "awaited", "children", "delays", "members", "submitted")
+    __slots__ = ("arrived", "awaited", "children", "delays", "last", "members", "submitted")
 
     def __init__(self, arrived: deque[Response]) -> None:
         self.children = 0
         self.delays = 0
         self.submitted = 0
         self.awaited = 0
-        self.members: dict[tuple[str, bool], FunctionName | Instant] = {}
+        """Responses that were consumed, or are being waited for."""
+        self.members: dict[tuple[str, bool], _Child | Instant] = {}
         """Members (relative id, is it a delay) whose response was not consumed yet, in the order of submission: a
         child's function, a delay's expiry."""
+        self.last: tuple[str, bool] | None = None
+        """Whose response was consumed last."""
         self.arrived = arrived
         """Responses that were not consumed yet, by seq."""
 
@@ -154,9 +200,11 @@ class Machine:
         log: Iterable[LogEntry] = (),
         responses: Iterable[Response] = (),
         mode: Mode = Mode.LIVE,
+        typing: Typing = no_typing,
     ) -> None:
         self.execution_id: Final = execution_id
         self.mode: Final = mode
+        self._typing = typing
         self.writes = Writes()
         self.run_expires_at = Instant(0)
         """What a new `join_next` says about how long its run may stay hot; set by the engine."""
@@ -171,10 +219,15 @@ class Machine:
         self._generated = 0
         self._one_offs = 0
         self._draws = 0
-        self._processed: dict[ExecutionId, tuple[FunctionName, Outcome]] = {}
+        self._processed: dict[ExecutionId, tuple[_Child, Outcome]] = {}
+        self._last_direct: ExecutionId | None = None
+        self._last_one_off: tuple[str, bool] | None = None
         self._awaiting: _Awaiting | None = None
         self._closing: JoinSetId | None = None
         self._ending: Outcome | None = None
+        self._abandoned = False
+        self._unsettled: tuple[calls.Stub | calls.StubJson | calls.ScheduleJson, HistoryEvent] | None = None
+        """A call that waits for what the engine finds out, and the event if all is well with it."""
         for response in responses:
             self.deliver(response)
 
@@ -204,6 +257,8 @@ class Machine:
         """Decides about one host call made at `now`."""
         try:
             reply = _HANDLERS[type(call)](self, call, now)
+            if self._unsettled is not None:
+                return self._ask(now)
             return self._go_on(now) if reply is None else self._unless_new(Answered(reply))
         except _Misused as error:
             return self.end(Failure(FailureKind.UNCATEGORIZED, f"host call refused: {error}"), now)
@@ -222,6 +277,53 @@ class Machine:
         self._ending = outcome
         self._awaiting = None
         return self.poll(now)
+
+    def abandon(self, outcome: Outcome, now: Instant) -> Decision:
+        """Ends the execution without its guest, whose log need not replay: takes in what is left of the log, then cancels
+        and closes everything that is open, newest first, and ends with `outcome`.
+        """
+        while self.replaying:
+            entry = self._log[self._cursor]
+            self._cursor += 1
+            self._take_in(_history(entry), entry.created_at)
+        self._log.clear()
+        self._cursor = 0
+        self._abandoned = True
+        for join_set in reversed(self._open):
+            self._cancel_members(self._open[join_set])
+        self._ending = outcome
+        if self._awaiting is not None:  # the guest's last await consumes the response of a member, as it would have
+            self._awaiting = _Awaiting(self._awaiting.join_set, self._awaiting.closing, Machine._on_discarded)
+        return self.poll(now)
+
+    def settle_stub(self, result: StubResult, message: str, now: Instant) -> Decision:
+        """Goes on after `Unsettled` with what became of the result for another execution."""
+        assert self._unsettled is not None
+        (_, event), self._unsettled = self._unsettled, None
+        assert isinstance(event, Stubbed)
+        self._record(msgspec.structs.replace(event, result=result, message=message), now)
+        return Answered(_stub_reply(result, message))
+
+    def settle_schedule(self, conflict: str | None, now: Instant, *, exists: bool) -> Decision:
+        """Goes on after `Unsettled` with whether the execution is there already; `conflict`: as something else."""
+        assert self._unsettled is not None
+        (_, event), self._unsettled = self._unsettled, None
+        assert isinstance(event, Scheduled)
+        if conflict is not None:
+            given = event.given or event.params
+            event = ScheduleRejected(
+                event.execution_id,
+                event.ffqn,
+                given,
+                event.schedule_at,
+                RejectReason.TYPE_CHECK_ERROR,
+                conflict,
+                event.timeout_us,
+            )
+            self._record(event, now)
+            return Answered(calls.TypeCheckError(conflict))
+        self._record(event, now, exists=exists)
+        return Answered(DONE)
 
     def take_writes(self) -> Writes:
         """What new calls led to since the last time."""
@@ -251,15 +353,31 @@ class Machine:
 
     def _unless_new(self, decision: Decision) -> Decision:
         if self.mode is Mode.VERIFY and any(isinstance(item, Write) for item in self.writes.items):
-            return Stopped()
+            return Stopped(decision)
         return decision
+
+    def _ask(self, now: Instant) -> Decision:
+        """The new call's answer depends on another execution. In mode *verify* it is shown as if all were well."""
+        assert self._unsettled is not None
+        call, event = self._unsettled
+        if self.mode is Mode.VERIFY:
+            self._unsettled = None
+            self._record(event, now)
+            return Stopped(Unsettled(call))
+        return Unsettled(call)
 
     def _expect_end_of_log(self) -> None:
         if self.replaying:
             entry = self._log[self._cursor]
             raise _Diverged(left_over(_history(entry), entry.version))
 
-    def _record(self, event: HistoryEvent, now: Instant, *, answered: bool = False) -> HistoryEvent:
+    def _recorded(self) -> HistoryEvent | None:
+        """The event that the log has next; None when the call is new."""
+        return _history(self._log[self._cursor]) if self.replaying else None
+
+    def _record(
+        self, event: HistoryEvent, now: Instant, *, answered: bool = False, exists: bool = False
+    ) -> HistoryEvent:
         """Meets the next recorded event, which is returned, or appends `event`."""
         if self._cursor < len(self._log):
             entry = self._log[self._cursor]
@@ -273,7 +391,7 @@ class Machine:
                 self._cursor = 0
             return recorded
         self.clock = max(self.clock, now)
-        self.writes.items.append(Write(event, answered))
+        self.writes.items.append(Write(event, answered, exists))
         return event
 
     # --- join sets ---------------------------------------------------------------------------------------------------
@@ -297,19 +415,57 @@ class Machine:
         except KeyError:
             raise _Misused(f"the join set {join_set} is closed") from None
 
-    def _submit(self, join_set: JoinSetId, join: _JoinSet, ffqn: FunctionName, params: Json, now: Instant) -> ChildId:
-        join.children += 1
-        child = ChildId(ids.member(join_set, join.children))
+    def _submit(
+        self, join_set: JoinSetId, join: _JoinSet, ffqn: FunctionName, params: Json, form: ErrForm, now: Instant
+    ) -> ChildId:
+        child = self._next_child(join_set, join)
         self._record(ChildRequested(child, ffqn, params), now)
-        join.members[child, False] = ffqn
-        join.submitted += 1
+        self._add_child(join, child, ffqn, form)
         return child
 
-    def _submit_delay(self, join_set: JoinSetId, join: _JoinSet, schedule: ScheduleAt, now: Instant) -> DelayRef:
-        try:  # the record has the instant, so a replay, made later, does not compute it
-            due = now if self.replaying else due_at(schedule, now)
+    def _next_child(self, join_set: JoinSetId, join: _JoinSet) -> ChildId:
+        join.children += 1
+        return ChildId(ids.member(join_set, join.children))
+
+    def _add_child(self, join: _JoinSet, child: ChildId, ffqn: FunctionName, form: ErrForm) -> None:
+        join.members[child, False] = _Child(ffqn, form)
+        join.submitted += 1
+
+    def _submit_given(
+        self, join_set: JoinSetId, join: _JoinSet, call: calls.CallJson | calls.SubmitJson, now: Instant
+    ) -> ChildId | Reply:
+        """A child whose parameters were given as JSON; or why it was rejected. The record has the answer."""
+        child = self._next_child(join_set, join)
+        recorded = self._recorded()
+        if recorded is None:
+            typed = self._typing(call.ffqn, call.params)
+            if isinstance(typed, Typed):
+                given = NO_VALUE if typed.params == call.params else call.params
+                event: ChildRequested | ChildRejected = ChildRequested(
+                    child, call.ffqn, typed.params, given, typed.info.err_form, call.timeout_us
+                )
+            else:
+                event = ChildRejected(child, call.ffqn, call.params, typed.reason, typed.message, call.timeout_us)
+        elif isinstance(recorded, ChildRejected):
+            event = ChildRejected(child, call.ffqn, call.params, recorded.reason, "", call.timeout_us)
+        else:
+            event = ChildRequested(child, call.ffqn, call.params, timeout_us=call.timeout_us)
+        recorded = self._record(event, now)
+        if isinstance(recorded, ChildRejected):
+            return _rejected(recorded.reason, recorded.message)
+        assert isinstance(recorded, ChildRequested)
+        self._add_child(join, child, recorded.ffqn, recorded.form)
+        return child
+
+    def _due(self, schedule: ScheduleAt, now: Instant) -> Instant:
+        """When a new schedule is due; the record has the instant, so a replay, made later, does not compute it."""
+        try:
+            return now if self.replaying else due_at(schedule, now)
         except InstantOutOfRange as error:
             raise _Misused(str(error)) from None
+
+    def _submit_delay(self, join_set: JoinSetId, join: _JoinSet, schedule: ScheduleAt, now: Instant) -> DelayRef:
+        due = self._due(schedule, now)
         join.delays += 1
         delay = DelayRef(ids.member(join_set, join.delays))
         recorded = self._record(DelayRequested(delay, schedule, due), now)
@@ -347,18 +503,19 @@ class Machine:
         self._await(join_set, join, ffqn, reply, now)
         return None
 
-    def _consume(self, response: Response) -> tuple[FunctionName | None, Instant]:
-        """Marks a response as processed. Returns the child's function (None for a delay) and a delay's expiry."""
+    def _consume(self, response: Response) -> tuple[_Child | None, Instant]:
+        """Marks a response as processed. Returns the child (None for a delay) and a delay's expiry."""
         body = response.body
-        members = self._open[response.join_set].members
-        if isinstance(body, ChildFinished):
-            ffqn: FunctionName = members.pop((body.child, False))  # type: ignore[assignment]
-            self._processed[ids.absolute(self.execution_id, body.child)] = (ffqn, body.outcome)
-            self.clock = max(self.clock, response.created_at)
-            return ffqn, Instant(0)
-        expires_at: Instant = members.pop((body.delay, True))  # type: ignore[assignment]
+        join = self._open[response.join_set]
         self.clock = max(self.clock, response.created_at)
-        return None, expires_at
+        join.last = _member_of(response)
+        what = join.members.pop(join.last)
+        if isinstance(body, ChildFinished):
+            assert isinstance(what, _Child)
+            self._processed[ids.absolute(self.execution_id, body.child)] = (what, body.outcome)
+            return what, Instant(0)
+        assert not isinstance(what, _Child)
+        return None, what
 
     def _close_one(self, join_set: JoinSetId, now: Instant) -> bool:
         """One step of closing: awaits an outstanding member (True); when there is none, forgets the set."""
@@ -369,15 +526,44 @@ class Machine:
         begins = self._closing != join_set
         self._closing = join_set
         is_new = not self.replaying
-        if begins and is_new:
-            arrived = {_member_of(response) for response in join.arrived}
-            for key in reversed(join.members):
-                if key not in arrived:
-                    (name, is_delay), what = key, join.members[key]
-                    ffqn = FunctionName(str(what)) if not is_delay else None
-                    self.writes.cancels.append(Cancel(ChildId(name), ffqn))
+        if begins and is_new and not self._abandoned:
+            self._cancel_members(join)
         self._await(join_set, join, None, Machine._on_closed, now, closing=True)
         return True
+
+    def _cancel_members(self, join: _JoinSet) -> None:
+        """Asks for the end of the members that have none yet, the last one first."""
+        arrived = {_member_of(response) for response in join.arrived}
+        for key in reversed(join.members):
+            if key not in arrived:
+                what = join.members[key]
+                self.writes.cancels.append(Cancel(ChildId(key[0]), what.ffqn if isinstance(what, _Child) else None))
+
+    def _take_in(self, event: HistoryEvent, at: Instant) -> None:
+        """Counts an event of the log without a guest that calls for it."""
+        self.clock = max(self.clock, at)
+        match event:
+            case JoinSetCreated(join_set):
+                self._open[join_set] = _JoinSet(self._arrived.setdefault(join_set, deque()))
+            case ChildRequested(child, ffqn, form=form):
+                self._add_child(self._open[ids.join_set_of(child)], child, ffqn, form)
+            case DelayRequested(delay, _, expires_at):
+                join = self._open[ids.join_set_of(delay)]
+                join.members[delay, True] = expires_at
+                join.submitted += 1
+            case JoinNext(join_set, closing=closing):
+                join = self._open[join_set]
+                join.awaited += 1
+                if join.arrived:
+                    self._consume(join.arrived.popleft())
+                else:
+                    self._awaiting = _Awaiting(join_set, closing, Machine._on_discarded)
+            case JoinNextTry(join_set, TryOutcome.FOUND):
+                join = self._open[join_set]
+                join.awaited += 1
+                self._consume(join.arrived.popleft())
+            case _:
+                pass
 
     # --- replies to awaited responses --------------------------------------------------------------------------------
 
@@ -385,15 +571,32 @@ class Machine:
         self._consume(response)
         return None if self._close_one(response.join_set, now) or self._ending is not None else DONE
 
+    def _on_discarded(self, response: Response, now: Instant) -> Reply | None:
+        self._consume(response)
+        return None
+
     def _on_direct(self, response: Response, now: Instant) -> Reply:
         self._consume(response)
-        self._forget(response.join_set)
+        self._answer_one_off(response)
         assert isinstance(response.body, ChildFinished)
         return response.body.outcome
 
+    def _on_direct_json(self, response: Response, now: Instant) -> Reply:
+        child, _ = self._consume(response)
+        self._answer_one_off(response)
+        assert isinstance(response.body, ChildFinished)
+        assert child is not None
+        return calls.JsonDone(response.body.outcome, child.form)
+
+    def _answer_one_off(self, response: Response) -> None:
+        self._last_one_off = _member_of(response)
+        if isinstance(response.body, ChildFinished):
+            self._last_direct = ids.absolute(self.execution_id, response.body.child)
+        self._forget(response.join_set)
+
     def _on_slept(self, response: Response, now: Instant) -> Reply:
         _, expires_at = self._consume(response)
-        self._forget(response.join_set)
+        self._answer_one_off(response)
         assert isinstance(response.body, DelayFinished)
         return calls.WokenAt(expires_at) if response.body.ok else calls.DelayCancelled()
 
@@ -402,11 +605,21 @@ class Machine:
         self._arrived.pop(join_set, None)
 
     def _on_member(self, response: Response, now: Instant) -> Reply:
-        self._consume(response)
+        child, _ = self._consume(response)
         body = response.body
         if isinstance(body, ChildFinished):
-            return calls.MemberDone(ids.absolute(self.execution_id, body.child), False, isinstance(body.outcome, Ok))
+            assert child is not None
+            child_id = ids.absolute(self.execution_id, body.child)
+            return calls.MemberDone(child_id, False, isinstance(body.outcome, Ok), body.outcome, child.form)
         return calls.MemberDone(ids.absolute_delay(self.execution_id, body.delay), True, body.ok)
+
+    def _member_id(self, member: tuple[str, bool] | None) -> Reply:
+        if member is None:
+            return calls.NoneYet()
+        name, is_delay = member
+        if is_delay:
+            return calls.MemberId(ids.absolute_delay(self.execution_id, DelayRef(name)), True)
+        return calls.MemberId(ids.absolute(self.execution_id, ChildId(name)), False)
 
     # --- one method a call -------------------------------------------------------------------------------------------
 
@@ -415,41 +628,157 @@ class Machine:
         if not ids.is_join_set_name(name):
             return calls.InvalidName(_BAD_NAME.format(name))
         join_set, join = self._one_off(name, now)
-        self._submit(join_set, join, call.ffqn, call.params, now)
+        self._submit(join_set, join, call.ffqn, call.params, call.form, now)
         self._await(join_set, join, call.ffqn, Machine._on_direct, now)
         return None
 
+    def _call_json(self, call: calls.CallJson, now: Instant) -> Reply | None:
+        join_set, join = self._one_off(function_of(call.ffqn), now)
+        child = self._submit_given(join_set, join, call, now)
+        if not isinstance(child, str):
+            self._forget(join_set)
+            return child
+        self._await(join_set, join, call.ffqn, Machine._on_direct_json, now)
+        return None
+
     def _submit_call(self, call: calls.Submit, now: Instant) -> Reply:
-        child = self._submit(call.join_set, self._find(call.join_set), call.ffqn, call.params, now)
+        child = self._submit(call.join_set, self._find(call.join_set), call.ffqn, call.params, call.form, now)
         return ids.absolute(self.execution_id, child)
+
+    def _submit_json(self, call: calls.SubmitJson, now: Instant) -> Reply:
+        child = self._submit_given(call.join_set, self._find(call.join_set), call, now)
+        return ids.absolute(self.execution_id, ChildId(child)) if isinstance(child, str) else child
 
     def _await_next(self, call: calls.AwaitNext, now: Instant) -> Reply | None:
         specified = call.ffqn
 
         def reply(machine: Machine, response: Response, now: Instant) -> Reply:
-            ffqn, _ = machine._consume(response)
+            child, _ = machine._consume(response)
             body = response.body
             if isinstance(body, DelayFinished):
                 delay = ids.absolute_delay(machine.execution_id, body.delay)
                 return calls.FunctionMismatch(specified, None, delay, True)
-            child = ids.absolute(machine.execution_id, body.child)
-            if ffqn != specified:
-                return calls.FunctionMismatch(specified, ffqn, child, False)
-            return calls.ChildDone(child, body.outcome)
+            assert child is not None
+            child_id = ids.absolute(machine.execution_id, body.child)
+            if child.ffqn != specified:
+                return calls.FunctionMismatch(specified, child.ffqn, child_id, False)
+            return calls.ChildDone(child_id, body.outcome)
 
         return self._await_or_too_many(call.join_set, specified, reply, now)
 
     def _join_next(self, call: calls.JoinNext, now: Instant) -> Reply | None:
         return self._await_or_too_many(call.join_set, None, Machine._on_member, now)
 
+    def _join_next_try(self, call: calls.JoinNextTry, now: Instant) -> Reply:
+        join = self._find(call.join_set)
+        recorded = self._recorded()
+        if isinstance(recorded, JoinNextTry):
+            outcome = recorded.outcome  # as it was then, whatever has arrived since
+        elif join.arrived:
+            outcome = TryOutcome.FOUND
+        else:
+            outcome = TryOutcome.PENDING if join.members else TryOutcome.ALL_PROCESSED
+        self._record(JoinNextTry(call.join_set, outcome), now)
+        match outcome:
+            case TryOutcome.FOUND:
+                join.awaited += 1
+                return self._on_member(join.arrived.popleft(), now)
+            case TryOutcome.PENDING:
+                return calls.NoneYet()
+            case TryOutcome.ALL_PROCESSED:
+                return calls.AllProcessed()
+
+    def _last_of_set(self, call: calls.LastOfSet, now: Instant) -> Reply:
+        join = self._open.get(call.join_set)
+        return self._member_id(None if join is None else join.last)
+
+    def _last_direct_call(self, call: calls.LastDirectCall, now: Instant) -> Reply:
+        return calls.NoneYet() if self._last_direct is None else calls.MemberId(self._last_direct, False)
+
+    def _last_one_off_call(self, call: calls.LastOneOff, now: Instant) -> Reply:
+        return self._member_id(self._last_one_off)
+
     def _get(self, call: calls.Get, now: Instant) -> Reply:
         found = self._processed.get(ExecutionId(call.execution_id))
         if found is None:
             return calls.NotProcessed()
-        ffqn, outcome = found
-        if ffqn != call.ffqn:
-            return calls.FunctionMismatch(call.ffqn, ffqn, ExecutionId(call.execution_id), False)
+        child, outcome = found
+        if child.ffqn != call.ffqn:
+            return calls.FunctionMismatch(call.ffqn, child.ffqn, ExecutionId(call.execution_id), False)
         return outcome
+
+    def _get_json(self, call: calls.GetJson, now: Instant) -> Reply:
+        found = self._processed.get(ExecutionId(call.execution_id))
+        if found is None:
+            return calls.NotProcessed()
+        child, outcome = found
+        return calls.JsonDone(outcome, child.form)
+
+    def _schedule(self, call: calls.Schedule, now: Instant) -> Reply:
+        recorded = self._recorded()
+        if isinstance(recorded, Scheduled):
+            execution_id = recorded.execution_id  # the record is returned
+        else:
+            execution_id = prng.random_execution_id(self.execution_id, self._draws)
+        self._draws += 1
+        at = self._due(call.schedule_at, now)
+        self._record(Scheduled(execution_id, call.ffqn, call.params, call.schedule_at, at), now)
+        return execution_id
+
+    def _schedule_json(self, call: calls.ScheduleJson, now: Instant) -> Reply | None:
+        if not ids.is_top_level(call.execution_id):
+            return calls.TypeCheckError(f"{call.execution_id} is a derived id; only top-level executions are scheduled")
+        at = self._due(call.schedule_at, now)
+        recorded = self._recorded()
+        if recorded is None:
+            typed = self._typing(call.ffqn, call.params)
+            if isinstance(typed, Typed) and typed.info.kind is FunctionKind.STUB:
+                typed = Rejection(RejectReason.FUNCTION_NOT_FOUND)
+            if isinstance(typed, Typed):
+                given = NO_VALUE if typed.params == call.params else call.params
+                self._unsettled = (
+                    call,
+                    Scheduled(call.execution_id, call.ffqn, typed.params, call.schedule_at, at, given, call.timeout_us),
+                )
+                return None
+            rejection = typed
+        elif isinstance(recorded, ScheduleRejected):
+            rejection = Rejection(recorded.reason, recorded.message)
+        else:
+            event = Scheduled(
+                call.execution_id, call.ffqn, call.params, call.schedule_at, at, timeout_us=call.timeout_us
+            )
+            self._record(event, now)
+            return DONE
+        reason, message = rejection.reason, rejection.message
+        self._record(
+            ScheduleRejected(
+                call.execution_id, call.ffqn, call.params, call.schedule_at, reason, message, call.timeout_us
+            ),
+            now,
+        )
+        return _rejected(reason, message)
+
+    def _stub(self, call: calls.Stub, now: Instant) -> Reply | None:
+        side = "ok" if isinstance(call.outcome, Ok) else "err"
+        value = call.outcome.value or Json(b"null")
+        return self._stubbed(call, call.execution_id, b'{"%s":%s}' % (side.encode(), bytes(value)), now)
+
+    def _stub_json(self, call: calls.StubJson, now: Instant) -> Reply | None:
+        return self._stubbed(call, call.execution_id, bytes(call.result), now)
+
+    def _stubbed(
+        self, call: calls.Stub | calls.StubJson, execution_id: ExecutionId, result: bytes, now: Instant
+    ) -> Reply | None:
+        inside = f"{self.execution_id}."
+        target = execution_id.removeprefix(inside)
+        event = Stubbed(target, f"sha256:{hashlib.sha256(result).hexdigest()}", StubResult.OK)
+        if not self.replaying:
+            self._unsettled = call, event
+            return None
+        recorded = self._record(event, now)
+        assert isinstance(recorded, Stubbed)
+        return _stub_reply(recorded.result, recorded.message)
 
     def _join_set_create(self, call: calls.JoinSetCreate, now: Instant) -> Reply:
         if call.name is None:
@@ -488,30 +817,31 @@ class Machine:
     def _random_u64(self, call: calls.RandomU64, now: Instant) -> Reply:
         if call.min > call.max_inclusive:
             raise _Misused(f"a random number between {call.min} and {call.max_inclusive}: the range is empty")
-        if self.replaying:
-            value = 0  # the record is returned
-        else:
-            value = prng.random_between(self.execution_id, self._draws, call.min, call.max_inclusive)
-        self._draws += 1
         kind = PersistRandomU64(call.min, call.max_inclusive)
-        recorded = self._record(Persist(kind, Json(msgspec.json.encode(value))), now)
-        assert isinstance(recorded, Persist)
-        return msgspec.json.decode(recorded.value, type=int)
+        draw = lambda: prng.random_between(self.execution_id, self._draws, call.min, call.max_inclusive)  # noqa: E731
+        return msgspec.json.decode(self._persist(kind, draw, now), type=int)
 
     def _random_string(self, call: calls.RandomString, now: Instant) -> Reply:
         if call.min_length >= call.max_length_exclusive:
             raise _Misused(
                 f"a random string of {call.min_length} to below {call.max_length_exclusive} characters: the range is empty"
             )
-        if self.replaying:
-            value = ""  # the record is returned
-        else:
-            value = prng.random_text(self.execution_id, self._draws, call.min_length, call.max_length_exclusive)
-        self._draws += 1
         kind = PersistRandomString(call.min_length, call.max_length_exclusive)
-        recorded = self._record(Persist(kind, Json(msgspec.json.encode(value))), now)
+        low, high = call.min_length, call.max_length_exclusive
+        draw = lambda: prng.random_text(self.execution_id, self._draws, low, high)  # noqa: E731
+        return msgspec.json.decode(self._persist(kind, draw, now), type=str)
+
+    def _generate_execution_id(self, call: calls.GenerateExecutionId, now: Instant) -> Reply:
+        draw = lambda: prng.random_execution_id(self.execution_id, self._draws)  # noqa: E731
+        return msgspec.json.decode(self._persist(PersistExecutionId(), draw, now), type=str)
+
+    def _persist(self, kind: PersistKind, draw: Callable[[], int | str], now: Instant) -> Json:
+        """A drawn value, as JSON; when replaying the record is returned, and nothing is drawn."""
+        value = NO_VALUE if self.replaying else Json(msgspec.json.encode(draw()))
+        self._draws += 1
+        recorded = self._record(Persist(kind, value), now)
         assert isinstance(recorded, Persist)
-        return msgspec.json.decode(recorded.value, type=str)
+        return recorded.value
 
     def _log_line(self, call: Log, now: Instant) -> Reply:
         if not self.replaying:
@@ -520,6 +850,22 @@ class Machine:
 
     def _misuse(self, call: calls.Misuse, now: Instant) -> Reply:
         raise _Misused(call.reason)
+
+
+def _rejected(reason: RejectReason, message: str) -> Reply:
+    return calls.FunctionNotFound() if reason is RejectReason.FUNCTION_NOT_FOUND else calls.TypeCheckError(message)
+
+
+def _stub_reply(result: StubResult, message: str) -> Reply:
+    match result:
+        case StubResult.OK:
+            return DONE
+        case StubResult.EXECUTION_NOT_FOUND:
+            return calls.ExecutionNotFound()
+        case StubResult.TYPE_CHECK_ERROR:
+            return calls.TypeCheckError(message)
+        case StubResult.CONFLICT:
+            return calls.Conflict()
 
 
 _BAD_NAME: Final = "{!r} has characters other than ASCII letters, digits, '-' and '/'"
@@ -537,10 +883,22 @@ def _history(entry: LogEntry) -> HistoryEvent:
 
 _HANDLERS: Final[dict[type[msgspec.Struct], Callable[[Machine, Any, Instant], Reply | None]]] = {
     calls.CallChild: Machine._call_child,
+    calls.CallJson: Machine._call_json,
     calls.Submit: Machine._submit_call,
+    calls.SubmitJson: Machine._submit_json,
     calls.AwaitNext: Machine._await_next,
     calls.JoinNext: Machine._join_next,
+    calls.JoinNextTry: Machine._join_next_try,
+    calls.LastOfSet: Machine._last_of_set,
+    calls.LastDirectCall: Machine._last_direct_call,
+    calls.LastOneOff: Machine._last_one_off_call,
     calls.Get: Machine._get,
+    calls.GetJson: Machine._get_json,
+    calls.Schedule: Machine._schedule,
+    calls.ScheduleJson: Machine._schedule_json,
+    calls.Stub: Machine._stub,
+    calls.StubJson: Machine._stub_json,
+    calls.GenerateExecutionId: Machine._generate_execution_id,
     calls.JoinSetCreate: Machine._join_set_create,
     calls.JoinSetClose: Machine._join_set_close,
     calls.SubmitDelay: Machine._submit_delay_call,

@@ -1,7 +1,8 @@
 """Nondeterminism: how a workflow's call is compared with the recorded event, and how a difference is told.
 
 Decides which fields of each event count. What is not named here may differ: instants that a schedule led to, the lock's
-expiry, and recorded random values, which replay returns instead of drawing them again.
+expiry, what the platform answered (random values, ids, what `join-next-try` found, why a request was rejected: replay
+returns the record instead of finding out again). What a guest gave as JSON is compared as it was given.
 """
 
 from __future__ import annotations
@@ -11,24 +12,34 @@ from typing import Final
 import msgspec
 
 from obelisk.core.events import (
+    ChildRejected,
     ChildRequested,
     DelayRequested,
     HistoryEvent,
     JoinNext,
     JoinNextTooMany,
+    JoinNextTry,
     JoinSetCreated,
     Persist,
+    Scheduled,
+    ScheduleRejected,
+    Stubbed,
     kind_of,
 )
 from obelisk.core.values import Json
 
 _COMPARED: Final[dict[type[msgspec.Struct], tuple[str, ...]]] = {
     JoinSetCreated: ("join_set",),
-    ChildRequested: ("child", "ffqn", "params"),
+    ChildRequested: ("child", "ffqn", "params", "timeout_us"),
+    ChildRejected: ("child", "ffqn", "params", "timeout_us"),
     DelayRequested: ("delay", "schedule_at"),
     JoinNext: ("join_set", "ffqn", "closing"),
     JoinNextTooMany: ("join_set", "ffqn"),
+    JoinNextTry: ("join_set",),
     Persist: ("kind",),
+    Scheduled: ("execution_id", "ffqn", "params", "schedule_at", "timeout_us"),
+    ScheduleRejected: ("execution_id", "ffqn", "params", "schedule_at", "timeout_us"),
+    Stubbed: ("target", "retval_hash"),
 }
 
 
@@ -46,28 +57,39 @@ def same(call: HistoryEvent, recorded: HistoryEvent) -> bool:
     kind = type(call)
     if kind is not type(recorded):
         return False
-    return all(getattr(call, field) == getattr(recorded, field) for field in _COMPARED[kind])
+    return all(_of(call, field) == _of(recorded, field) for field in _COMPARED[kind])
 
 
 def difference(call: HistoryEvent, recorded: HistoryEvent, version: int) -> Divergence:
     """The difference, field by field."""
     if type(call) is not type(recorded):
         lines = [f"event: recorded {kind_of(recorded)}, now {kind_of(call)}"]
-        lines += [f"recorded {field}: {_show(getattr(recorded, field))}" for field in _COMPARED[type(recorded)]]
-        lines += [f"now {field}: {_show(getattr(call, field))}" for field in _COMPARED[type(call)]]
+        lines += [f"recorded {field}: {_show(value)}" for field, value in _fields(recorded)]
+        lines += [f"now {field}: {_show(value)}" for field, value in _fields(call)]
     else:
         lines = [
             f"{field}: recorded {_show(was)}, now {_show(now)}"
             for field in _COMPARED[type(call)]
-            if (was := getattr(recorded, field)) != (now := getattr(call, field))
+            if (was := _of(recorded, field)) != (now := _of(call, field))
         ]
     return Divergence(version, "\n".join(lines))
 
 
 def left_over(recorded: HistoryEvent, version: int) -> Divergence:
     """The workflow returned, or blocked, although its log goes on."""
-    fields = ", ".join(f"{field} {_show(getattr(recorded, field))}" for field in _COMPARED[type(recorded)])
+    fields = ", ".join(f"{field} {_show(value)}" for field, value in _fields(recorded))
     return Divergence(version, f"the log goes on with {kind_of(recorded)} ({fields}), now the workflow does not")
+
+
+def _of(event: HistoryEvent, field: str) -> object:
+    """The value of a field that counts. Of parameters given as JSON: as the guest wrote them, in normal form."""
+    return getattr(event, "given", None) or getattr(event, field) if field == "params" else getattr(event, field)
+
+
+def _fields(event: HistoryEvent) -> list[tuple[str, object]]:
+    """The fields that count and say something."""
+    named = [(field, _of(event, field)) for field in _COMPARED[type(event)]]
+    return [(field, value) for field, value in named if field != "timeout_us" or value is not None]
 
 
 def _show(value: object) -> str:

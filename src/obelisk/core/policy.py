@@ -21,14 +21,27 @@ class Blocking(StrEnum):
     """It is unloaded, and replayed at each wake-up."""
 
 
+class OnTrap(StrEnum):
+    """What happens to a workflow that traps."""
+
+    FAIL = "fail"
+    """It finishes as failed."""
+    PARK = "park"
+    """It is parked, to go on once its component is fixed."""
+
+
 class RetryPolicy(msgspec.Struct, frozen=True):
     """How often a failed or timed-out activity is tried again, and when."""
 
     max_retries: int = 5
     exp_backoff_us: int = 100 * MILLISECOND_US
-    """The n-th retry waits exp_backoff_us * 2**(n-1)."""
+    """The n-th retry waits exp_backoff_us * 2**(n-1) …"""
+    backoff_max_us: int | None = None
+    """… but not longer than this …"""
+    jitter: float = 0.0
+    """… and up to this share of it (0 to 1) sooner or later, so that what failed together is not retried together."""
     retry_on_err: bool = True
-    """Whether a returned `err` is retried too (an err variant named `permanent…` never is)."""
+    """Whether a returned `err` is retried too (an err variant whose name contains `permanent` never is)."""
 
 
 class ExecutionPolicy(msgspec.Struct, frozen=True):
@@ -39,6 +52,8 @@ class ExecutionPolicy(msgspec.Struct, frozen=True):
     retry: RetryPolicy = RetryPolicy()
     """Of activities; workflows are not retried."""
     blocking: Blocking = Blocking.AWAIT
+    """Of workflows."""
+    on_trap: OnTrap = OnTrap.FAIL
     """Of workflows."""
     cpu_budget_us: int = 10 * SECOND_US
     """Of workflows: CPU time between two host calls after which the run ends as out of fuel."""

@@ -12,6 +12,7 @@ from typing import Protocol
 import msgspec
 
 from obelisk.core.calls import Call, Reply
+from obelisk.core.events import RejectReason
 from obelisk.core.ids import Digest, ExecutionId, RunId
 from obelisk.core.instants import Instant
 from obelisk.core.names import FunctionName
@@ -74,6 +75,8 @@ class FunctionKind(StrEnum):
 
     WORKFLOW = "workflow"
     ACTIVITY = "activity"
+    STUB = "stub"
+    """Nothing here runs it: a workflow or a client gives its result."""
 
 
 class FunctionInfo(msgspec.Struct, frozen=True):
@@ -86,6 +89,20 @@ class FunctionInfo(msgspec.Struct, frozen=True):
     policy: ExecutionPolicy = ExecutionPolicy()
 
 
+class Typed(msgspec.Struct, frozen=True):
+    """Parameters that fit their function, in canonical form."""
+
+    params: Json
+    info: FunctionInfo
+
+
+class Rejection(msgspec.Struct, frozen=True):
+    """What was given as JSON does not fit; `message` says why."""
+
+    reason: RejectReason
+    message: str = ""
+
+
 class Registry(Protocol):
     """The functions that can be run. Several versions of a component may be live at once, told apart by digest."""
 
@@ -95,6 +112,14 @@ class Registry(Protocol):
 
     def pinned(self, component: Digest, ffqn: FunctionName) -> FunctionInfo | None:
         """The function as component `component` has it; None when that component is not loaded."""
+        ...
+
+    def typed_params(self, ffqn: FunctionName, params: Json) -> Typed | Rejection:
+        """Parameters in JSON as the active function `ffqn` takes them."""
+        ...
+
+    def typed_result(self, component: Digest, ffqn: FunctionName, result: Json) -> Ok | Err | Rejection:
+        """A result in JSON, `{"ok": …}` or `{"err": …}`, as the function of that component returns it."""
         ...
 
     def guest(self, component: Digest, ffqn: FunctionName, execution_id: ExecutionId) -> Guest:

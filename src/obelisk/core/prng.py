@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from typing import Final
 
-from obelisk.core.ids import ExecutionId
+from obelisk.core.ids import ExecutionId, root_of, ulid, ulid_timestamp_ms
 
 _LETTERS: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 
@@ -22,6 +22,12 @@ def _block(execution_id: ExecutionId, draw: int, block: int) -> int:
 def random_between(execution_id: ExecutionId, draw: int, low: int, high: int) -> int:
     """A number in [low, high], for bounds within 64 bits: the bias of reducing 256 bits is below 2**-191."""
     return low + _block(execution_id, draw, 0) % (high - low + 1)
+
+
+def random_execution_id(execution_id: ExecutionId, draw: int) -> ExecutionId:
+    """A top-level id, with the timestamp of the execution's own root."""
+    randomness = _block(execution_id, draw, 0) >> 176
+    return ExecutionId(f"E_{ulid(ulid_timestamp_ms(root_of(execution_id)), randomness.to_bytes(10))}")
 
 
 def random_text(execution_id: ExecutionId, draw: int, min_length: int, max_length_exclusive: int) -> str:

@@ -14,7 +14,13 @@ A state has two halves. The **status** says what the execution is doing:
     finished   it has ended; nothing follows
 
 The **lifecycle** says whether it may go on at all: `active`; `parked`, when it cannot be run as it is (its log does not
-replay on its component, or it took the process down too often); `paused` and `cancelling` are for operators.
+replay on its component, or it took the process down too often); `paused`, because an operator wants to look at it;
+`cancelling`, when it is to end and what it started must end before.
+
+An execution that is not active is never `locked` by a run. A paused workflow may still be advanced, a host call at a
+time: its history events are then written without a lock. A cancelling one has no guest any more: the history events
+that follow close its join sets. An activity that is cancelled while an attempt runs stays `locked` until it is known
+that the attempt does nothing any more.
 
 `TRANSITIONS` maps (status, lifecycle, event) to the next status and lifecycle. What is not in it is illegal: that is a
 bug of the engine, never of a user, and raises `IllegalTransition`.
@@ -35,6 +41,7 @@ from typing import Final
 import msgspec
 
 from obelisk.core.events import (
+    ComponentUpgraded,
     Created,
     Event,
     Finished,
@@ -77,9 +84,22 @@ class IllegalTransition(Exception):
 
 RESPONSE: Final = "<response>"
 ANSWERED: Final = "<answered>"
-_WORKING: Final = ("persist", "join_set_create", "child_request", "delay_request", "join_next_too_many", ANSWERED)
+_WORKING: Final = (
+    "persist",
+    "join_set_create",
+    "child_request",
+    "child_rejected",
+    "delay_request",
+    "join_next_too_many",
+    "join_next_try",
+    "schedule",
+    "schedule_rejected",
+    "stub",
+    ANSWERED,
+)
 _P, _L, _B, _F = Status.PENDING, Status.LOCKED, Status.BLOCKED, Status.FINISHED
-_ACTIVE, _PARKED = Lifecycle.ACTIVE, Lifecycle.PARKED
+_ACTIVE, _PAUSED, _PARKED = Lifecycle.ACTIVE, Lifecycle.PAUSED, Lifecycle.PARKED
+_CANCELLING: Final = Lifecycle.CANCELLING
 
 TRANSITIONS: Final[dict[tuple[Status, Lifecycle, str], tuple[Status, Lifecycle]]] = {
     (_P, _ACTIVE, "locked"): (_L, _ACTIVE),
@@ -91,15 +111,37 @@ TRANSITIONS: Final[dict[tuple[Status, Lifecycle, str], tuple[Status, Lifecycle]]
     (_L, _ACTIVE, "temporarily_failed"): (_P, _ACTIVE),
     (_L, _ACTIVE, "temporarily_timed_out"): (_P, _ACTIVE),
     (_L, _ACTIVE, "finished"): (_F, _ACTIVE),
-    (_P, _ACTIVE, "finished"): (_F, _ACTIVE),  # cancelled before it ran, or crashed too often
+    (_P, _ACTIVE, "finished"): (_F, _ACTIVE),  # of a stub activity, or crashed too often
     (_P, _ACTIVE, "parked"): (_P, _PARKED),
     (_L, _ACTIVE, "parked"): (_P, _PARKED),
     (_B, _ACTIVE, "parked"): (_B, _PARKED),
     (_P, _PARKED, "resumed"): (_P, _ACTIVE),
     (_B, _PARKED, "resumed"): (_B, _ACTIVE),
     (_B, _PARKED, RESPONSE): (_P, _PARKED),
-    (_P, _PARKED, "finished"): (_F, _ACTIVE),
-    (_B, _PARKED, "finished"): (_F, _ACTIVE),
+    (_P, _ACTIVE, "paused"): (_P, _PAUSED),
+    (_B, _ACTIVE, "paused"): (_B, _PAUSED),
+    (_P, _PAUSED, "unpaused"): (_P, _ACTIVE),
+    (_B, _PAUSED, "unpaused"): (_B, _ACTIVE),
+    (_B, _PAUSED, RESPONSE): (_P, _PAUSED),
+    **{(_P, _PAUSED, event): (_P, _PAUSED) for event in _WORKING},  # it is advanced
+    (_P, _PAUSED, "join_next"): (_B, _PAUSED),
+    (_P, _PAUSED, "parked"): (_P, _PARKED),
+    (_P, _PAUSED, "finished"): (_F, _ACTIVE),
+    **{
+        (status, lifecycle, "component_upgrade_finished"): (status, lifecycle)
+        for status in (_P, _B)
+        for lifecycle in (_ACTIVE, _PAUSED, _PARKED)
+    },
+    **{
+        (status, lifecycle, "cancellation_requested"): (status, _CANCELLING)
+        for status in (_P, _B)
+        for lifecycle in (_ACTIVE, _PAUSED, _PARKED)
+    },
+    (_L, _ACTIVE, "cancellation_requested"): (_L, _CANCELLING),
+    **{(status, _CANCELLING, "join_next"): (_B, _CANCELLING) for status in (_P, _L)},
+    **{(status, _CANCELLING, ANSWERED): (status, _CANCELLING) for status in (_P, _L)},
+    (_B, _CANCELLING, RESPONSE): (_P, _CANCELLING),
+    **{(status, _CANCELLING, "finished"): (_F, _ACTIVE) for status in (_P, _L)},
 }
 
 
@@ -204,6 +246,8 @@ def append(state: ExecutionState, event: Event, at: Instant, *, answered: bool =
             state.pending_at = event.backoff_expires_at
         case Parked() | Resumed():
             state.pending_at = at
+        case ComponentUpgraded(component, deployment):
+            state.component, state.deployment = component, deployment
     state.crashes = 0
     return version
 

@@ -31,7 +31,9 @@ class StartAttempt(msgspec.Struct, frozen=True):
 
 
 class KillAttempt(msgspec.Struct, frozen=True):
-    """Stop an attempt and forget its result. From: the `finished` row of an execution that still runs."""
+    """Stop an attempt and forget its result; report `AttemptKilled` once it does nothing any more, also when there is no
+    such attempt. From: `cancellation_requested` of an execution that is still locked; or a lease that was lost.
+    """
 
     execution_id: ExecutionId
     run: RunId
@@ -52,12 +54,35 @@ class Load(msgspec.Struct, frozen=True):
     execution_id: ExecutionId
 
 
+class Look(msgspec.Struct, frozen=True):
+    """Read an execution that this engine does not hold; report `Looked`. From: its rows."""
+
+    execution_id: ExecutionId
+
+
 class AnswerKind(StrEnum):
-    """What became of a submission."""
+    """What became of a submission, or of what a client wanted of an execution."""
 
     CREATED = "created"
     EXISTS = "exists"
     FUNCTION_NOT_FOUND = "function_not_found"
+
+    DONE = "done"
+    """It is so, durably (a cancellation: it is requested, and the end follows)."""
+    ALREADY = "already"
+    """It was so before; nothing was changed."""
+    REQUESTED = "requested"
+    """Another engine holds the execution and will see to it."""
+    NOT_FOUND = "not_found"
+    """There is no such execution."""
+    FINISHED = "finished"
+    """It has ended before."""
+    REFUSED = "refused"
+    """Its state does not allow it; `message` says why."""
+    CONFLICT = "conflict"
+    """It has another result already."""
+    OUTDATED = "outdated"
+    """It went on since the client looked at it: look again."""
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -65,6 +90,7 @@ class Answer(msgspec.Struct, frozen=True):
 
     token: int
     kind: AnswerKind
+    message: str = ""
 
 
 class EmitLog(msgspec.Struct, frozen=True):
@@ -107,5 +133,16 @@ class CheckNews(msgspec.Struct, frozen=True):
 
 
 Effect = (
-    StartAttempt | KillAttempt | RunGuest | Load | Answer | EmitLog | Changed | WakeOthers | Claim | Renew | CheckNews
+    StartAttempt
+    | KillAttempt
+    | RunGuest
+    | Load
+    | Look
+    | Answer
+    | EmitLog
+    | Changed
+    | WakeOthers
+    | Claim
+    | Renew
+    | CheckNews
 )

@@ -358,7 +358,7 @@ class Engine:
         retry = RetryPolicy(max_retries=0) if info is None else info.policy.retry
         again_at = None
         if not item.final and is_retryable(retry, result):
-            again_at = retry_at(retry, state.failures, draft.now)
+            again_at = retry_at(retry, held.execution_id, state.failures, draft.now)
         if again_at is None:
             if self._parent_is_ready(held, item):
                 unit = draft.unit([held], [item])

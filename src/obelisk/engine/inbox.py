@@ -1,7 +1,8 @@
 """The inbox: inputs that wait for a tick.
 
-Decides the order of admission: completions and the engine's own inputs before new submissions, each in the order of
-arrival; but a timeout after all that came with it, so that a completion beats the timeout of its attempt. Submissions are bounded; completions never are, since refusing one would lose work that was done.
+Decides the order of admission: completions and the engine's own inputs before what clients want, each in the order of
+arrival; but a timeout after all that came with it, so that a completion beats the timeout of its attempt. Client calls
+are bounded; completions never are, since refusing one would lose work that was done.
 """
 
 from __future__ import annotations
@@ -9,29 +10,31 @@ from __future__ import annotations
 from collections import deque
 
 from obelisk.core.values import Failure, FailureKind
-from obelisk.engine.inputs import AttemptFinished, Input, Submit
+from obelisk.engine.inputs import AttemptFinished, Fork, Input, Operate, Submit
+
+ClientCall = Submit | Operate | Fork
 
 
 class InboxFull(Exception):
-    """Too many submissions are waiting: try again later."""
+    """Too many client calls are waiting: try again later."""
 
 
 class Inbox:
     """Two queues. `offer` may be called from any thread (appending to a deque is atomic), `admit` from one."""
 
-    def __init__(self, submissions_max: int) -> None:
-        self._submissions_max = submissions_max
-        self._submissions: deque[Submit] = deque()
+    def __init__(self, calls_max: int) -> None:
+        self._calls_max = calls_max
+        self._calls: deque[ClientCall] = deque()
         self._facts: deque[Input] = deque()
 
     def offer(self, item: Input) -> None:
-        """Adds an input; `InboxFull` for a submission beyond the limit."""
-        if not isinstance(item, Submit):
+        """Adds an input; `InboxFull` for a client call beyond the limit."""
+        if not isinstance(item, ClientCall):
             self._facts.append(item)
-        elif len(self._submissions) >= self._submissions_max:
-            raise InboxFull(f"{self._submissions_max} submissions are waiting (limits.inbox_max)")
+        elif len(self._calls) >= self._calls_max:
+            raise InboxFull(f"{self._calls_max} submissions are waiting (limits.inbox_max)")
         else:
-            self._submissions.append(item)
+            self._calls.append(item)
 
     def admit(self, count_max: int) -> list[Input]:
         """Takes up to `count_max` inputs, in the order in which the tick applies them."""
@@ -41,12 +44,12 @@ class Inbox:
             fact = self._facts.popleft()
             (timeouts if _is_timeout(fact) else admitted).append(fact)
         admitted += timeouts
-        while self._submissions and len(admitted) < count_max:
-            admitted.append(self._submissions.popleft())
+        while self._calls and len(admitted) < count_max:
+            admitted.append(self._calls.popleft())
         return admitted
 
     def __bool__(self) -> bool:
-        return bool(self._facts or self._submissions)
+        return bool(self._facts or self._calls)
 
 
 def _is_timeout(item: Input) -> bool:

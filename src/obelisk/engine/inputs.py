@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
-from obelisk.core.batch import Recovered, Request, Snapshot
-from obelisk.core.ids import DelayRef, ExecutionId, RunId
+from obelisk.core.batch import Recovered, Request, RequestBody, Snapshot
+from obelisk.core.ids import DelayRef, Digest, ExecutionId, RunId
 from obelisk.core.instants import Instant
 from obelisk.core.names import FunctionName
 from obelisk.core.ports import Guest, Step
@@ -23,6 +23,36 @@ class Submit(msgspec.Struct, frozen=True):
     scheduled_at: Instant | None = None
     """None: at once."""
     metadata: dict[str, str] = {}
+    paused: bool = False
+    """Whether it is born paused."""
+
+
+class GiveResult(msgspec.Struct, frozen=True):
+    """A client has the result of an execution of a stub activity; it fits the function's type."""
+
+    outcome: Ok | Err
+
+
+class Operate(msgspec.Struct, frozen=True):
+    """A client wants something of an existing execution. Answered by an `Answer` with the same `token`."""
+
+    token: int
+    execution_id: ExecutionId
+    body: RequestBody | GiveResult
+
+
+class Fork(msgspec.Struct, frozen=True):
+    """A client wants a copy of an execution that goes on from an earlier point. `origin` was read by the client and found
+    to replay, as far as `version` (exclusive), on `component`. Answered by an `Answer` with the same `token`.
+    """
+
+    token: int
+    execution_id: ExecutionId
+    """Of the new execution, top-level."""
+    origin: Snapshot
+    version: int
+    component: Digest
+    paused: bool = False
 
 
 class AttemptSliced(msgspec.Struct, frozen=True):
@@ -49,6 +79,13 @@ class AttemptStopped(msgspec.Struct, frozen=True):
     reason: str
 
 
+class AttemptKilled(msgspec.Struct, frozen=True):
+    """An attempt that was to be killed does nothing any more (it may have ended before)."""
+
+    execution_id: ExecutionId
+    run: RunId
+
+
 class Stepped(msgspec.Struct, frozen=True):
     """A guest that went to the CPU lane reached its next step (never `Yielded`). `generation` tells which guest it was."""
 
@@ -60,6 +97,13 @@ class Stepped(msgspec.Struct, frozen=True):
 
 class Loaded(msgspec.Struct, frozen=True):
     """What the store has of an execution; None: nothing."""
+
+    execution_id: ExecutionId
+    snapshot: Snapshot | None
+
+
+class Looked(msgspec.Struct, frozen=True):
+    """The answer to `Look`; None: there is no such execution."""
 
     execution_id: ExecutionId
     snapshot: Snapshot | None
@@ -104,9 +148,13 @@ class CrashedTooOften(msgspec.Struct, frozen=True):
 
 Input = (
     Submit
+    | Operate
+    | Fork
+    | Looked
     | AttemptSliced
     | AttemptFinished
     | AttemptStopped
+    | AttemptKilled
     | Stepped
     | Loaded
     | Requested

@@ -18,7 +18,7 @@ from obelisk.core.ids import Digest, ExecutionId, RunId
 from obelisk.core.names import FunctionName
 from obelisk.core.values import Failure, FailureKind
 from obelisk.engine.effects import KillAttempt, StartAttempt
-from obelisk.engine.inputs import AttemptFinished, AttemptSliced, AttemptStopped, Input
+from obelisk.engine.inputs import AttemptFinished, AttemptKilled, AttemptSliced, AttemptStopped, Input
 from obelisk.runtime.lane import CpuLane
 from obelisk.runtime.logs import component_line
 from obelisk.runtime.marks import Marks
@@ -64,10 +64,12 @@ class Attempts:
             self._lane.submit(attempt)
 
     def kill(self, effect: KillAttempt) -> None:
-        """Stops an attempt; its end is not reported."""
+        """Stops an attempt; what is reported is that it does nothing any more, whatever it came to."""
         attempt = self._running.get(effect.execution_id)
         if attempt is not None and attempt.run == effect.run:
-            attempt.killed = True
+            attempt.killed = True  # by whoever runs it, at its next slice
+        else:
+            self._offer(AttemptKilled(effect.execution_id, effect.run))
 
     def stop(self) -> None:
         """From now on attempts are given up. The lane must have been stopped."""
@@ -156,7 +158,9 @@ class _Attempt:
         self._slot = -1
         if owner._running.get(self._effect.execution_id) is self:
             del owner._running[self._effect.execution_id]
-        if report is not None and not self.killed:
+        if self.killed:
+            owner._offer(AttemptKilled(self._effect.execution_id, self._effect.run))
+        elif report is not None:
             owner._offer(report)
 
     def abandon(self) -> None:

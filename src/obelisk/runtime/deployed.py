@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from obelisk.core.events import RejectReason
 from obelisk.core.ids import DeploymentId, Digest, ExecutionId
 from obelisk.core.names import FunctionName
 from obelisk.core.policy import ExecutionPolicy
-from obelisk.core.ports import FunctionInfo, FunctionKind, Guest
-from obelisk.core.values import Json
+from obelisk.core.ports import FunctionInfo, FunctionKind, Guest, Rejection, Typed
+from obelisk.core.values import Err, Json, Ok
 from obelisk.runtime.marked_guest import MarkedGuest
 from obelisk.runtime.marks import Marks
 from obelisk.runtime.views import ComponentView, FunctionView
@@ -22,6 +23,7 @@ from obelisk.wasm.link import EntryPoint, LinkedComponent
 from obelisk.wit.component import Function, Interface
 from obelisk.wit.extensions import classify, extension_interfaces
 from obelisk.wit.outcomes import err_form
+from obelisk.wit.reader import InvalidJson, ValueMismatch
 from obelisk.wit.text import type_text
 from obelisk.wit.types import Result
 
@@ -90,6 +92,26 @@ class Deployed:
         found = self._pinned[component, ffqn]
         guest = WorkflowGuest(found.entry, memory_max=found.component.memory_max_bytes)
         return MarkedGuest(guest, execution_id, self._marks)
+
+    def typed_params(self, ffqn: FunctionName, params: Json) -> Typed | Rejection:
+        """Parameters in JSON as the active function takes them."""
+        found = self._active.get(ffqn)
+        if found is None:
+            return Rejection(RejectReason.FUNCTION_NOT_FOUND)
+        try:
+            return Typed(Json(found.entry.params.canonical(params)), found.info)
+        except (InvalidJson, ValueMismatch) as error:
+            return Rejection(RejectReason.TYPE_CHECK_ERROR, str(error))
+
+    def typed_result(self, component: Digest, ffqn: FunctionName, result: Json) -> Ok | Err | Rejection:
+        """A result in JSON as the function of that component returns it."""
+        found = self._pinned.get((component, ffqn))
+        if found is None:
+            return Rejection(RejectReason.FUNCTION_NOT_FOUND, f"{component} is not loaded")
+        try:
+            return found.entry.outcomes.decode(result)
+        except (InvalidJson, ValueMismatch) as error:
+            return Rejection(RejectReason.TYPE_CHECK_ERROR, str(error))
 
     # --- activities --------------------------------------------------------------------------------------------------
 

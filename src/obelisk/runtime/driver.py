@@ -19,7 +19,6 @@ from obelisk.core.instants import SECOND_US, Instant
 from obelisk.core.policy import Limits
 from obelisk.engine.effects import (
     Answer,
-    AnswerKind,
     Changed,
     CheckNews,
     Claim,
@@ -27,6 +26,7 @@ from obelisk.engine.effects import (
     EmitLog,
     KillAttempt,
     Load,
+    Look,
     Renew,
     RunGuest,
     StartAttempt,
@@ -34,7 +34,7 @@ from obelisk.engine.effects import (
 )
 from obelisk.engine.engine import Engine
 from obelisk.engine.inbox import Inbox
-from obelisk.engine.inputs import Claimed, Input, Loaded, News
+from obelisk.engine.inputs import Claimed, Input, Loaded, Looked, News
 from obelisk.engine.tick import Tick
 from obelisk.runtime.attempts import Attempts
 from obelisk.runtime.changes import Changes, ShuttingDown
@@ -76,7 +76,7 @@ class Driver:
         self._inbox = Inbox(limits.inbox_max)
         self._wake = threading.Event()
         self._stopping = False
-        self._answers: dict[int, tuple[asyncio.AbstractEventLoop, asyncio.Future[AnswerKind]]] = {}
+        self._answers: dict[int, tuple[asyncio.AbstractEventLoop, asyncio.Future[Answer]]] = {}
         self._attempts: Attempts | None = None
         self._thread = threading.Thread(target=self._run, name="obelisk-engine", daemon=True)
 
@@ -90,7 +90,7 @@ class Driver:
         self._inbox.offer(item)
         self._wake.set()
 
-    def expect_answer(self, token: int, loop: asyncio.AbstractEventLoop, future: asyncio.Future[AnswerKind]) -> None:
+    def expect_answer(self, token: int, loop: asyncio.AbstractEventLoop, future: asyncio.Future[Answer]) -> None:
         """Registers who waits for the answer to a submission; before it is offered."""
         self._answers[token] = (loop, future)
 
@@ -200,8 +200,10 @@ class Driver:
                 self._lane.submit(AwayGuest(effect, self.offer))
             case Load(execution_id):
                 self._inbox.offer(Loaded(execution_id, self._store.load(execution_id)))
-            case Answer(token, kind):
-                self._answer(token, kind)
+            case Look(execution_id):
+                self._inbox.offer(Looked(execution_id, self._store.load(execution_id)))
+            case Answer():
+                self._answer(effect)
             case EmitLog():
                 component_line(effect.level, effect.execution_id, effect.message)
             case Renew(lease_expires_at):
@@ -225,18 +227,18 @@ class Driver:
             _, (loop, future) = self._answers.popitem()
             loop.call_soon_threadsafe(_set_refusal, future)
 
-    def _answer(self, token: int, kind: AnswerKind) -> None:
-        waiting = self._answers.pop(token, None)
+    def _answer(self, answer: Answer) -> None:
+        waiting = self._answers.pop(answer.token, None)
         if waiting is not None:
             loop, future = waiting
-            loop.call_soon_threadsafe(_set_answer, future, kind)
+            loop.call_soon_threadsafe(_set_answer, future, answer)
 
 
-def _set_refusal(future: asyncio.Future[AnswerKind]) -> None:
+def _set_refusal(future: asyncio.Future[Answer]) -> None:
     if not future.done():
         future.set_exception(ShuttingDown("server is shutting down"))
 
 
-def _set_answer(future: asyncio.Future[AnswerKind], kind: AnswerKind) -> None:
+def _set_answer(future: asyncio.Future[Answer], answer: Answer) -> None:
     if not future.done():
-        future.set_result(kind)
+        future.set_result(answer)

@@ -19,16 +19,17 @@ from typing import Final
 
 from obelisk.config import Config
 from obelisk.config.settings import Allocator
-from obelisk.core.batch import Recovered
+from obelisk.core.batch import Recovered, RequestBody, Snapshot
 from obelisk.core.ids import Digest, ExecutionId, root_of
 from obelisk.core.instants import Instant
 from obelisk.core.names import FunctionName
 from obelisk.core.policy import ExecutionPolicy, Limits
 from obelisk.core.reading import Reader
 from obelisk.core.values import Json
-from obelisk.engine.effects import AnswerKind
+from obelisk.engine.effects import Answer, AnswerKind
 from obelisk.engine.engine import Engine
-from obelisk.engine.inputs import Submit
+from obelisk.engine.inbox import ClientCall
+from obelisk.engine.inputs import Fork, GiveResult, Operate, Submit
 from obelisk.runtime import entropy, room
 from obelisk.runtime.attempts import Attempts
 from obelisk.runtime.changes import Changes, ShuttingDown, Subscription
@@ -86,19 +87,36 @@ class Runtime:
         params: Json,
         metadata: dict[str, str],
         scheduled_at: Instant | None,
+        *,
+        paused: bool = False,
     ) -> AnswerKind:
         """Creates a top-level execution; returns once it is durable. `InboxFull` or `ShuttingDown`."""
+        token = next(self._tokens)
+        return (await self._ask(Submit(token, execution_id, ffqn, params, scheduled_at, metadata, paused))).kind
+
+    async def operate(self, execution_id: ExecutionId, body: RequestBody | GiveResult) -> Answer:
+        """Does something to an existing execution; returns once it is durable. `InboxFull` or `ShuttingDown`."""
+        return await self._ask(Operate(next(self._tokens), execution_id, body))
+
+    async def fork(
+        self, execution_id: ExecutionId, origin: Snapshot, version: int, component: Digest, *, paused: bool = False
+    ) -> Answer:
+        """Creates a copy of `origin` as it was before `version`; returns once it is durable. `InboxFull` or
+        `ShuttingDown`.
+        """
+        return await self._ask(Fork(next(self._tokens), execution_id, origin, version, component, paused))
+
+    async def _ask(self, call: ClientCall) -> Answer:
         if self._stopped:
             raise ShuttingDown("server is shutting down")
-        token = next(self._tokens)
         loop = asyncio.get_running_loop()
-        answer: asyncio.Future[AnswerKind] = loop.create_future()
-        self._driver.expect_answer(token, loop, answer)
+        answer: asyncio.Future[Answer] = loop.create_future()
+        self._driver.expect_answer(call.token, loop, answer)
         try:
-            self._driver.offer(Submit(token, execution_id, ffqn, params, scheduled_at, metadata))
+            self._driver.offer(call)
             return await answer
         finally:
-            self._driver.forget_answer(token)
+            self._driver.forget_answer(call.token)
 
     def watch(self, root: ExecutionId) -> AbstractAsyncContextManager[Subscription]:
         """Watches the tree that an execution belongs to. `ShuttingDown` on entry."""

@@ -6,16 +6,17 @@ Implements the engine's ports `Registry`, `Entropy` and `Budget`. Nothing here r
 from __future__ import annotations
 
 from random import Random
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
+from obelisk.core.events import RejectReason
 from obelisk.core.ids import DeploymentId, Digest, ExecutionId, ExecutorId, RunId, ulid
 from obelisk.core.instants import Instant
 from obelisk.core.names import FunctionName
 from obelisk.core.policy import ExecutionPolicy
-from obelisk.core.ports import FunctionInfo, FunctionKind
-from obelisk.core.values import ErrForm
+from obelisk.core.ports import FunctionInfo, FunctionKind, Rejection, Typed
+from obelisk.core.values import Err, ErrForm, Json, Ok
 from obelisk.testing.guests import FlowFunction, PythonGuest
 
 COMPONENT: Final = Digest("sha256:" + "c0" * 32)
@@ -41,6 +42,10 @@ class SimulatedRegistry:
         self._flows[name] = flow
         return name
 
+    def add_stub(self, ffqn: str) -> FunctionName:
+        """Deploys a stub activity: nothing runs it."""
+        return self._add(ffqn, FunctionKind.STUB, None)
+
     def _add(self, ffqn: str, kind: FunctionKind, policy: ExecutionPolicy | None) -> FunctionName:
         name = FunctionName(ffqn)
         self._functions[name] = FunctionInfo(name, kind, COMPONENT, ErrForm.NONE, policy or ExecutionPolicy())
@@ -57,6 +62,26 @@ class SimulatedRegistry:
     def pinned(self, component: Digest, ffqn: FunctionName) -> FunctionInfo | None:
         """The same: there is one component."""
         return self._functions.get(ffqn) if component == COMPONENT else None
+
+    def typed_params(self, ffqn: FunctionName, params: Json) -> Typed | Rejection:
+        """Any array fits."""
+        info = self._functions.get(ffqn)
+        if info is None:
+            return Rejection(RejectReason.FUNCTION_NOT_FOUND)
+        try:
+            return Typed(json_array(*msgspec.json.decode(params, type=list[Any])), info)
+        except msgspec.MsgspecError as error:
+            return Rejection(RejectReason.TYPE_CHECK_ERROR, str(error))
+
+    def typed_result(self, component: Digest, ffqn: FunctionName, result: Json) -> Ok | Err | Rejection:
+        """Any `{"ok": …}` or `{"err": …}` fits."""
+        sides = msgspec.json.decode(result, type=dict[str, Json])
+        match list(sides.items()):
+            case [("ok", value)]:
+                return Ok(value)
+            case [("err", value)]:
+                return Err(value)
+        return Rejection(RejectReason.TYPE_CHECK_ERROR, 'expected {"ok": …} or {"err": …}')
 
     def guest(self, component: Digest, ffqn: FunctionName, execution_id: ExecutionId) -> PythonGuest:
         """A guest of the workflow function `ffqn`."""

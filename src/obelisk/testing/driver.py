@@ -19,9 +19,9 @@ from obelisk.core.instants import Instant
 from obelisk.core.names import FunctionName
 from obelisk.core.policy import Limits
 from obelisk.core.values import Err, Failure, Json, Ok, Outcome
-from obelisk.engine.effects import CheckNews, Claim, Effect, Load, Renew, StartAttempt
+from obelisk.engine.effects import CheckNews, Claim, Effect, Load, Look, Renew, StartAttempt
 from obelisk.engine.engine import Engine
-from obelisk.engine.inputs import AttemptFinished, Claimed, Input, Loaded, News, Submit
+from obelisk.engine.inputs import AttemptFinished, Claimed, Input, Loaded, Looked, News, Submit
 from obelisk.store.memory import MemoryStore
 from obelisk.testing.deployment import DEPLOYMENT, CountedBudget, SeededEntropy, SimulatedRegistry, json_array
 from obelisk.testing.invariants import outcome_of, snapshot_of
@@ -96,6 +96,8 @@ class Driver:
         match effect:
             case Load(execution_id):
                 self._read.append(Loaded(execution_id, self.store.load(execution_id)))
+            case Look(execution_id):
+                self._read.append(Looked(execution_id, self.store.load(execution_id)))
             case Claim(count_max):
                 expires_at = Instant(self.now + self.limits.lease_us)
                 self._read.append(Claimed(self.store.claim(self.executor, self.now, expires_at, count_max)))

@@ -30,10 +30,10 @@ from obelisk.core.events import (
 )
 from obelisk.core.ids import ExecutionId, JoinSetId
 from obelisk.core.instants import Instant
-from obelisk.core.machine import Answered, Blocked, Decision, Diverged, Ended, Machine, Mode, Stopped
 from obelisk.core.policy import ExecutionPolicy
-from obelisk.core.ports import Called, Guest, Returned, Step, Trapped, Yielded
+from obelisk.core.ports import Guest
 from obelisk.core.reading import ExecutionFilter, Page, Reader
+from obelisk.core.replay import Replayed, replay, replayable
 from obelisk.core.responses import ChildFinished, Response
 from obelisk.core.transitions import ExecutionState, Status
 from obelisk.core.values import Outcome
@@ -287,44 +287,24 @@ def end_is_the_end(store: Memory, snapshot: Snapshot) -> None:
 # --- replays ---------------------------------------------------------------------------------------------------------
 
 
-def verify(snapshot: Snapshot, guest: Guest) -> Decision:
-    """Replays an execution in mode *verify*: `Ended`, `Blocked`, `Stopped` at something new, or `Diverged`."""
-    created = snapshot.log[0].event
-    assert isinstance(created, Created)
-    machine = Machine(snapshot.state.execution_id, snapshot.log, snapshot.responses, Mode.VERIFY)
-    now = Instant(0)
-    try:
-        decision = _advance(machine, guest, guest.start(created.params), now)
-        while isinstance(decision, Answered):
-            decision = _advance(machine, guest, guest.send(decision.reply), now)
-        return decision
-    finally:
-        guest.close()
-
-
-def _advance(machine: Machine, guest: Guest, step: Step, now: Instant) -> Decision:
-    while isinstance(step, Yielded):
-        step = guest.resume()
-    match step:
-        case Called(call):
-            return machine.step(call, now)
-        case Returned(outcome) | Trapped(outcome):
-            return machine.end(outcome, now)
-    raise AssertionError(step)
+def verify(snapshot: Snapshot, guest: Guest) -> Replayed:
+    """Replays an execution."""
+    return replay(snapshot.state.execution_id, snapshot.log, snapshot.responses, guest, Instant(0))
 
 
 def replays(snapshot: Snapshot, guest: Guest) -> None:
     """A log replays: a finished workflow to the same outcome, another one to where it stands."""
-    decision, outcome = verify(snapshot, guest), outcome_of(snapshot)
-    match decision:
-        case Ended(ended):
-            if outcome is not None and ended != outcome:
-                _broken(snapshot, f"replays to {ended}")
-        case Diverged(divergence):
-            _broken(snapshot, f"does not replay: {divergence}")
-        case Blocked() | Stopped():
-            if outcome is not None:
-                _broken(snapshot, f"has finished, but its replay says {decision}")
+    if is_parked(snapshot):
+        return
+    replayed, outcome = verify(snapshot, guest), outcome_of(snapshot)
+    if replayed.divergence is not None:
+        _broken(snapshot, f"does not replay: {replayed.divergence}")
+    if outcome is None or len(replayable(snapshot.log)) < len(snapshot.log):
+        return  # it stands still somewhere, or was ended from outside
+    if replayed.outcome is None:
+        _broken(snapshot, f"has finished, but its replay says {replayed}")
+    if replayed.outcome != outcome:
+        _broken(snapshot, f"replays to {replayed.outcome}")
 
 
 # --- who wrote -------------------------------------------------------------------------------------------------------

@@ -37,6 +37,7 @@ from obelisk.engine.effects import (
     EmitLog,
     KillAttempt,
     Load,
+    Look,
     Renew,
     RunGuest,
     StartAttempt,
@@ -50,6 +51,7 @@ from obelisk.engine.inputs import (
     AttemptStopped,
     Claimed,
     Loaded,
+    Looked,
     News,
     Stepped,
     Submit,
@@ -304,7 +306,7 @@ class Client:
 
 
 _Offered = (
-    Submit | AttemptFinished | AttemptSliced | AttemptStopped | Stepped | Loaded | News | Claimed
+    Submit | AttemptFinished | AttemptSliced | AttemptStopped | Stepped | Loaded | Looked | News | Claimed
 )  # what a driver offers
 
 
@@ -545,6 +547,8 @@ class Node:
                 self.later(world.random.randint(1, 20) * MS, lambda: self._run_guest(effect))
             case Load(execution_id):
                 self.offer(Loaded(execution_id, world.store.load(execution_id)))
+            case Look(execution_id):
+                self.offer(Looked(execution_id, world.store.load(execution_id)))
             case Answer(token, kind):
                 world.clients[token].answer(kind)
             case EmitLog(execution_id, version):

@@ -12,12 +12,16 @@ from typing import Final
 from msgspec.structs import replace
 
 from obelisk.core.events import (
+    ChildRejected,
     ChildRequested,
+    ComponentUpgraded,
     Created,
     Event,
     JoinNext,
     JoinNextTooMany,
     Locked,
+    Scheduled,
+    ScheduleRejected,
     decode_event,
     encode_event,
 )
@@ -95,11 +99,13 @@ def encode(event: Event, names: Names) -> bytes:
     """The event as it is written."""
     mark = names.mark
     match event:
-        case ChildRequested():
+        case ChildRequested() | ChildRejected() | Scheduled() | ScheduleRejected():
             event = replace(event, ffqn=mark(event.ffqn))
         case JoinNext() | JoinNextTooMany():
             if event.ffqn is not None:
                 event = replace(event, ffqn=mark(event.ffqn))
+        case ComponentUpgraded():
+            event = replace(event, component=mark(event.component), deployment=mark(event.deployment))
         case Created():
             event = replace(
                 event, ffqn=mark(event.ffqn), component=mark(event.component), deployment=mark(event.deployment)
@@ -119,10 +125,14 @@ def decode(data: bytes, format: int, names: Names) -> Event:
     event = decode_event(data, format)
     name = names.name
     match event:
-        case ChildRequested():
+        case ChildRequested() | ChildRejected() | Scheduled() | ScheduleRejected():
             return replace(event, ffqn=FunctionName(name(event.ffqn)))
         case JoinNext() | JoinNextTooMany():
             return event if event.ffqn is None else replace(event, ffqn=FunctionName(name(event.ffqn)))
+        case ComponentUpgraded():
+            return replace(
+                event, component=Digest(name(event.component)), deployment=DeploymentId(name(event.deployment))
+            )
         case Created():
             return replace(
                 event,

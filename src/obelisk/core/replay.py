@@ -1,0 +1,117 @@
+"""Replay: a guest runs against a log from its beginning, and nothing is written.
+
+Decides what is learnt from it: that the log replays and the workflow waits, has ended, or would now do something new (and
+what); or where it leaves the log. Replays, upgrade checks, forks, single steps and the simulator's invariants all use
+this; it is the machine in mode *verify* and nothing else. It does not know where log and guest come from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+import msgspec
+
+from obelisk.core.calls import Log
+from obelisk.core.events import CancellationRequested, Created, LogEntry
+from obelisk.core.ids import ExecutionId
+from obelisk.core.instants import Instant
+from obelisk.core.machine import (
+    Answered,
+    Blocked,
+    Decision,
+    Diverged,
+    Ended,
+    Machine,
+    Mode,
+    Stopped,
+    Typing,
+    Unsettled,
+    Write,
+    no_typing,
+)
+from obelisk.core.nondeterminism import Divergence
+from obelisk.core.ports import Called, Guest, Returned, Step, Trapped, Yielded
+from obelisk.core.responses import Response
+from obelisk.core.values import Outcome
+
+
+class Replayed(msgspec.Struct, frozen=True):
+    """What a replay came to. One of `outcome` and `divergence` at most is given; neither: it waits, or stopped."""
+
+    outcome: Outcome | None = None
+    """How the workflow ended."""
+    divergence: Divergence | None = None
+    """Where it left the log."""
+    new: tuple[tuple[Write, ...], ...] = ()
+    """What it would write next, by host call."""
+    lines: tuple[Log, ...] = ()
+    """Log lines beyond the end of the log."""
+    gave_up: bool = False
+    """It used too much CPU between two host calls."""
+
+
+def replayable(log: Sequence[LogEntry]) -> Sequence[LogEntry]:
+    """The part of a log that a guest caused: history events after a cancellation are the platform's."""
+    for index, entry in enumerate(log):
+        if isinstance(entry.event, CancellationRequested):
+            return log[:index]
+    return log
+
+
+def replay(
+    execution_id: ExecutionId,
+    log: Sequence[LogEntry],
+    responses: Iterable[Response],
+    guest: Guest,
+    now: Instant,
+    *,
+    typing: Typing = no_typing,
+    calls_max: int = 1,
+    may_go_on: Callable[[], bool] = lambda: True,
+) -> Replayed:
+    """Replays `log` on a guest that was not started, and closes it. Goes on for up to `calls_max` new host calls that write
+    something, made at `now`. `may_go_on`: asked whenever the guest used up a slice of CPU.
+    """
+    created = log[0].event
+    assert isinstance(created, Created)
+    machine = Machine(execution_id, replayable(log), responses, Mode.VERIFY, typing)
+    new: list[tuple[Write, ...]] = []
+    lines: list[Log] = []
+    try:
+        decision = _advance(machine, guest, guest.start(created.params), now, may_go_on)
+        while True:
+            if isinstance(decision, Stopped):
+                items = machine.take_writes().items
+                new.append(tuple(item for item in items if isinstance(item, Write)))
+                lines += [item for item in items if isinstance(item, Log)]
+                if len(new) >= calls_max:
+                    return Replayed(new=tuple(new), lines=tuple(lines))
+                decision = decision.decision
+            match decision:
+                case Answered(reply):
+                    decision = _advance(machine, guest, guest.send(reply), now, may_go_on)
+                case Ended(outcome):
+                    return Replayed(outcome, new=tuple(new), lines=tuple(lines))
+                case Diverged(divergence):
+                    return Replayed(divergence=divergence, new=tuple(new))
+                case None:
+                    return Replayed(new=tuple(new), gave_up=True)
+                case Blocked() | Unsettled() | Stopped():
+                    return Replayed(new=tuple(new), lines=tuple(lines))
+    finally:
+        guest.close()
+
+
+def _advance(
+    machine: Machine, guest: Guest, step: Step, now: Instant, may_go_on: Callable[[], bool]
+) -> Decision | None:
+    """What a step of the guest means; None when it computes for too long."""
+    while isinstance(step, Yielded):
+        if not may_go_on():
+            return None
+        step = guest.resume()
+    match step:
+        case Called(call):
+            return machine.step(call, now)
+        case Returned(outcome) | Trapped(outcome):
+            return machine.end(outcome, now)
