@@ -11,7 +11,7 @@ import pytest
 from obelisk.core.ports import Yielded
 from obelisk.core.values import Failure, FailureKind, Json, Ok
 from obelisk.engine.effects import KillAttempt, StartAttempt
-from obelisk.engine.inputs import AttemptFinished, AttemptSliced, AttemptStopped
+from obelisk.engine.inputs import AttemptFinished, AttemptKilled, AttemptSliced, AttemptStopped
 from obelisk.runtime.attempts import Attempts
 from obelisk.runtime.marks import Marks
 from obelisk.wasm.activity import Finished
@@ -90,7 +90,11 @@ def test_a_short_one_ends_at_once(world: World) -> None:
 
 def test_a_long_one_goes_to_the_lane_and_so_do_its_like_until_one_is_short(world: World) -> None:
     world.start(Run(3, 1))
-    assert world.reports == [AttemptSliced("E_1", "Run_1")]
+    assert world.reports == [
+        AttemptKilled("E_1", "Run_0"),
+        AttemptSliced("E_1", "Run_1"),
+        AttemptKilled("E_1", "Run_1"),
+    ]
     assert world.marks.left_over() == {"E_1"}
     (first,) = world.lane.jobs
     assert first.slice()
@@ -122,7 +126,7 @@ def test_the_deadline_counts_time_that_it_runs(world: World) -> None:
     assert world.runs[0].closed
 
 
-def test_a_killed_one_reports_nothing(world: World) -> None:
+def test_a_killed_one_reports_that_it_does_nothing_any_more(world: World) -> None:
     world.start(Run(10, 0.1))
     world.attempts.kill(KillAttempt("E_1", "Run_0"))  # a past run: not this one
     (job,) = world.lane.jobs

@@ -36,12 +36,12 @@ class RetryPolicy(msgspec.Struct, frozen=True):
     max_retries: int = 5
     exp_backoff_us: int = 100 * MILLISECOND_US
     """The n-th retry waits exp_backoff_us * 2**(n-1) …"""
+    retry_on_err: bool = True
+    """Whether a returned `err` is retried too (an err variant whose name contains `permanent` never is)."""
     backoff_max_us: int | None = None
     """… but not longer than this …"""
     jitter: float = 0.0
     """… and up to this share of it (0 to 1) sooner or later, so that what failed together is not retried together."""
-    retry_on_err: bool = True
-    """Whether a returned `err` is retried too (an err variant whose name contains `permanent` never is)."""
 
 
 class ExecutionPolicy(msgspec.Struct, frozen=True):
