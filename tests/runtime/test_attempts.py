@@ -90,11 +90,7 @@ def test_a_short_one_ends_at_once(world: World) -> None:
 
 def test_a_long_one_goes_to_the_lane_and_so_do_its_like_until_one_is_short(world: World) -> None:
     world.start(Run(3, 1))
-    assert world.reports == [
-        AttemptKilled("E_1", "Run_0"),
-        AttemptSliced("E_1", "Run_1"),
-        AttemptKilled("E_1", "Run_1"),
-    ]
+    assert world.reports == [AttemptSliced("E_1", "Run_1")]
     assert world.marks.left_over() == {"E_1"}
     (first,) = world.lane.jobs
     assert first.slice()
@@ -133,7 +129,11 @@ def test_a_killed_one_reports_that_it_does_nothing_any_more(world: World) -> Non
     assert job.slice()
     world.attempts.kill(KillAttempt("E_1", "Run_1"))
     assert not job.slice()
-    assert world.reports == [AttemptSliced("E_1", "Run_1")]
+    assert world.reports == [
+        AttemptKilled("E_1", "Run_0"),
+        AttemptSliced("E_1", "Run_1"),
+        AttemptKilled("E_1", "Run_1"),
+    ]
     assert world.runs[0].closed
 
 
