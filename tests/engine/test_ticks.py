@@ -488,6 +488,11 @@ def test_closing_cancels_activities_and_delays_newest_first_and_awaits_each() ->
         KillAttempt(second.execution_id, second.run),
         KillAttempt(first.execution_id, first.run),
     ]
+    for start in (second, first):
+        assert driver.outcome() is None
+        assert driver.tags(start.execution_id) == ["created", "locked", "cancellation_requested"]
+        driver.run(driver.killed(start))
+        assert driver.outcome(start.execution_id) == Failure(FailureKind.CANCELLED, "cancelled")
     assert driver.outcome() == Ok(json_array(True, True))
     assert [tag for tag in driver.tags() if tag != "locked"] == [
         "created", "join_set_create", "child_request", "child_request", "delay_request", "join_next", "join_next",
@@ -513,9 +518,11 @@ def test_a_cancelled_attempt_that_ends_all_the_same_is_dropped() -> None:
     driver.tick(Submit(0, ROOT, ABANDON, json_array(1)))
     (start,) = driver.starts()
     driver.run(DelayDue(ROOT, "g:1_9"))
+    assert driver.outcome(start.execution_id) is None
+    driver.run(driver.end_of(start))  # the cancellation came first
     assert driver.outcome(start.execution_id) == Failure(FailureKind.CANCELLED, "cancelled")
     commits = driver.store.commits
-    driver.run(driver.end_of(start))
+    driver.run(driver.killed(start), driver.end_of(start))
     assert driver.store.commits == commits
 
 

@@ -130,8 +130,8 @@ def test_a_killed_one_reports_that_it_does_nothing_any_more(world: World) -> Non
     world.attempts.kill(KillAttempt("E_1", "Run_1"))
     assert not job.slice()
     assert world.reports == [
-        AttemptKilled("E_1", "Run_0"),
         AttemptSliced("E_1", "Run_1"),
+        AttemptKilled("E_1", "Run_0"),
         AttemptKilled("E_1", "Run_1"),
     ]
     assert world.runs[0].closed

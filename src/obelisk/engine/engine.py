@@ -25,7 +25,6 @@ from typing import Final
 from obelisk.core import ids, transitions
 from obelisk.core.batch import (
     Applied,
-    CancelRequest,
     Delay,
     Recovered,
     Refused,
@@ -35,25 +34,30 @@ from obelisk.core.batch import (
     UnitOutcome,
 )
 from obelisk.core.events import (
+    CancellationRequested,
     ChildRequested,
     Created,
     Event,
     Finished,
     Locked,
     Parked,
+    Paused,
+    Scheduled,
     TemporarilyFailed,
     TemporarilyTimedOut,
     Unlocked,
+    Unpaused,
 )
 from obelisk.core.ids import DelayRef, DeploymentId, ExecutionId, ExecutorId, RunId
 from obelisk.core.instants import Instant
 from obelisk.core.names import FunctionName
 from obelisk.core.policy import Limits, RetryPolicy
 from obelisk.core.ports import Budget, Entropy, FunctionInfo, FunctionKind, Registry
-from obelisk.core.responses import ChildFinished, DelayFinished, Response
+from obelisk.core.responses import ChildFinished, Response
 from obelisk.core.retry import is_retryable, retry_at
 from obelisk.core.transitions import ExecutionState, Lifecycle, Status
 from obelisk.core.values import Err, Failure, FailureKind, Outcome
+from obelisk.engine import forking
 from obelisk.engine.effects import (
     Answer,
     AnswerKind,
@@ -63,32 +67,40 @@ from obelisk.engine.effects import (
     Effect,
     KillAttempt,
     Load,
+    Look,
     Renew,
     RunGuest,
     StartAttempt,
     WakeOthers,
 )
+from obelisk.engine.encounters import Encounters, same_result, unheld_stub
 from obelisk.engine.held import Held, Phase
 from obelisk.engine.inputs import (
     AttemptFinished,
+    AttemptKilled,
     AttemptSliced,
     AttemptStopped,
     Claimed,
     CrashedTooOften,
     DelayDue,
+    Fork,
+    GiveResult,
     Input,
     Loaded,
+    Looked,
     News,
+    Operate,
     PendingDue,
     Requested,
     Stepped,
     Submit,
 )
+from obelisk.engine.operations import Operations, Refusal, discard, posted
 from obelisk.engine.tick import Draft, OpenUnit, Tick
 from obelisk.engine.timers import TimerKind, Timers
 from obelisk.engine.warmth import Warmth
 from obelisk.engine.window import StartWindow
-from obelisk.engine.workflows import Stepper
+from obelisk.engine.workflows import CANCELLED, Stepper
 
 _NOBODY: Final = ExecutionId("")
 
@@ -121,13 +133,17 @@ class Engine:
         self._runnable: deque[Held] = deque()
         """Workflows to be stepped, in turn."""
         self._window = StartWindow(self.limits.start_window)
-        self._warmth = Warmth(self.limits.hot_max)
+        self._warmth = Warmth(self.limits.hot_max, registry.typed_params)
         self._attempts: dict[ExecutionId, RunId] = {}
         """The last attempt that the runtime was told to start. One that has ended stays until its end is durable: its
         completion may have to be offered again, and until then the execution must not look lost."""
         self._reads: Counter[ExecutionId] = Counter()
         """Answers to `Load` that are still to come; only the last one counts."""
         self._timers = Timers()
+        self._looks: dict[ExecutionId, list[Operate]] = {}
+        """Results from clients for executions that the store is asked about."""
+        self.encounters: Final = Encounters(self, registry)
+        self._operations = Operations(self, registry, deployment)
         self._stepper = Stepper(executor, registry, entropy, budget, self.limits, self)
 
     # --- what the driver asks ----------------------------------------------------------------------------------------
@@ -203,8 +219,16 @@ class Engine:
                 self._window.first_slice_done(execution_id, run)
             case AttemptStopped():
                 self._on_attempt_stopped(item, draft)
+            case AttemptKilled():
+                self._on_attempt_killed(item, draft)
             case Submit():
                 self._on_submit(item, draft)
+            case Operate():
+                self._on_operate(item, draft)
+            case Fork():
+                self._on_fork(item, draft)
+            case Looked():
+                self._on_looked(item, draft)
             case DelayDue():
                 self._on_delay_due(item, draft)
             case PendingDue(execution_id):
@@ -256,11 +280,19 @@ class Engine:
             metadata=item.metadata,
         )
         unit = draft.unit([], [item])
-        self._create(item.execution_id, created, info, unit)
+        self._create(item.execution_id, created, info, unit, paused=item.paused)
         unit.effect(Answer(item.token, AnswerKind.CREATED))
         unit.close()
 
-    def _create(self, execution_id: ExecutionId, created: Created, info: FunctionInfo, unit: OpenUnit) -> None:
+    def _create(
+        self,
+        execution_id: ExecutionId,
+        created: Created,
+        info: FunctionInfo,
+        unit: OpenUnit,
+        *,
+        paused: bool = False,
+    ) -> None:
         """Adds an execution to `unit`, locked at once if it is an activity that may start."""
         now = unit.draft.now
         state = transitions.create(execution_id, created, now, self.executor)
@@ -268,10 +300,15 @@ class Engine:
             state.lease_expires_at = Instant(now + self.limits.lease_us)
         held = Held(state, info.kind)
         held.params = created.params
+        held.timeout_us = created.timeout_us
         unit.create(held, created)
         unit.draft.bytes += len(created.params)
         self._held[execution_id] = held
-        if state.pending_at > now:
+        if info.kind is FunctionKind.STUB:
+            return
+        if paused:
+            unit.append(held, Paused())
+        elif state.pending_at > now:
             unit.notes.timers.append((state.pending_at, TimerKind.PENDING, execution_id, ""))
         elif info.kind is FunctionKind.WORKFLOW:
             self._make_runnable(held)
@@ -293,8 +330,52 @@ class Engine:
             deployment=self._deployment,
             scheduled_at=unit.draft.now,
             join_set=ids.join_set_of(request.child),
+            timeout_us=request.timeout_us,
         )
-        self._create(ids.absolute(parent.execution_id, request.child), created, info, unit)
+        paused = parent.advance is not None and parent.advance.pause_children
+        self._create(ids.absolute(parent.execution_id, request.child), created, info, unit, paused=paused)
+
+    def create_scheduled(self, by: Held, event: Scheduled, unit: OpenUnit) -> None:
+        """Creates the top-level execution that `by` scheduled, in the same unit."""
+        info = self._registry.active(event.ffqn)
+        assert info is not None, "the stepper parks a workflow that calls what is not deployed"
+        created = Created(
+            ffqn=event.ffqn,
+            params=event.params,
+            component=info.component,
+            deployment=self._deployment,
+            scheduled_at=event.scheduled_at,
+            scheduled_by=by.execution_id,
+            timeout_us=event.timeout_us,
+        )
+        self._create(event.execution_id, created, info, unit)
+
+    def _on_fork(self, item: Fork, draft: Draft) -> None:
+        existing = self._held.get(item.execution_id)
+        info = self._registry.pinned(item.component, item.origin.state.ffqn)
+        if existing is not None or info is None:
+            refusal = Refusal(AnswerKind.EXISTS) if existing else Refusal(AnswerKind.FUNCTION_NOT_FOUND)
+            self._operations.answer(item.token, refusal, existing, draft)
+            return
+        prefix = forking.prefix_of(item.origin, item.version)
+        created = forking.forked(prefix, info, self._deployment, draft.now)
+        state = transitions.create(item.execution_id, created, draft.now, self.executor)
+        if self._shared:
+            state.lease_expires_at = Instant(draft.now + self.limits.lease_us)
+        held = Held(state, info.kind)
+        held.params = created.params
+        unit = draft.unit([], [item])
+        unit.create(held, created)
+        unit.draft.bytes += len(created.params)
+        self._held[item.execution_id] = held
+        forking.fill(held, prefix, unit, self._registry)
+        for request in prefix.open_children:
+            self.create_child(held, request, unit)
+        if not item.paused:
+            unit.append(held, Unpaused())
+        unit.effect(Answer(item.token, AnswerKind.CREATED))
+        unit.close()
+        self.take_up(held, draft)
 
     # activities
 
@@ -318,7 +399,12 @@ class Engine:
         assert held.params is not None
         unit.effect(
             StartAttempt(
-                held.execution_id, run, held.state.component, held.state.ffqn, held.params, policy.lock_expiry_us
+                held.execution_id,
+                run,
+                held.state.component,
+                held.state.ffqn,
+                held.params,
+                held.timeout_us or policy.lock_expiry_us,
             )
         )
 
@@ -354,13 +440,16 @@ class Engine:
         if held is None:
             return
         state, result = held.state, item.result
+        if state.lifecycle is Lifecycle.CANCELLING:
+            self._end_cancelled(held, item, draft)  # what it came to does not matter: that was decided before
+            return
         info = self._registry.pinned(state.component, state.ffqn)
         retry = RetryPolicy(max_retries=0) if info is None else info.policy.retry
         again_at = None
         if not item.final and is_retryable(retry, result):
             again_at = retry_at(retry, held.execution_id, state.failures, draft.now)
         if again_at is None:
-            if self._parent_is_ready(held, item):
+            if self.parent_is_ready(held, item):
                 unit = draft.unit([held], [item])
                 self.finish(held, result, unit)
                 unit.close()
@@ -372,9 +461,30 @@ class Engine:
 
     def _on_attempt_stopped(self, item: AttemptStopped, draft: Draft) -> None:
         held = self._current(item.execution_id, item.run, item)
-        if held is not None:
+        if held is None:
+            return
+        if held.state.lifecycle is Lifecycle.CANCELLING:
+            self._end_cancelled(held, item, draft)
+            return
+        unit = draft.unit([held], [item])
+        unit.append(held, Unlocked(draft.now, item.reason))
+        unit.close()
+
+    def _on_attempt_killed(self, item: AttemptKilled, draft: Draft) -> None:
+        self._window.first_slice_done(item.execution_id, item.run)
+        held = self._held.get(item.execution_id)
+        if held is None or not self._trusted(held, item):
+            return
+        state = held.state
+        is_cancelled = state.status is Status.LOCKED and state.lifecycle is Lifecycle.CANCELLING
+        if is_cancelled and state.run == item.run and held.kind is FunctionKind.ACTIVITY:
+            self._end_cancelled(held, item, draft)
+
+    def _end_cancelled(self, held: Held, item: Input, draft: Draft) -> None:
+        """An activity that is being cancelled does nothing any more."""
+        if self.parent_is_ready(held, item):
             unit = draft.unit([held], [item])
-            unit.append(held, Unlocked(draft.now, item.reason))
+            self.finish(held, held.ends_as or CANCELLED, unit)
             unit.close()
 
     # ends
@@ -383,7 +493,8 @@ class Engine:
         parent_id = ids.parent_of(held.execution_id)
         return None if parent_id is None else self._held.get(parent_id)
 
-    def _parent_is_ready(self, held: Held, item: Input) -> bool:
+    def parent_is_ready(self, held: Held, item: Input) -> bool:
+        """Whether the parent's memory may be used now; if not, `item` is kept until it may."""
         parent = self._parent_of(held)
         return parent is None or self._trusted(parent, item)
 
@@ -406,20 +517,24 @@ class Engine:
         parent = self._parent_of(held)
         if parent is not None:
             unit.touch(parent)
-            self._deliver(parent, unit.respond(parent, response), unit)
+            self.deliver(parent, unit.respond(parent, response), unit)
             return
         parent_id = ids.parent_of(held.execution_id)
         assert parent_id is not None
         unit.post(parent_id, response)
         unit.effect(WakeOthers(parent_id))
 
-    def _deliver(self, held: Held, response: Response, unit: OpenUnit | None) -> None:
+    def find(self, execution_id: ExecutionId) -> Held | None:
+        """What the engine holds of an execution."""
+        return self._held.get(execution_id)
+
+    def deliver(self, held: Held, response: Response, unit: OpenUnit | None) -> None:
         """Gives a response to an execution that `unit` touches, and wakes it if it was waiting for it."""
         if held.machine is not None:
             held.machine.deliver(response)
         elif held.phase is Phase.LOADING or held.snapshot is not None:
             held.late.append(response)
-        if held.state.lifecycle is not Lifecycle.ACTIVE or held.state.status is Status.BLOCKED:
+        if not self._may_run(held):
             return
         if held.phase is Phase.BLOCKED:
             self._make_runnable(held)
@@ -433,12 +548,8 @@ class Engine:
         held = self._held.get(item.execution_id)
         if held is None or not self._trusted(held, item) or held.delays.get(item.delay) is None:
             return
-        del held.delays[item.delay]
         unit = draft.unit([held], [item])
-        unit.unit.delays_done.append((item.execution_id, item.delay))
-        join_set = ids.join_set_of(item.delay)
-        response = Response(0, draft.now, join_set, DelayFinished(item.delay, ok=True))
-        self._deliver(held, unit.respond(held, response), unit)
+        self.deliver(held, unit.resolve(held, item.delay, ok=True), unit)
         unit.close()
 
     def _on_pending_due(self, execution_id: ExecutionId, item: Input, draft: Draft) -> None:
@@ -447,7 +558,7 @@ class Engine:
             return
         state = held.state
         if state.status is Status.PENDING and state.pending_at <= draft.now:  # not a timer of some earlier wait
-            self._take_up(held)
+            self._queue(held)
 
     def _keep_leases(self, draft: Draft) -> None:
         lease_us = self.limits.lease_us
@@ -521,24 +632,55 @@ class Engine:
             return
         if held is None or held.state.status is Status.FINISHED:
             if not self._shared:  # it has ended already, so that nothing is left to do
-                unit = draft.unit([], [])
-                unit.unit.requests_done.append(request.id)
-                unit.close()
+                discard(request.id, draft)
             return
-        match request.body:
-            case CancelRequest():
-                self._cancel(held, request, item, draft)
+        self._operations.of_inbox(item, held, draft)
 
-    def _cancel(self, held: Held, request: Request, item: Input, draft: Draft) -> None:
-        if not self._parent_is_ready(held, item):
+    def _on_operate(self, item: Operate, draft: Draft) -> None:
+        held = self._held.get(item.execution_id)
+        if held is not None:
+            if self._trusted(held, item):
+                self._operations.of_client(item, held, draft)
+        elif not self._shared:  # everything that has not ended is held
+            draft.effects.append(Answer(item.token, AnswerKind.FINISHED))
+        elif isinstance(item.body, GiveResult):
+            self._looks.setdefault(item.execution_id, []).append(item)
+            draft.effects.append(Look(item.execution_id))
+        else:
+            posted(item, draft)
+
+    def _on_looked(self, item: Looked, draft: Draft) -> None:
+        for held in self.encounters.looked(item.execution_id, item.snapshot):
+            self._make_runnable(held)
+        for operate in self._looks.pop(item.execution_id, []):
+            if item.execution_id in self._held:
+                self._on_operate(operate, draft)
+            else:
+                self._give_result(operate, item.snapshot, draft)
+
+    def _give_result(self, item: Operate, snapshot: Snapshot | None, draft: Draft) -> None:
+        """A client's result for an execution of a stub activity that another engine holds, if any does."""
+        assert isinstance(item.body, GiveResult)
+        outcome = item.body.outcome
+        if snapshot is None:
+            draft.effects.append(Answer(item.token, AnswerKind.NOT_FOUND))
             return
-        unit = draft.unit([held], [item])
-        unit.unit.requests_done.append(request.id)
-        run = held.state.run
-        if held.state.status is Status.LOCKED and run is not None:
-            unit.effect(KillAttempt(held.execution_id, run))
-        self.finish(held, Failure(FailureKind.CANCELLED, "cancelled"), unit)
-        unit.close()
+        last = snapshot.log[-1].event
+        if isinstance(last, Finished):
+            kind = AnswerKind.ALREADY if same_result(last.outcome, outcome) else AnswerKind.CONFLICT
+            draft.effects.append(Answer(item.token, kind))
+            return
+        info = self._registry.pinned(snapshot.state.component, snapshot.state.ffqn)
+        if info is None or info.kind is not FunctionKind.STUB:
+            message = f"{snapshot.state.ffqn} is no stub activity"
+            draft.effects.append(Answer(item.token, AnswerKind.REFUSED, message))
+            return
+        target = unheld_stub(snapshot)
+        if self.parent_is_ready(target, item):
+            unit = draft.unit([target], [item])
+            self.finish(target, outcome, unit)
+            unit.effect(Answer(item.token, AnswerKind.DONE))
+            unit.close()
 
     # loading, recovering, news
 
@@ -618,6 +760,10 @@ class Engine:
         created = snapshot.log[0].event
         assert isinstance(created, Created)
         held.params = created.params
+        held.timeout_us = created.timeout_us
+        if held.state.lifecycle is Lifecycle.CANCELLING:
+            ends = [entry.event for entry in snapshot.log if isinstance(entry.event, CancellationRequested)]
+            held.ends_as = ends[-1].failure
         if held.kind is FunctionKind.ACTIVITY:
             self._window.loaded(held)
             return
@@ -635,7 +781,7 @@ class Engine:
         unit = draft.unit([held], [])
         for response in snapshot.responses[state.responses_known :]:
             transitions.arrive(state, response.join_set, draft.now)
-            self._deliver(held, response, None)
+            self.deliver(held, response, None)
         if held.phase is Phase.COLD and held.kind is FunctionKind.WORKFLOW and self._may_run(held):
             held.phase = Phase.LOADING  # the snapshot at hand is used
         unit.close()
@@ -665,7 +811,10 @@ class Engine:
         state = held.state
         for delay, expires_at in held.delays.items():
             self._timers.arm(expires_at, TimerKind.DELAY, held.execution_id, DelayRef(delay))
-        if state.lifecycle is not Lifecycle.ACTIVE:
+        if state.lifecycle is Lifecycle.CANCELLING:
+            self._adopt_cancelling(held, draft)
+            return
+        if state.lifecycle is not Lifecycle.ACTIVE or held.kind is FunctionKind.STUB:
             return
         if held.kind is None:
             self.park(held, f"its component {state.component} is not loaded", "", draft)
@@ -676,10 +825,18 @@ class Engine:
         elif state.status is Status.BLOCKED:
             if state.response_count > state.responses_known:
                 draft.effects.append(Load(held.execution_id))
-        elif state.status is Status.PENDING and state.pending_at > draft.now:
-            self._timers.arm(state.pending_at, TimerKind.PENDING, held.execution_id)
         else:
-            self._take_up(held)
+            self.take_up(held, draft)
+
+    def _adopt_cancelling(self, held: Held, draft: Draft) -> None:
+        state = held.state
+        if held.kind is FunctionKind.ACTIVITY:
+            if state.run is not None:  # the run was lost, so it does nothing any more
+                self._apply(AttemptKilled(held.execution_id, state.run), draft)
+            return
+        held.kind = FunctionKind.WORKFLOW
+        held.phase = Phase.LOADING
+        draft.effects.append(Load(held.execution_id))
 
     def _on_crashed_too_often(self, item: CrashedTooOften, draft: Draft) -> None:
         """The process died during each of the execution's last runs: it is given up."""
@@ -689,22 +846,46 @@ class Engine:
         reason = f"the process died {held.state.crashes} times while this ran"
         if held.kind is FunctionKind.WORKFLOW:
             self.park(held, reason, "", draft)
-        elif self._parent_is_ready(held, item):
+        elif self.parent_is_ready(held, item):
             unit = draft.unit([held], [item])
             self.finish(held, Failure(FailureKind.UNCATEGORIZED, reason), unit)
             unit.close()
 
     def _may_run(self, held: Held) -> bool:
-        return held.state.lifecycle is Lifecycle.ACTIVE and held.state.status in (Status.PENDING, Status.LOCKED)
+        """Whether something is to be done about it now: it runs, closes what it has started, or is advanced."""
+        state = held.state
+        if state.status not in {Status.PENDING, Status.LOCKED}:
+            return False
+        match state.lifecycle:
+            case Lifecycle.ACTIVE:
+                return True
+            case Lifecycle.CANCELLING:
+                return held.kind is FunctionKind.WORKFLOW
+            case Lifecycle.PAUSED:
+                return held.advance is not None
+            case Lifecycle.PARKED:
+                return False
 
-    def _take_up(self, held: Held) -> None:
-        """Puts an execution that may run into its queue."""
-        if not self._may_run(held) or held.kind is None:
+    def take_up(self, held: Held, draft: Draft) -> None:
+        """Puts an execution that may run into its queue, or arms the timer for when it may."""
+        state = held.state
+        if state.status is Status.PENDING and state.pending_at > draft.now:
+            self._timers.arm(state.pending_at, TimerKind.PENDING, held.execution_id)
+        else:
+            self._queue(held)
+
+    def _queue(self, held: Held) -> None:
+        if not self._may_run(held):
             return
         if held.kind is FunctionKind.WORKFLOW:
             self._make_runnable(held)
-        else:
+        elif held.kind is FunctionKind.ACTIVITY:
             self._window.wait(held)
+
+    def cool(self, held: Held) -> None:
+        """Drops what is in memory of an execution, and its place in the start window."""
+        self._warmth.cool(held)
+        self._window.drop(held.execution_id)
 
     def _on_news(self, execution_ids: list[ExecutionId], draft: Draft) -> None:
         for execution_id in execution_ids:
@@ -762,7 +943,9 @@ class Engine:
             if isinstance(effect, RunGuest):
                 effect.guest.close()
         for item in inputs:
-            if isinstance(item, Submit) and by is RefusedBy.EXISTS:
+            if isinstance(item, Operate) and by is RefusedBy.MISSING:
+                effects.append(Answer(item.token, AnswerKind.NOT_FOUND))
+            elif isinstance(item, Submit | Fork) and by is RefusedBy.EXISTS:
                 effects.append(Answer(item.token, AnswerKind.EXISTS))
                 held = torn.pop(item.execution_id, None)
                 if held is not None:
@@ -774,6 +957,9 @@ class Engine:
         """Believes nothing of an execution any more, until it has been reloaded."""
         self._warmth.cool(held)
         self._window.drop(held.execution_id)
+        advance, held.advance = held.advance, None
+        if advance is not None and advance.token is not None:
+            effects.append(Answer(advance.token, AnswerKind.OUTDATED, "its state was read again meanwhile"))
         held.is_trusted = False
         held.phase = Phase.LOADING
         effects.append(Load(held.execution_id))

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+import msgspec
+
 from obelisk.core.batch import Snapshot
-from obelisk.core.calls import Reply
+from obelisk.core.calls import Reply, ScheduleJson, Stub, StubJson
 from obelisk.core.ids import DelayRef, ExecutionId
 from obelisk.core.instants import Instant
 from obelisk.core.machine import Machine
 from obelisk.core.ports import FunctionKind, Guest, Step
 from obelisk.core.responses import Response
 from obelisk.core.transitions import ExecutionState
-from obelisk.core.values import Json
+from obelisk.core.values import Failure, Json
 from obelisk.engine.inputs import Input
 
 
@@ -33,13 +35,35 @@ class Phase(StrEnum):
     """A workflow whose guest (if it has not returned) waits for a response."""
     AWAY = "away"
     """A workflow whose guest is on the CPU lane."""
+    LOOKING = "looking"
+    """A workflow that waits for what the store has of another execution."""
+
+
+class Advance(msgspec.Struct):
+    """A paused workflow is let do a few steps."""
+
+    token: int | None
+    """Whom to answer when it stands still again."""
+    steps: int
+    """Host calls that write something, and that it may still make."""
+    pause_children: bool
+
+
+class Seen(msgspec.Struct, frozen=True):
+    """What the store had of another execution when it was looked at; None: nothing."""
+
+    execution_id: ExecutionId
+    snapshot: Snapshot | None
 
 
 class Held:
     """One execution. For an activity, only the state row and the parameters matter."""
 
     __slots__ = (
+        "advance",
+        "asks",
         "delays",
+        "ends_as",
         "generation",
         "guest",
         "has_begun",
@@ -53,9 +77,11 @@ class Held:
         "params",
         "phase",
         "reply",
+        "seen",
         "snapshot",
         "state",
         "step",
+        "timeout_us",
         "wants_lock",
     )
 
@@ -65,6 +91,10 @@ class Held:
         """None: its component is not loaded."""
         self.phase = Phase.COLD
         self.params: Json | None = None
+        self.timeout_us: int | None = None
+        """Of an activity: the deadline that its caller set."""
+        self.ends_as: Failure | None = None
+        """When it is being cancelled: what it ends as; None: as cancelled."""
         self.delays: dict[DelayRef, Instant] = {}
         """Delays that are not resolved yet."""
         self.is_trusted = True
@@ -93,6 +123,11 @@ class Held:
         """A step that came back from the CPU lane and was not looked at yet."""
         self.reply: Reply | None = None
         """A reply that the guest was not sent yet."""
+        self.asks: Stub | StubJson | ScheduleJson | None = None
+        """A call that waits for what is known of another execution."""
+        self.seen: Seen | None = None
+        """What was found out for it."""
+        self.advance: Advance | None = None
 
     @property
     def execution_id(self) -> ExecutionId:
@@ -115,5 +150,7 @@ class Held:
         self.has_begun = False
         self.step = None
         self.reply = None
+        self.asks = None
+        self.seen = None
         self.generation += 1
         self.phase = Phase.COLD

@@ -11,10 +11,10 @@ import msgspec
 from obelisk.core import transitions
 from obelisk.core.batch import Delay, Expect, NewEvent, NewResponse, Request, Unit
 from obelisk.core.events import Event
-from obelisk.core.ids import ExecutionId
+from obelisk.core.ids import DelayRef, ExecutionId, join_set_of
 from obelisk.core.instants import Instant
 from obelisk.core.policy import Limits
-from obelisk.core.responses import Response
+from obelisk.core.responses import DelayFinished, Response
 from obelisk.engine.effects import Effect
 from obelisk.engine.held import Held
 from obelisk.engine.inputs import Input
@@ -31,7 +31,6 @@ class UnitNotes(msgspec.Struct):
     """Released when it is applied."""
     timers: list[tuple[Instant, TimerKind, ExecutionId, str]] = []
     """Armed when it is applied."""
-    delays_done: list[tuple[Held, str]] = []
 
 
 class Tick(msgspec.Struct):
@@ -86,7 +85,9 @@ class OpenUnit:
             self.touch(held)
 
     def touch(self, held: Held) -> None:
-        """Adds an execution that exists."""
+        """Adds an execution that exists, if it is not there yet."""
+        if any(held is other for other in self.notes.touched):
+            return
         assert held.is_trusted, held.execution_id
         state = held.state
         self.unit.expects.append(
@@ -107,10 +108,13 @@ class OpenUnit:
         held.last_unit = self.index
         self.notes.touched.append(held)
 
-    def append(self, held: Held, event: Event, *, answered: bool = False) -> int:
-        """Appends an event to the log of an execution of this unit; returns its version."""
-        version = transitions.append(held.state, event, self.draft.now, answered=answered)
-        self.unit.events.append(NewEvent(held.execution_id, version, self.draft.now, event))
+    def append(self, held: Held, event: Event, *, answered: bool = False, at: Instant | None = None) -> int:
+        """Appends an event to the log of an execution of this unit; returns its version. `at`: its instant, if it is not
+        that of the tick.
+        """
+        at = self.draft.now if at is None else at
+        version = transitions.append(held.state, event, at, answered=answered)
+        self.unit.events.append(NewEvent(held.execution_id, version, at, event))
         self.draft.rows += 1
         return version
 
@@ -138,6 +142,12 @@ class OpenUnit:
         self.unit.delays.append(delay)
         self.notes.timers.append((delay.expires_at, TimerKind.DELAY, delay.execution_id, delay.delay))
         self.draft.rows += 1
+
+    def resolve(self, held: Held, delay: DelayRef, *, ok: bool) -> Response:
+        """A delay of an execution of this unit has expired (`ok`) or was cancelled; returns its response."""
+        if held.delays.pop(delay, None) is not None:
+            self.unit.delays_done.append((held.execution_id, delay))
+        return self.respond(held, Response(0, self.draft.now, join_set_of(delay), DelayFinished(delay, ok)))
 
     def effect(self, effect: Effect) -> None:
         """Released when the unit is durable."""

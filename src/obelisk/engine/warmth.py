@@ -9,17 +9,18 @@ from __future__ import annotations
 from collections import deque
 
 from obelisk.core.ids import ExecutionId
-from obelisk.core.machine import Machine
+from obelisk.core.machine import Machine, Typing
 from obelisk.engine.held import Held, Phase
 
 
 class Warmth:
     """Books of who is hot. Every machine is given and taken through this."""
 
-    def __init__(self, hot_max: int) -> None:
+    def __init__(self, hot_max: int, typing: Typing) -> None:
         self.hot = 0
         """Workflows in memory."""
         self._hot_max = hot_max
+        self._typing = typing
         self._idle: dict[ExecutionId, Held] = {}
         """Blocked workflows in memory, least recently blocked first: candidates for eviction."""
         self._crowd: deque[Held] = deque()
@@ -46,11 +47,11 @@ class Warmth:
                 return False
             self.cool(self._idle[next(iter(self._idle))])
         if held.snapshot is None:
-            held.machine = Machine(held.execution_id)
+            held.machine = Machine(held.execution_id, typing=self._typing)
         else:
             log, responses = held.snapshot.log, held.snapshot.responses
             late = [response for response in held.late if response.seq > len(responses)]
-            held.machine = Machine(held.execution_id, log, responses + late)
+            held.machine = Machine(held.execution_id, log, responses + late, typing=self._typing)
             held.snapshot = None
             held.late = []
         self.hot += 1

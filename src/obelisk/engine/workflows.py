@@ -1,23 +1,37 @@
 """Stepping workflows: drives one guest against its machine and turns what it wants into units.
 
-Decides when a run begins with a fresh `locked`, when a guest is left alone until the next tick, and what a block, an end
-or a divergence means for the log. It does not decide which workflow runs next (`engine`), nor what a call means
-(`core.machine`).
+Decides when a run begins with a fresh `locked`, when a guest is left alone until the next tick, what a block, an end, a
+trap or a divergence means for the log, and when a workflow that is advanced stands still again. One that is being
+cancelled has no guest: its machine closes what is open. It does not decide which workflow runs next (`engine`), what a
+call means (`core.machine`), nor what becomes of other executions (`engine`, `engine.encounters`).
 """
 
 from __future__ import annotations
 
 from typing import Final, Protocol
 
+import msgspec
+
 from obelisk.core import ids
 from obelisk.core.batch import CancelRequest, Delay, Request
 from obelisk.core.calls import Log
-from obelisk.core.events import ChildRequested, DelayRequested, Locked
+from obelisk.core.events import ChildRequested, DelayRequested, Locked, Scheduled
 from obelisk.core.ids import ChildId, DelayRef, ExecutorId
 from obelisk.core.instants import Instant
-from obelisk.core.machine import Answered, Blocked, Cancel, Decision, Diverged, Ended, Machine, Write, Writes
+from obelisk.core.machine import (
+    Answered,
+    Blocked,
+    Cancel,
+    Decision,
+    Diverged,
+    Ended,
+    Machine,
+    Unsettled,
+    Write,
+    Writes,
+)
 from obelisk.core.names import FunctionName
-from obelisk.core.policy import Blocking, ExecutionPolicy, Limits
+from obelisk.core.policy import Blocking, ExecutionPolicy, Limits, OnTrap
 from obelisk.core.ports import (
     Budget,
     Called,
@@ -30,14 +44,21 @@ from obelisk.core.ports import (
     Trapped,
     Yielded,
 )
-from obelisk.core.responses import DelayFinished, Response
-from obelisk.core.transitions import Status
-from obelisk.core.values import Outcome
-from obelisk.engine.effects import Effect, EmitLog, RunGuest
+from obelisk.core.transitions import Lifecycle, Status
+from obelisk.core.values import Failure, FailureKind, Outcome
+from obelisk.engine.effects import Answer, AnswerKind, Effect, EmitLog, RunGuest
+from obelisk.engine.encounters import ElsewhereResult, Encounter, Encounters, Wait
 from obelisk.engine.held import Held, Phase
 from obelisk.engine.tick import Draft, OpenUnit
 
 _CALLS_PER_BUDGET_CHECK: Final = 16
+CANCELLED: Final = Failure(FailureKind.CANCELLED, "cancelled")
+
+
+class _Parks(msgspec.Struct, frozen=True):
+    """The workflow trapped, and is to wait until that is mended."""
+
+    failure: Failure
 
 
 class Family(Protocol):
@@ -47,12 +68,21 @@ class Family(Protocol):
         """Creates the child that `parent` requested, in the same unit."""
         ...
 
+    def create_scheduled(self, by: Held, event: Scheduled, unit: OpenUnit) -> None:
+        """Creates the top-level execution that `by` scheduled, in the same unit."""
+        ...
+
     def finish(self, held: Held, outcome: Outcome, unit: OpenUnit) -> None:
         """Appends `finished` and tells the parent, in the same unit."""
         ...
 
     def can_finish(self, held: Held) -> bool:
         """Whether the parent's memory may be used now."""
+        ...
+
+    @property
+    def encounters(self) -> Encounters:
+        """Calls that depend on other executions."""
         ...
 
     def kind_of_child(self, child: ids.ExecutionId, ffqn: FunctionName) -> FunctionKind | None:
@@ -97,19 +127,26 @@ class _Run:
         self._draft = draft
         self._now = draft.now
         info = stepper.registry.pinned(held.state.component, held.state.ffqn)
-        assert info is not None, "only executions whose component is loaded are ready"
-        self._policy: ExecutionPolicy = info.policy
+        assert info is not None or self._is_cancelling, "only executions whose component is loaded are ready"
+        self._policy: ExecutionPolicy = ExecutionPolicy() if info is None else info.policy
         assert held.machine is not None
         self._machine: Machine = held.machine
         self._needs_lock = False
         self._lock_expires_at = Instant(0)
         self._look_at_lock()
         self._calls = 0
+        self._counted = 0
+        """New events of this turn that were counted as steps of an advance."""
+
+    @property
+    def _is_cancelling(self) -> bool:
+        return self._held.state.lifecycle is Lifecycle.CANCELLING
 
     def _look_at_lock(self) -> None:
         """Whether what comes next begins with a fresh `locked`."""
         state = self._held.state
-        self._needs_lock = state.status is Status.PENDING or self._held.wants_lock
+        is_run = state.lifecycle is Lifecycle.ACTIVE  # otherwise it is advanced, or closed, without a lock
+        self._needs_lock = is_run and (state.status is Status.PENDING or self._held.wants_lock)
         self._lock_expires_at = (
             Instant(self._now + self._policy.lock_expiry_us) if self._needs_lock else state.lock_expires_at
         )
@@ -120,8 +157,11 @@ class _Run:
         held, machine = self._held, self._machine
         decision = self._begin()
         while True:
+            has_advanced = self._has_advanced()
             match decision:
                 case Answered(reply):
+                    if has_advanced:
+                        return self._flush() and self._stand_still()
                     if self._has_had_its_share():
                         held.reply = reply
                         return self._flush()
@@ -129,26 +169,41 @@ class _Run:
                 case Blocked():
                     if not self._flush():
                         return False
-                    if held.state.status is not Status.BLOCKED:  # a delay that was due, or cancelled, came in at once
+                    if held.state.status is not Status.BLOCKED and not has_advanced:
+                        # A delay that was due, or cancelled, came in at once.
                         self._look_at_lock()
                         decision = machine.poll(self._now)
                         if not isinstance(decision, Blocked) or machine.writes.items:
                             continue
                         # Woken by the end of a member that another engine had taken over and ended before: the unit that
                         # says so will be refused, and this execution be torn down.
+                    if held.advance is not None:
+                        return self._stand_still()
                     held.phase = Phase.BLOCKED
-                    if self._policy.blocking is Blocking.INTERRUPT:
+                    if self._policy.blocking is Blocking.INTERRUPT and not self._is_cancelling:
                         held.unload()
                     return False
+                case Unsettled(call):
+                    if not self._flush():
+                        return False
+                    settled = self._settle(self._s.family.encounters.resolve(held, call, self._draft))
+                    if isinstance(settled, bool):
+                        return settled
+                    decision = settled
                 case Ended(outcome):
                     if not self._s.family.can_finish(held):
                         return True  # asked again in the next turn: polling an ended machine says the same
                     if self._flush(outcome):
+                        self._answer_advance()
                         held.unload()
                     return False
                 case Diverged(divergence):
                     reason = f"nondeterminism detected at version {divergence.version}"
-                    self._s.family.park(held, reason, divergence.detail, self._draft)
+                    self._park(reason, divergence.detail)
+                    return False
+                case _Parks(failure):
+                    if self._flush():
+                        self._park(failure.reason, failure.detail)
                     return False
                 case None:  # it yielded
                     effect = RunGuest(held.execution_id, held.generation, self._guest(), self._policy.cpu_budget_us)
@@ -158,9 +213,15 @@ class _Run:
                 case _:
                     raise AssertionError(f"a live machine does not decide {decision}")
 
-    def _begin(self) -> Decision | None:
+    def _begin(self) -> Decision | _Parks | None:
         """Takes up where the last turn left off."""
         held = self._held
+        if self._is_cancelling and not held.has_begun:
+            held.has_begun = True
+            return self._machine.abandon(held.ends_as or CANCELLED, self._now)
+        if held.asks is not None:
+            asks, held.asks = held.asks, None
+            return Unsettled(asks)
         if held.step is not None:
             step, held.step = held.step, None
             return self._advance(step)
@@ -179,7 +240,33 @@ class _Run:
         assert self._held.guest is not None
         return self._held.guest
 
-    def _advance(self, step: Step) -> Decision | None:
+    # --- being advanced ----------------------------------------------------------------------------------------------
+
+    def _has_advanced(self) -> bool:
+        """Counts what the last host call wrote as a step of an advance; whether that was its last step."""
+        advance = self._held.advance
+        if advance is None:
+            return False
+        written = sum(isinstance(item, Write) for item in self._machine.writes.items)
+        if written > self._counted:
+            advance.steps -= 1
+        self._counted = written
+        return advance.steps <= 0
+
+    def _stand_still(self) -> bool:
+        """The advance is over: nothing more is done until somebody wants it."""
+        self._answer_advance()
+        self._held.unload()
+        return False
+
+    def _answer_advance(self) -> None:
+        advance, self._held.advance = self._held.advance, None
+        if advance is not None and advance.token is not None:
+            self._decided_on().append(Answer(advance.token, AnswerKind.DONE))
+
+    # --- the guest ---------------------------------------------------------------------------------------------------
+
+    def _advance(self, step: Step) -> Decision | _Parks | None:
         """What a step of the guest means; None when it went away."""
         match step:
             case Called(call):
@@ -190,6 +277,8 @@ class _Run:
                 return self._machine.end(outcome, self._now)
             case Trapped(failure):
                 self._drop_guest()
+                if self._policy.on_trap is OnTrap.PARK and not self._machine.replaying:
+                    return _Parks(failure)
                 return self._machine.end(failure, self._now)
             case Yielded():
                 return None
@@ -199,6 +288,31 @@ class _Run:
         self._guest().close()
         self._held.guest = None
 
+    def _settle(self, encounter: Encounter) -> Decision | bool:
+        """Goes on with what was found out about another execution; a bool when it was not: whether to ask again soon."""
+        held, machine = self._held, self._machine
+        match encounter:
+            case Wait(again):
+                self._counted = 0
+                return again
+            case ElsewhereResult():
+                decision = machine.settle_stub(encounter.result, encounter.message, self._now)
+                if encounter.target is not None:
+                    assert encounter.outcome is not None
+                    writes = machine.take_writes()
+                    unit = self._draft.unit([held, encounter.target], [])
+                    self._fill(unit, writes, [], None)
+                    self._s.family.finish(encounter.target, encounter.outcome, unit)
+                    unit.close()
+                    self._counted = -1  # what was written is not in the machine any more, and counts
+                return decision
+            case _:
+                return machine.settle_schedule(encounter.conflict, self._now, exists=encounter.exists)
+
+    def _park(self, reason: str, detail: str) -> None:
+        self._s.family.park(self._held, reason, detail, self._draft)
+        self._answer_advance()
+
     def _has_had_its_share(self) -> bool:
         if len(self._machine.writes.items) >= self._s.limits.tick_events_per_execution_max:
             return True
@@ -207,7 +321,7 @@ class _Run:
     def _undeployed(self) -> str | None:
         """The function of a new child that no active component exports; None when all is well."""
         for item in self._machine.writes.items:
-            if isinstance(item, Write) and isinstance(item.event, ChildRequested):
+            if isinstance(item, Write) and isinstance(item.event, ChildRequested | Scheduled):
                 ffqn = item.event.ffqn
                 if self._s.registry.active(ffqn) is None:
                     return ffqn
@@ -221,11 +335,13 @@ class _Run:
         held, machine, draft = self._held, self._machine, self._draft
         missing = self._undeployed()
         if missing is not None:
-            self._s.family.park(held, f"no active component exports {missing}, which it calls", "", draft)
+            self._park(f"no active component exports {missing}, which it calls", "")
             return False
         writes = machine.take_writes()
+        self._counted = 0
         lines: list[Log] = []
-        if self._needs_lock or outcome is not None or any(isinstance(item, Write) for item in writes.items):
+        has_news = bool(writes.cancels) or any(isinstance(item, Write) for item in writes.items)
+        if self._needs_lock or outcome is not None or has_news:
             unit = draft.unit([held], [])
             self._fill(unit, writes, lines, outcome)
             if away is not None:
@@ -261,7 +377,7 @@ class _Run:
             self._release(lines, unit)
             self._append(item, unit, due)
         for delay in due:
-            self._resolve(delay, unit, ok=True)
+            self._machine.deliver(unit.resolve(held, delay, ok=True))
         for cancel in writes.cancels:
             self._cancel(cancel, unit)
         if outcome is not None:
@@ -274,6 +390,8 @@ class _Run:
         match event:
             case ChildRequested():
                 self._s.family.create_child(held, event, unit)
+            case Scheduled() if not write.exists:
+                self._s.family.create_scheduled(held, event, unit)
             case DelayRequested(delay, _, expires_at):
                 if expires_at > self._now:
                     unit.add_delay(held, Delay(held.execution_id, delay, expires_at))
@@ -293,18 +411,16 @@ class _Run:
         return EmitLog(held.execution_id, version, ordinal, self._now, line.level, line.message)
 
     def _cancel(self, cancel: Cancel, unit: OpenUnit) -> None:
-        """Cancels a member of a closing join set, if it is a delay or an activity."""
+        """Cancels a member of a closing join set, if it is a delay, an activity or a stub; workflows are awaited, but for
+        those of an execution that is cancelled itself.
+        """
         held = self._held
         if cancel.ffqn is None:
             delay = DelayRef(cancel.member)
-            if held.delays.pop(delay, None) is not None:
-                unit.unit.delays_done.append((held.execution_id, delay))
-                self._resolve(delay, unit, ok=False)
+            if delay in held.delays:
+                self._machine.deliver(unit.resolve(held, delay, ok=False))
             return
         child = ids.absolute(held.execution_id, ChildId(cancel.member))
-        if self._s.family.kind_of_child(child, cancel.ffqn) is FunctionKind.ACTIVITY:
+        kind = self._s.family.kind_of_child(child, cancel.ffqn)
+        if self._is_cancelling or kind in {FunctionKind.ACTIVITY, FunctionKind.STUB}:
             unit.request(Request(child, self._now, CancelRequest()))
-
-    def _resolve(self, delay: DelayRef, unit: OpenUnit, *, ok: bool) -> None:
-        response = Response(0, self._now, ids.join_set_of(delay), DelayFinished(delay, ok))
-        self._machine.deliver(unit.respond(self._held, response))

@@ -12,16 +12,27 @@ from typing import Final, TypeVar
 
 import msgspec
 
-from obelisk.core.batch import Expect, Recovered, Refused, Unit, UnitOutcome
+from obelisk.core.batch import Expect, Recovered, Refused, RequestBody, Unit, UnitOutcome
 from obelisk.core.events import Locked, kind_of
 from obelisk.core.ids import ExecutionId, ExecutorId, RunId
 from obelisk.core.instants import Instant
 from obelisk.core.names import FunctionName
 from obelisk.core.policy import Limits
 from obelisk.core.values import Err, Failure, Json, Ok, Outcome
-from obelisk.engine.effects import CheckNews, Claim, Effect, Load, Look, Renew, StartAttempt
+from obelisk.engine.effects import Answer, CheckNews, Claim, Effect, Load, Look, Renew, StartAttempt
 from obelisk.engine.engine import Engine
-from obelisk.engine.inputs import AttemptFinished, Claimed, Input, Loaded, Looked, News, Submit
+from obelisk.engine.inputs import (
+    AttemptFinished,
+    AttemptKilled,
+    Claimed,
+    GiveResult,
+    Input,
+    Loaded,
+    Looked,
+    News,
+    Operate,
+    Submit,
+)
 from obelisk.store.memory import MemoryStore
 from obelisk.testing.deployment import DEPLOYMENT, CountedBudget, SeededEntropy, SimulatedRegistry, json_array
 from obelisk.testing.invariants import outcome_of, snapshot_of
@@ -58,6 +69,7 @@ class Driver:
         self._entropy: Final = SeededEntropy(Random(seed))
         self._budget: Final = CountedBudget(budget)
         self._read: list[Input] = []
+        self._tokens = 1_000
         self.engine = self._boot(frozenset())
 
     def _boot(self, started: frozenset[ExecutionId]) -> Engine:
@@ -146,6 +158,17 @@ class Driver:
     def finish(self, start: StartAttempt, result: Ok | Err | Failure | None = None) -> list[Effect]:
         """An attempt ends; ticks until the engine waits."""
         return self.run(self.end_of(start, result))
+
+    def killed(self, start: StartAttempt) -> AttemptKilled:
+        """The input that says that an attempt does nothing any more."""
+        return AttemptKilled(start.execution_id, start.run)
+
+    def operate(self, body: RequestBody | GiveResult, execution_id: ExecutionId = ROOT) -> Answer | None:
+        """A client operates on an execution; ticks until the engine waits. The answer, if there is one yet."""
+        self._tokens += 1
+        effects = self.run(Operate(self._tokens, execution_id, body))
+        answers = [answer for answer in of_kind(effects, Answer) if answer.token == self._tokens]
+        return answers[0] if answers else None
 
     # --- what is durable ---------------------------------------------------------------------------------------------
 

@@ -21,11 +21,13 @@ from obelisk.core.events import (
     HistoryEvent,
     JoinNext,
     JoinNextTooMany,
+    JoinNextTry,
     JoinSetCreated,
     Locked,
     Parked,
     TemporarilyFailed,
     TemporarilyTimedOut,
+    TryOutcome,
     kind_of,
 )
 from obelisk.core.ids import ExecutionId, JoinSetId
@@ -118,38 +120,58 @@ def log_is_whole(snapshot: Snapshot) -> None:
 
 
 def state_follows(snapshot: Snapshot) -> None:
-    """The state row is the fold of events and responses through `core.transitions`, and nothing else."""
+    """The state row is the fold of events and responses through `core.transitions`, and nothing else.
+
+    A log does not say when a response arrived, nor whether the run's lock still stood then; so that what follows an await
+    whose response is there may have been written in several states, and one of them must lead to the row.
+    """
     row, created = snapshot.state, snapshot.log[0]
     assert isinstance(created.event, Created)
-    state = transitions.create(row.execution_id, created.event, created.created_at, None)
+    possible = [transitions.create(row.execution_id, created.event, created.created_at, None)]
     arrived: dict[JoinSetId, deque[Response]] = {}
     for response in snapshot.responses:
         arrived.setdefault(response.join_set, deque()).append(response)
-    woken_by: Response | None = None
+    awaited: Response | None = None
     for entry in snapshot.log[1:]:
-        if woken_by is not None and not isinstance(entry.event, Locked):
-            state.status = Status.LOCKED  # it went on in time, or it could not have gone on
-        woken_by = None
-        try:
-            transitions.append(state, entry.event, entry.created_at)
-        except transitions.IllegalTransition as error:
-            _broken(snapshot, f"version {entry.version}: {error}")
-        if isinstance(entry.event, JoinNext) and arrived.get(entry.event.join_set):
-            woken_by = arrived[entry.event.join_set].popleft()
-            at = max(woken_by.created_at, entry.created_at)
-            transitions.respond(state, entry.event.join_set, at)
-    statuses = {state.status}
-    if woken_by is not None:  # whether in time is known to its holder only; or the holder does not know it yet
-        statuses = {Status.LOCKED, Status.PENDING}
-        if row.responses_known < woken_by.seq:
-            statuses.add(Status.BLOCKED)
-    if row.status not in statuses:
-        _broken(snapshot, f"the state row says {row.status}, the log {statuses}")
+        folded: dict[tuple[Status, transitions.Lifecycle], ExecutionState] = {}
+        for state in _woken(possible, awaited):
+            try:
+                transitions.append(state, entry.event, entry.created_at)
+            except transitions.IllegalTransition as error:
+                why = str(error)
+            else:
+                folded[state.status, state.lifecycle] = state
+        if not folded:
+            _broken(snapshot, f"version {entry.version}: {why}")
+        possible = list(folded.values())
+        if isinstance(entry.event, JoinNext):
+            queue = arrived.get(entry.event.join_set)
+            awaited = queue.popleft() if queue else None
+        elif isinstance(entry.event, JoinNextTry) and entry.event.outcome is TryOutcome.FOUND:
+            arrived[entry.event.join_set].popleft()
+    if awaited is not None:
+        knows = row.responses_known >= awaited.seq  # otherwise its holder may not know yet
+        possible = [state for state in _woken(possible, awaited) if state.status is not Status.BLOCKED or not knows]
+    if row.status not in {state.status for state in possible}:
+        _broken(snapshot, f"the state row says {row.status}, the log {[state.status for state in possible]}")
+    state = next(state for state in possible if state.status is row.status)
     for field in ("lifecycle", "run", "executor", "failures", "finished_at", "finish_kind", "component", "join_set"):
         if getattr(row, field) != getattr(state, field):
             _broken(snapshot, f"the state row says {field} {getattr(row, field)}, the log {getattr(state, field)}")
-    if row.status is Status.BLOCKED and woken_by is None and row.blocked_on != state.blocked_on:
+    if row.status is Status.BLOCKED and row.blocked_on != state.blocked_on:
         _broken(snapshot, f"the state row waits for {row.blocked_on}, the log for {state.blocked_on}")
+
+
+def _woken(possible: list[ExecutionState], awaited: Response | None) -> list[ExecutionState]:
+    """The states that there may be once the awaited response may have arrived."""
+    states = [state.copy() for state in possible]
+    for state in possible if awaited is not None else ():
+        if state.status is Status.BLOCKED and state.blocked_on is not None:
+            for at in (Instant(0), Instant(state.lock_expires_at + 1)):  # in time, and too late
+                woken = state.copy()
+                transitions.respond(woken, state.blocked_on, at)
+                states.append(woken)
+    return states
 
 
 def awaits_match(snapshot: Snapshot) -> None:
@@ -169,6 +191,10 @@ def awaits_match(snapshot: Snapshot) -> None:
                 open_sets.add(join_set)
             case ChildRequested(child=member) | DelayRequested(delay=member):
                 submitted[ids.join_set_of(member)] += 1
+            case JoinNextTry(join_set, TryOutcome.FOUND):
+                awaited[join_set] += 1
+                if awaited[join_set] > there[join_set]:
+                    _broken(snapshot, f"version {entry.version} found what is not there")
             case JoinNext(join_set):
                 awaited[join_set] += 1
                 if awaited[join_set] > submitted[join_set]:

@@ -47,6 +47,7 @@ from obelisk.engine.engine import Engine
 from obelisk.engine.inbox import Inbox, InboxFull
 from obelisk.engine.inputs import (
     AttemptFinished,
+    AttemptKilled,
     AttemptSliced,
     AttemptStopped,
     Claimed,
@@ -306,7 +307,16 @@ class Client:
 
 
 _Offered = (
-    Submit | AttemptFinished | AttemptSliced | AttemptStopped | Stepped | Loaded | Looked | News | Claimed
+    Submit
+    | AttemptFinished
+    | AttemptSliced
+    | AttemptStopped
+    | AttemptKilled
+    | Stepped
+    | Loaded
+    | Looked
+    | News
+    | Claimed
 )  # what a driver offers
 
 
@@ -322,6 +332,8 @@ class Node:
         self.executor = ExecutorId("")
         self.attempts: dict[ExecutionId, RunId] = {}
         """What runs now."""
+        self._kills: set[ExecutionId] = set()
+        """What is being killed now."""
         self._lane: set[Guest] = set()
         self._life = 0
         """Counts boots and deaths: whatever belongs to an earlier life is void."""
@@ -348,7 +360,7 @@ class Node:
         if self.engine is None:
             return True
         is_busy = self.engine.has_work or self.inbox or self._is_ticking
-        return not (is_busy or self.attempts or self._lane)
+        return not (is_busy or self.attempts or self._kills or self._lane)
 
     @property
     def _is_shared(self) -> bool:
@@ -405,6 +417,7 @@ class Node:
             guest.close()
         self.engine = None
         self.attempts.clear()
+        self._kills.clear()
         self._lane.clear()
         self._life += 1
         self._is_ticking = False
@@ -542,6 +555,9 @@ class Node:
             case KillAttempt(execution_id, run):
                 if self.attempts.get(execution_id) == run and not world.faults.survives_kill():
                     del self.attempts[execution_id]
+                killed = AttemptKilled(execution_id, run)
+                self._kills.add(execution_id)
+                self.later(world.random.randint(1, 5_000), lambda: self._killed(killed))
             case RunGuest():
                 self._lane.add(effect.guest)
                 self.later(world.random.randint(1, 20) * MS, lambda: self._run_guest(effect))
@@ -638,14 +654,25 @@ class Node:
                 self._end_later(us, timed_out, AttemptFinished(execution_id, run, result))
             case AttemptFault.TWICE:
                 finished = AttemptFinished(execution_id, run, result)
-                self._end_later(us, finished)
-                self.later(us + world.random.randint(0, 5_000), lambda: self.offer(finished))
+                late = world.random.randint(0, 5_000)
+
+                def end_twice() -> None:
+                    self._end_of(execution_id, run, finished)
+                    self.later(late, lambda: self.offer(finished))
+
+                self.later(us, end_twice)
             case AttemptFault.LATE:
                 self._end_later(1_000 * MS, AttemptFinished(execution_id, run, result))
             case AttemptFault.NONE:
                 self._end_later(us, AttemptFinished(execution_id, run, result))
             case _:
                 assert_never(fault)
+
+    def _killed(self, killed: AttemptKilled) -> None:
+        self._kills.discard(killed.execution_id)
+        if self.attempts.get(killed.execution_id) == killed.run:
+            del self.attempts[killed.execution_id]
+        self.offer(killed)
 
     def _slice(self, execution_id: ExecutionId, run: RunId) -> None:
         if self.attempts.get(execution_id) == run:
@@ -681,7 +708,7 @@ class Node:
                 continue
             instants: list[Instant] = []
             if state.ffqn in ACTIVITIES:
-                runs = self.attempts.get(execution_id) == state.run
+                runs = self.attempts.get(execution_id) == state.run or execution_id in self._kills
                 if state.status is Status.LOCKED and not runs and not window_is_full:
                     raise Violation(f"{execution_id} is locked, but its attempt {state.run} does not run")
                 if state.status is Status.PENDING and state.pending_at <= world.wall and not window_is_full:

@@ -1,0 +1,159 @@
+"""Forking: a new execution out of the prefix of another one's log.
+
+Decides what the copy has: the prefix' history events, under their own instants, since the workflow's clock is made of
+them; the responses that belong to it; children and delays under ids of the fork. Nothing of the origin is changed, and a
+log only grows, so that a prefix is a fact and needs no fence.
+
+**Which responses belong to the prefix**: those that it consumed, and those that were there when its last event was
+written. They are shared: a child that had ended is copied with its end and does not run again. Any other child, or delay,
+is still open in the fork: the child is created again, and the delay keeps its instant.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+import msgspec
+
+from obelisk.core import transitions
+from obelisk.core.batch import Delay, Snapshot
+from obelisk.core.events import (
+    ChildRequested,
+    Created,
+    DelayRequested,
+    Finished,
+    JoinNext,
+    JoinNextTry,
+    LogEntry,
+    Origin,
+    Paused,
+    TryOutcome,
+)
+from obelisk.core.ids import ChildId, DelayRef, DeploymentId, JoinSetId, absolute
+from obelisk.core.instants import Instant
+from obelisk.core.ports import FunctionInfo, Registry
+from obelisk.core.replay import replayable
+from obelisk.core.responses import ChildFinished, Response
+from obelisk.engine.held import Held
+from obelisk.engine.tick import OpenUnit
+
+
+class Prefix(msgspec.Struct, frozen=True):
+    """What a fork starts with."""
+
+    created: Created
+    origin: Origin
+    history: tuple[LogEntry, ...]
+    """The origin's history events, with the versions and instants that they have there."""
+    shared: tuple[Response, ...]
+    """Responses of the prefix, in their order."""
+    open_children: tuple[ChildRequested, ...]
+    open_delays: tuple[DelayRequested, ...]
+
+
+def prefix_of(snapshot: Snapshot, version: int) -> Prefix:
+    """Everything of an execution before `version`, which is at least 1; history events after a cancellation are not its
+    own and are left out.
+    """
+    log = replayable(snapshot.log)[:version]
+    first = log[0]
+    assert isinstance(first.event, Created)
+    before = first.event.forked_from
+    began_at = first.created_at if before is None else before.began_at
+    history = tuple(entry for entry in log if entry.event.history)
+    shared = _shared(history, snapshot.responses, log[-1].created_at)
+    answered = {_member(response) for response in shared}
+    events = [entry.event for entry in history]
+    return Prefix(
+        first.event,
+        Origin(snapshot.state.execution_id, version, began_at),
+        history,
+        shared,
+        tuple(event for event in events if isinstance(event, ChildRequested) and event.child not in answered),
+        tuple(event for event in events if isinstance(event, DelayRequested) and event.delay not in answered),
+    )
+
+
+def _shared(history: Sequence[LogEntry], responses: Sequence[Response], until: Instant) -> tuple[Response, ...]:
+    """Responses of members of the prefix, up to the last one that it consumed or that was there at `until`."""
+    members: set[ChildId | DelayRef] = set()
+    consumed: Counter[JoinSetId] = Counter()
+    for entry in history:
+        match entry.event:
+            case ChildRequested(member) | DelayRequested(member):
+                members.add(member)
+            case JoinNext(join_set) if entry is not history[-1]:  # the last one may still wait
+                consumed[join_set] += 1
+            case JoinNextTry(join_set, TryOutcome.FOUND):
+                consumed[join_set] += 1
+    last = 0
+    for response in responses:
+        if consumed[response.join_set] > 0 or response.created_at <= until:
+            consumed[response.join_set] -= 1
+            last = response.seq
+    return tuple(response for response in responses if response.seq <= last and _member(response) in members)
+
+
+def _member(response: Response) -> ChildId | DelayRef:
+    body = response.body
+    return body.child if isinstance(body, ChildFinished) else body.delay
+
+
+def forked(prefix: Prefix, info: FunctionInfo, deployment: DeploymentId, now: Instant) -> Created:
+    """Version 0 of the fork."""
+    return Created(
+        ffqn=info.ffqn,
+        params=prefix.created.params,
+        component=info.component,
+        deployment=deployment,
+        scheduled_at=now,
+        metadata=prefix.created.metadata,
+        forked_from=prefix.origin,
+    )
+
+
+def fill(held: Held, prefix: Prefix, unit: OpenUnit, registry: Registry) -> None:
+    """Writes the prefix into the log of the fork, which `unit` has just created and which stands still meanwhile: what is
+    shared is there before, so that an await whose response is shared does not block.
+    """
+    unit.append(held, Paused())
+    arrived: Counter[JoinSetId] = Counter()
+    requests = {entry.event.child: entry.event for entry in prefix.history if isinstance(entry.event, ChildRequested)}
+    for response in prefix.shared:
+        unit.respond(held, Response(0, response.created_at, response.join_set, response.body))
+        arrived[response.join_set] += 1
+        if isinstance(response.body, ChildFinished):
+            _copy_child(held, prefix, requests[response.body.child], response, unit, registry)
+    for entry in prefix.history:
+        event, answered = entry.event, False
+        match event:
+            case JoinNext(join_set):
+                answered = arrived[join_set] > 0
+                arrived[join_set] -= answered
+            case JoinNextTry(join_set, TryOutcome.FOUND):
+                arrived[join_set] -= 1
+        unit.append(held, event, answered=answered, at=entry.created_at)
+    for delay in prefix.open_delays:
+        unit.add_delay(held, Delay(held.execution_id, delay.delay, delay.expires_at))
+
+
+def _copy_child(
+    held: Held, prefix: Prefix, request: ChildRequested, response: Response, unit: OpenUnit, registry: Registry
+) -> None:
+    """A child that had ended: it exists in the fork too, with its end, and has nothing below it."""
+    body = response.body
+    assert isinstance(body, ChildFinished)
+    info = registry.active(request.ffqn)
+    created = Created(
+        ffqn=request.ffqn,
+        params=request.params,
+        component=held.state.component if info is None else info.component,
+        deployment=held.state.deployment,
+        scheduled_at=response.created_at,
+        join_set=response.join_set,
+        forked_from=Origin(absolute(prefix.origin.execution_id, body.child), body.version + 1, response.created_at),
+    )
+    child = Held(transitions.create(absolute(held.execution_id, body.child), created, unit.draft.now, None), None)
+    unit.create(child, created)
+    unit.append(child, Finished(body.outcome))
