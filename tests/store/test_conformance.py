@@ -6,44 +6,66 @@ import msgspec
 import pytest
 
 from obelisk.core.batch import (
+    AdvanceRequest,
     Applied,
+    CancelDelayRequest,
     CancelRequest,
     Delay,
     Expect,
+    FailRequest,
     NewEvent,
     NewResponse,
+    PauseRequest,
     Refused,
     RefusedBy,
     Request,
+    ResumeRequest,
     Unit,
+    UnpauseRequest,
+    UpgradeRequest,
 )
 from obelisk.core.events import (
+    CancellationRequested,
+    ChildRejected,
     ChildRequested,
+    ComponentUpgraded,
     DelayRequested,
     Finished,
     JoinNext,
     JoinNextTooMany,
+    JoinNextTry,
     JoinSetCreated,
     Locked,
     LogEntry,
     Parked,
+    Paused,
     Persist,
+    PersistExecutionId,
     PersistRandomString,
     PersistRandomU64,
+    RejectReason,
     Resumed,
+    Scheduled,
+    ScheduleRejected,
+    Stubbed,
+    StubResult,
     TemporarilyFailed,
     TemporarilyTimedOut,
+    TryOutcome,
     Unlocked,
+    Unpaused,
 )
+from obelisk.core.ids import Digest
 from obelisk.core.instants import At, In, Now
 from obelisk.core.reading import ExecutionFilter, FinalResult, Page, StateFilter
 from obelisk.core.responses import ChildFinished, DelayFinished, Response
 from obelisk.core.transitions import Lifecycle, Status
-from obelisk.core.values import Err, Failure, FailureKind, Ok
+from obelisk.core.values import Err, ErrForm, Failure, FailureKind, Ok
 from obelisk.store.fences import MalformedUnit
 
 APPLIED = Applied()
 ALL = 1_000_000
+OTHER = Digest("sha256:" + "0f" * 32)
 
 
 # --- creation and loading --------------------------------------------------------------------------------------------
@@ -124,6 +146,17 @@ def test_every_kind_of_event_survives(opened, author):
         TemporarilyTimedOut(far),
         Parked("nondeterminism", "expected …"),
         Resumed(),
+        Paused(),
+        Unpaused(),
+        ComponentUpgraded(OTHER, "Dep_3", forced=True),
+        Persist(PersistExecutionId(), author.json('"E_01K42AJA8QHD7D3GTJAYMASFYZ"')),
+        ChildRequested("n:b/1_2", author.fibo, author.json("[10]"), author.json("[1e1]"), ErrForm.VARIANT, 7),
+        ChildRejected("n:b/1_3", author.fibo, author.json("[]"), RejectReason.TYPE_CHECK_ERROR, "m", 7),
+        JoinNextTry("n:b/1", TryOutcome.FOUND),
+        Scheduled(author.id(9), author.fibo, author.json("[10]"), In(5), far, author.json("[1e1]"), 7),
+        ScheduleRejected(author.id(9), author.fibo, author.json("[]"), Now(), RejectReason.FUNCTION_NOT_FOUND),
+        Stubbed("n:b/1_1", "sha256:00", StubResult.CONFLICT, "m"),
+        CancellationRequested(Failure(FailureKind.UNCATEGORIZED, "r", "d")),
         Finished(Failure(FailureKind.NONDETERMINISM_DETECTED, "r", "d")),
     ]
     opened.apply(author.create(one))
@@ -443,6 +476,53 @@ def test_requests_get_rising_ids(opened, author):
     (second,) = opened.commit(Unit([], requests=ask[:1]))
     assert second == Applied((3,))
     assert opened.store.load(one).requests == [msgspec.structs.replace(ask[0], id=3)]
+
+
+def test_the_inbox_goes_with_the_end_of_its_execution(opened, author):
+    one, two = author.id(1), author.id(2)
+    opened.apply(author.create(one), author.create(two))
+    ask = [Request(one, author.now, CancelRequest()), Request(two, author.now, PauseRequest())]
+    opened.commit(Unit([], requests=ask))
+    opened.apply(author.append(one, Finished(Ok())))
+    assert opened.store.load(one).requests == []
+    assert [request.body for request in opened.store.load(two).requests] == [PauseRequest()]
+
+
+def test_what_is_asked_of_a_finished_execution_is_dropped(opened, author):
+    one, two, three = author.id(1), author.id(2), author.id(3)
+    opened.apply(author.create(one), author.create(two), author.create(three))
+    opened.apply(author.append(one, Finished(Ok())))
+
+    def asking(execution_id):
+        return Unit([], requests=[Request(execution_id, author.now, CancelRequest())])
+
+    end_of_two, end_of_three = author.append(two, Finished(Ok())), author.append(three, Finished(Ok()))
+    assert opened.commit(asking(one), end_of_two, asking(two), asking(three), end_of_three) == [
+        Applied((1,)), Applied(), Applied((2,)), Applied((3,)), Applied(),
+    ]  # fmt: skip
+    assert [opened.store.load(execution_id).requests for execution_id in (one, two, three)] == [[], [], []]
+    assert opened.store.news(author.owner) == []
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        CancelRequest(),
+        CancelDelayRequest("g:1_1"),
+        PauseRequest(),
+        UnpauseRequest(),
+        ResumeRequest(),
+        FailRequest(Failure(FailureKind.UNCATEGORIZED, "r", "d")),
+        UpgradeRequest(OTHER, 7),
+        UpgradeRequest(OTHER, None),
+        AdvanceRequest(3, 2, pause_children=True),
+    ],
+)
+def test_every_kind_of_request_is_read_as_it_was_written(opened, author, body):
+    one = author.id(1)
+    opened.apply(author.create(one))
+    opened.commit(Unit([], requests=[Request(one, author.now, body)]))
+    assert opened.store.load(one).requests == [Request(one, author.now, body, 1)]
 
 
 # --- leases ----------------------------------------------------------------------------------------------------------

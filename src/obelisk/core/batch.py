@@ -144,6 +144,7 @@ class Unit(msgspec.Struct):
     delays_done: list[tuple[ExecutionId, DelayRef]] = []
     """Delays to delete."""
     requests: list[Request] = []
+    """Those for an execution that has finished are dropped; when one finishes, its inbox is emptied."""
     requests_done: list[int] = []
     """Ids of requests to delete."""
 

@@ -75,6 +75,7 @@ from obelisk.engine.effects import (
 )
 from obelisk.engine.encounters import Encounters, same_result, unheld_stub
 from obelisk.engine.held import Held, Phase
+from obelisk.engine.inbox import ClientCall
 from obelisk.engine.inputs import (
     AttemptFinished,
     AttemptKilled,
@@ -939,9 +940,12 @@ class Engine:
         effects: list[Effect],
         torn: dict[ExecutionId, Held],
     ) -> None:
+        asked_again = {item.token for item in inputs if isinstance(item, ClientCall)}
         for effect in unreleased:
             if isinstance(effect, RunGuest):
                 effect.guest.close()
+            elif isinstance(effect, Answer) and effect.token not in asked_again:
+                effects.append(Answer(effect.token, AnswerKind.OUTDATED, "its state was read again meanwhile"))
         for item in inputs:
             if isinstance(item, Operate) and by is RefusedBy.MISSING:
                 effects.append(Answer(item.token, AnswerKind.NOT_FOUND))

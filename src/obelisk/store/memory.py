@@ -96,8 +96,11 @@ class MemoryStore:
         for request in unit.requests:
             self._request_id += 1
             ids.append(self._request_id)
-            self._requests[self._request_id] = msgspec.structs.replace(request, id=self._request_id)
-        for request_id in unit.requests_done:
+            if self._rows[request.execution_id].status is not Status.FINISHED:
+                self._requests[self._request_id] = msgspec.structs.replace(request, id=self._request_id)
+        over = {state.execution_id for state in unit.states if state.status is Status.FINISHED}
+        done = [request_id for request_id, request in self._requests.items() if request.execution_id in over]
+        for request_id in unit.requests_done + done:
             self._requests.pop(request_id, None)
         return Applied(tuple(ids))
 

@@ -24,44 +24,55 @@ DEPLOYMENT: Final = DeploymentId("Dep_" + ulid(0, bytes(10)))
 
 
 class SimulatedRegistry:
-    """The functions of one deployment, all of one component. Several engines may share one."""
+    """The functions of one deployment, all of one component, and of older components. Several engines may share one."""
 
     def __init__(self) -> None:
         self.guests: Final[set[PythonGuest]] = set()
         """Guests that were started and not closed."""
         self._functions: dict[FunctionName, FunctionInfo] = {}
-        self._flows: dict[FunctionName, FlowFunction] = {}
+        self._pinned: dict[tuple[Digest, FunctionName], FunctionInfo] = {}
+        self._flows: dict[tuple[Digest, FunctionName], FlowFunction] = {}
 
     def add_activity(self, ffqn: str, policy: ExecutionPolicy | None = None) -> FunctionName:
         """Deploys an activity; running it is the world's business."""
         return self._add(ffqn, FunctionKind.ACTIVITY, policy)
 
-    def add_workflow(self, ffqn: str, flow: FlowFunction, policy: ExecutionPolicy | None = None) -> FunctionName:
-        """Deploys a workflow."""
-        name = self._add(ffqn, FunctionKind.WORKFLOW, policy)
-        self._flows[name] = flow
+    def add_workflow(
+        self,
+        ffqn: str,
+        flow: FlowFunction,
+        policy: ExecutionPolicy | None = None,
+        component: Digest = COMPONENT,
+    ) -> FunctionName:
+        """Deploys a workflow. Under another `component`: the one that had it before can still be run."""
+        name = self._add(ffqn, FunctionKind.WORKFLOW, policy, component)
+        self._flows[component, name] = flow
         return name
 
     def add_stub(self, ffqn: str) -> FunctionName:
         """Deploys a stub activity: nothing runs it."""
         return self._add(ffqn, FunctionKind.STUB, None)
 
-    def _add(self, ffqn: str, kind: FunctionKind, policy: ExecutionPolicy | None) -> FunctionName:
+    def _add(
+        self, ffqn: str, kind: FunctionKind, policy: ExecutionPolicy | None, component: Digest = COMPONENT
+    ) -> FunctionName:
         name = FunctionName(ffqn)
-        self._functions[name] = FunctionInfo(name, kind, COMPONENT, ErrForm.NONE, policy or ExecutionPolicy())
+        info = FunctionInfo(name, kind, component, ErrForm.NONE, policy or ExecutionPolicy())
+        self._functions[name] = self._pinned[component, name] = info
         return name
 
     def remove(self, ffqn: FunctionName) -> None:
         """Takes a function away again."""
-        del self._functions[ffqn]
+        info = self._functions.pop(ffqn)
+        del self._pinned[info.component, ffqn]
 
     def active(self, ffqn: FunctionName) -> FunctionInfo | None:
         """The function, if it is deployed."""
         return self._functions.get(ffqn)
 
     def pinned(self, component: Digest, ffqn: FunctionName) -> FunctionInfo | None:
-        """The same: there is one component."""
-        return self._functions.get(ffqn) if component == COMPONENT else None
+        """The function as that component has it."""
+        return self._pinned.get((component, ffqn))
 
     def typed_params(self, ffqn: FunctionName, params: Json) -> Typed | Rejection:
         """Any array fits."""
@@ -85,7 +96,7 @@ class SimulatedRegistry:
 
     def guest(self, component: Digest, ffqn: FunctionName, execution_id: ExecutionId) -> PythonGuest:
         """A guest of the workflow function `ffqn`."""
-        return PythonGuest(execution_id, self._flows[ffqn], self.guests)
+        return PythonGuest(execution_id, self._flows[component, ffqn], self.guests)
 
 
 class SeededEntropy:

@@ -35,6 +35,8 @@ _DELAY_ADD: Final = sql("delay_add")
 _DELAY_REMOVE: Final = sql("delay_remove")
 _REQUEST_ADD: Final = sql("request_add")
 _REQUEST_REMOVE: Final = sql("request_remove")
+_REQUESTS_REMOVE: Final = sql("requests_remove")
+_REQUESTS_OF: Final = sql("requests_of")
 
 
 class Head(msgspec.Struct, gc=False):
@@ -56,6 +58,8 @@ class Heads:
         self._open: dict[ExecutionId, Head] = {}
         self.key_last: int = connection.execute(_KEY_LAST).fetchone()[0]
         self.request_id_last: int = connection.execute(_REQUEST_ID_LAST).fetchone()[0]
+        self.asked: set[int] = {key for (key,) in connection.execute(_REQUESTS_OF).fetchall()}
+        """Keys of executions whose inbox may have something in it: the others need not be emptied when they finish."""
 
     def find(self, execution_id: ExecutionId) -> Head | None:
         """The head of an execution; None when it does not exist."""
@@ -193,10 +197,15 @@ class Plan:
             (_DELAY_REMOVE, self._delays_done),
             (_DELAY_ADD, [(*place, expires_at) for place, expires_at in self._delays.items()]),
             (_REQUEST_REMOVE, self._requests_done),
-            (_REQUEST_ADD, [(request_id, *row) for request_id, row in self._requests.items()]),
+            (_REQUESTS_REMOVE, [(key,) for key in self._over() if key in self._heads.asked]),
+            (_REQUEST_ADD, [(request_id, *row, row[0]) for request_id, row in self._requests.items()]),
         ):
             if rows:
                 connection.executemany(statement, rows)
+
+    def _over(self) -> list[int]:
+        """Keys of the executions that finish with this batch."""
+        return [self._key(state.execution_id) for state in self._states.values() if state.status is Status.FINISHED]
 
     def _state_rows(self) -> tuple[list[tuple[Any, ...]], list[tuple[Any, ...]], list[tuple[Any, ...]]]:
         inserts, updates, counts = [], [], []
@@ -245,6 +254,9 @@ class Plan:
         """Lets the heads go on from here: the plan is durable."""
         heads = self._heads
         heads.key_last, heads.request_id_last = self._key_last, self._request_id_last
+        heads.asked.update(row[0] for row in self._requests.values())
+        if heads.asked:
+            heads.asked.difference_update(self._over())
         for execution_id, head in self._changed.items():
             state = self._states.get(execution_id)
             if state is not None:

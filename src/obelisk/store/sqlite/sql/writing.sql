@@ -58,12 +58,21 @@ INSERT INTO delays (execution, delay, expires_at) VALUES (?, ?, ?)
 DELETE FROM delays WHERE execution = ? AND delay = ?
 
 -- name: request_add
--- description: A request in an execution's inbox.
-INSERT INTO requests (id, execution, created_at, body) VALUES (?, ?, ?, ?)
+-- description: A request in an execution's inbox, unless it has finished.
+INSERT INTO requests (id, execution, created_at, body)
+SELECT ?, ?, ?, ? WHERE EXISTS (SELECT 1 FROM executions WHERE key = ? AND finish_kind IS NULL)
 
 -- name: request_remove
 -- description: A request that was answered.
 DELETE FROM requests WHERE id = ?
+
+-- name: requests_remove
+-- description: The inbox of an execution that has finished.
+DELETE FROM requests WHERE execution = ?
+
+-- name: requests_of
+-- description: Executions that have something in their inbox.
+SELECT DISTINCT execution FROM requests
 
 -- name: deployment_get
 -- description: The deployment of a configuration.
