@@ -30,7 +30,7 @@ from obelisk.core.events import (
     Paused,
     TryOutcome,
 )
-from obelisk.core.ids import ChildId, DelayRef, DeploymentId, JoinSetId, absolute
+from obelisk.core.ids import DeploymentId, JoinSetId, absolute
 from obelisk.core.instants import Instant
 from obelisk.core.ports import FunctionInfo, Registry
 from obelisk.core.replay import replayable
@@ -56,13 +56,17 @@ def prefix_of(snapshot: Snapshot, version: int) -> Prefix:
     """Everything of an execution before `version`, which is at least 1; history events after a cancellation are not its
     own and are left out.
     """
-    log = replayable(snapshot.log)[:version]
+    own = replayable(snapshot.log)
+    log = own[:version]
     first = log[0]
+    until = log[-1].created_at
+    if len(own) < len(snapshot.log):  # what it answered to its cancellation is not shared
+        until = min(until, Instant(snapshot.log[len(own)].created_at - 1))
     assert isinstance(first.event, Created)
     before = first.event.forked_from
     began_at = first.created_at if before is None else before.began_at
     history = tuple(entry for entry in log if entry.event.history)
-    shared = _shared(history, snapshot.responses, log[-1].created_at)
+    shared = _shared(history, snapshot.responses, until)
     answered = {_member(response) for response in shared}
     events = [entry.event for entry in history]
     return Prefix(
@@ -70,19 +74,21 @@ def prefix_of(snapshot: Snapshot, version: int) -> Prefix:
         Origin(snapshot.state.execution_id, version, began_at),
         history,
         shared,
-        tuple(event for event in events if isinstance(event, ChildRequested) and event.child not in answered),
-        tuple(event for event in events if isinstance(event, DelayRequested) and event.delay not in answered),
+        tuple(event for event in events if isinstance(event, ChildRequested) and (event.child, False) not in answered),
+        tuple(event for event in events if isinstance(event, DelayRequested) and (event.delay, True) not in answered),
     )
 
 
 def _shared(history: Sequence[LogEntry], responses: Sequence[Response], until: Instant) -> tuple[Response, ...]:
     """Responses of members of the prefix, up to the last one that it consumed or that was there at `until`."""
-    members: set[ChildId | DelayRef] = set()
+    members: set[tuple[str, bool]] = set()
     consumed: Counter[JoinSetId] = Counter()
     for entry in history:
         match entry.event:
-            case ChildRequested(member) | DelayRequested(member):
-                members.add(member)
+            case ChildRequested(child):
+                members.add((child, False))
+            case DelayRequested(delay):
+                members.add((delay, True))
             case JoinNext(join_set) if entry is not history[-1]:  # the last one may still wait
                 consumed[join_set] += 1
             case JoinNextTry(join_set, TryOutcome.FOUND):
@@ -95,9 +101,10 @@ def _shared(history: Sequence[LogEntry], responses: Sequence[Response], until: I
     return tuple(response for response in responses if response.seq <= last and _member(response) in members)
 
 
-def _member(response: Response) -> ChildId | DelayRef:
+def _member(response: Response) -> tuple[str, bool]:
+    """Children and delays are counted apart: `g:1_1` may be both."""
     body = response.body
-    return body.child if isinstance(body, ChildFinished) else body.delay
+    return (body.child, False) if isinstance(body, ChildFinished) else (body.delay, True)
 
 
 def forked(prefix: Prefix, info: FunctionInfo, deployment: DeploymentId, now: Instant) -> Created:
@@ -121,10 +128,12 @@ def fill(held: Held, prefix: Prefix, unit: OpenUnit, registry: Registry) -> None
     arrived: Counter[JoinSetId] = Counter()
     requests = {entry.event.child: entry.event for entry in prefix.history if isinstance(entry.event, ChildRequested)}
     for response in prefix.shared:
-        unit.respond(held, Response(0, response.created_at, response.join_set, response.body))
+        body = response.body
+        if isinstance(body, ChildFinished):
+            _copy_child(held, prefix, requests[body.child], response, unit, registry)
+            body = ChildFinished(body.child, 1, body.outcome)  # version 1 of the copy is its end
+        unit.respond(held, Response(0, response.created_at, response.join_set, body))
         arrived[response.join_set] += 1
-        if isinstance(response.body, ChildFinished):
-            _copy_child(held, prefix, requests[response.body.child], response, unit, registry)
     for entry in prefix.history:
         event, answered = entry.event, False
         match event:

@@ -10,7 +10,7 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
-from obelisk.core.batch import CancelRequest, Delay, Request
+from obelisk.core.batch import Delay, Request, RequestBody
 from obelisk.core.events import Event, Finished, LogEntry
 from obelisk.core.ids import ChildId, ExecutionId, is_top_level, join_set_of, relative
 from obelisk.core.responses import ChildFinished, DelayFinished, Response
@@ -30,7 +30,7 @@ ALL: Final = -1
 """As a length: no limit."""
 
 request_body_encode: Final = msgspec.json.Encoder().encode
-_request_body_decode: Final = msgspec.json.Decoder(CancelRequest).decode
+_request_body_decode: Final = msgspec.json.Decoder(RequestBody).decode
 T = TypeVar("T")
 
 
