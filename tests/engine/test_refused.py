@@ -172,8 +172,8 @@ def test_a_guest_that_comes_back_to_another_life_is_dropped(registry: SimulatedR
     driver.submit(NESTING)
     (old,) = of_kind(driver.effects, RunGuest)
     (start,) = driver.starts()
-    held = driver.engine._held[old.execution_id]
-    driver.engine._tear_down(held, effects := [])
+    held = driver.engine._books.held[old.execution_id]
+    driver.engine._recovery.tear_down(held, effects := [])
     driver._read += [Loaded(old.execution_id, driver.store.load(old.execution_id))]
     assert effects == [Load(old.execution_id)]
     assert old.guest in registry.guests  # it is not ours while it is away

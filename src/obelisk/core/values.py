@@ -56,6 +56,9 @@ class Failure(msgspec.Struct, frozen=True, tag="execution_failure", omit_default
 Outcome = Ok | Err | Failure
 """How an execution ended."""
 
+CANCELLED: Final = Failure(FailureKind.CANCELLED, "cancelled")
+"""How one ends that somebody cancelled."""
+
 
 class ErrForm(StrEnum):
     """Which of the four return forms a function declares; says how a `Failure` is shown to its caller."""

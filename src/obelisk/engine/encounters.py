@@ -10,8 +10,6 @@ The unit expects it to be as it was seen, so that of two results only one counts
 
 from __future__ import annotations
 
-from typing import Protocol
-
 import msgspec
 
 from obelisk.core.batch import Snapshot
@@ -19,9 +17,10 @@ from obelisk.core.calls import ScheduleJson, Stub, StubJson
 from obelisk.core.events import Created, Finished, StubResult
 from obelisk.core.ids import ExecutionId, is_top_level
 from obelisk.core.names import FunctionName
-from obelisk.core.ports import FunctionKind, Registry, Rejection
+from obelisk.core.ports import FunctionKind, Rejection
 from obelisk.core.transitions import ExecutionState, Status
 from obelisk.core.values import Err, Json, Ok, Outcome
+from obelisk.engine.books import Books
 from obelisk.engine.effects import Effect, Look
 from obelisk.engine.held import Held, Phase, Seen
 from obelisk.engine.tick import Draft
@@ -52,24 +51,12 @@ class Existence(msgspec.Struct, frozen=True):
 Encounter = Wait | ElsewhereResult | Existence
 
 
-class Known(Protocol):
-    """What is needed of the engine."""
-
-    def find(self, execution_id: ExecutionId) -> Held | None:
-        """What the engine holds of an execution."""
-        ...
-
-    def can_finish(self, held: Held) -> bool:
-        """Whether the parent's memory may be used now."""
-        ...
-
-
 class Encounters:
     """Finds out about other executions."""
 
-    def __init__(self, known: Known, registry: Registry) -> None:
-        self._known = known
-        self._registry = registry
+    def __init__(self, books: Books) -> None:
+        self._books = books
+        self._registry = books.registry
         self._lookers: dict[ExecutionId, list[Held]] = {}
 
     def resolve(self, held: Held, call: Stub | StubJson | ScheduleJson, draft: Draft) -> Encounter:
@@ -106,7 +93,7 @@ class Encounters:
     # --- schedules ---------------------------------------------------------------------------------------------------
 
     def _schedule(self, call: ScheduleJson, seen: Seen | None) -> Encounter | None:
-        there = self._known.find(call.execution_id)
+        there = self._books.find(call.execution_id)
         if there is not None:
             if not there.is_trusted:
                 return Wait(again=True)
@@ -132,12 +119,12 @@ class Encounters:
     def _stub(self, call: Stub | StubJson, seen: Seen | None) -> Encounter | None:
         if is_top_level(call.execution_id):
             return ElsewhereResult(StubResult.EXECUTION_NOT_FOUND)
-        there = self._known.find(call.execution_id)
+        there = self._books.find(call.execution_id)
         if there is None:
             if seen is None:
                 return None
             return self._seen(call, seen.snapshot)
-        if not there.is_trusted or there.state.status is Status.FINISHED or not self._known.can_finish(there):
+        if not there.is_trusted or there.state.status is Status.FINISHED or not self._books.can_finish(there):
             return Wait(again=True)  # once its end is durable it is not held any more, and is looked at
         outcome = self._checked(call, there.state)
         if isinstance(outcome, ElsewhereResult):
@@ -154,7 +141,7 @@ class Encounters:
         if isinstance(last, Finished):
             return ElsewhereResult(StubResult.OK if same_result(last.outcome, outcome) else StubResult.CONFLICT)
         target = unheld_stub(snapshot)
-        if not self._known.can_finish(target):
+        if not self._books.can_finish(target):
             return Wait(again=True)
         return ElsewhereResult(StubResult.OK, target=target, outcome=outcome)
 

@@ -14,8 +14,6 @@ has put them. Whoever holds the execution carries them out, in the order of arri
 
 from __future__ import annotations
 
-from typing import Protocol
-
 import msgspec
 
 from obelisk.core.batch import (
@@ -27,6 +25,7 @@ from obelisk.core.batch import (
     Request,
     RequestBody,
     ResumeRequest,
+    Snapshot,
     UnpauseRequest,
     UpgradeRequest,
 )
@@ -34,45 +33,23 @@ from obelisk.core.events import (
     CancellationRequested,
     ComponentUpgraded,
     Event,
+    Finished,
     Paused,
     Resumed,
     Unlocked,
     Unpaused,
 )
-from obelisk.core.ids import DelayRef, DeploymentId
-from obelisk.core.ports import FunctionKind, Registry
-from obelisk.core.responses import Response
+from obelisk.core.ids import DelayRef, ExecutionId
+from obelisk.core.ports import FunctionKind
 from obelisk.core.transitions import Lifecycle, Status
-from obelisk.core.values import Failure, Outcome
-from obelisk.engine.effects import Answer, AnswerKind, KillAttempt, Load
+from obelisk.core.values import CANCELLED, Failure, Outcome
+from obelisk.engine.books import Books
+from obelisk.engine.effects import Answer, AnswerKind, KillAttempt, Load, Look
+from obelisk.engine.encounters import Encounters, same_result, unheld_stub
+from obelisk.engine.ends import Ends
 from obelisk.engine.held import Advance, Held, Phase
-from obelisk.engine.inputs import GiveResult, Input, Operate, Requested
+from obelisk.engine.inputs import GiveResult, Input, Looked, Operate, Requested
 from obelisk.engine.tick import Draft, OpenUnit
-from obelisk.engine.workflows import CANCELLED
-
-
-class Keeper(Protocol):
-    """What operations need of the engine: whatever concerns its books and other executions."""
-
-    def parent_is_ready(self, held: Held, item: Input) -> bool:
-        """Whether the parent's memory may be used now; if not, `item` is kept until it may."""
-        ...
-
-    def finish(self, held: Held, outcome: Outcome, unit: OpenUnit) -> None:
-        """Appends `finished` and tells the parent, in the same unit."""
-        ...
-
-    def deliver(self, held: Held, response: Response, unit: OpenUnit | None) -> None:
-        """Gives a response to an execution that `unit` touches."""
-        ...
-
-    def cool(self, held: Held) -> None:
-        """Drops what is in memory of a workflow."""
-        ...
-
-    def take_up(self, held: Held, draft: Draft) -> None:
-        """Puts an execution that may run into its queue, or arms the timer for when it may."""
-        ...
 
 
 class Refusal(msgspec.Struct, frozen=True):
@@ -93,23 +70,77 @@ class _Cause(msgspec.Struct, frozen=True):
 class Operations:
     """Carries out what is wanted of executions that this engine holds."""
 
-    def __init__(self, keeper: Keeper, registry: Registry, deployment: DeploymentId) -> None:
-        self._keeper = keeper
-        self._registry = registry
-        self._deployment = deployment
+    def __init__(self, books: Books, ends: Ends, encounters: Encounters) -> None:
+        self._books = books
+        self._ends = ends
+        self._encounters = encounters
+        self._looks: dict[ExecutionId, list[Operate]] = {}
+        """Results from clients for executions that the store is asked about."""
 
-    def of_client(self, item: Operate, held: Held, draft: Draft) -> None:
-        """A client's operation on an execution that is held and trusted."""
-        self._carry_out(held, item.body, _Cause(item, token=item.token), draft)
+    def on_requested(self, item: Requested, draft: Draft) -> None:
+        """A request that lies in the inbox of an execution."""
+        request = item.request
+        held = self._books.held.get(request.execution_id)
+        if held is not None and not self._books.trusted(held, item):
+            return
+        if held is None or held.state.status is Status.FINISHED:
+            if not self._books.shared:  # it has ended already, so that nothing is left to do
+                _discard(request.id, draft)
+            return
+        self._carry_out(held, request.body, _Cause(item, request_id=request.id), draft)
 
-    def of_inbox(self, item: Requested, held: Held, draft: Draft) -> None:
-        """A request that lies in the inbox of an execution that is held and trusted."""
-        self._carry_out(held, item.request.body, _Cause(item, request_id=item.request.id), draft)
+    def on_operate(self, item: Operate, draft: Draft) -> None:
+        """A client's operation on an execution."""
+        held = self._books.held.get(item.execution_id)
+        if held is not None:
+            if self._books.trusted(held, item):
+                self._carry_out(held, item.body, _Cause(item, token=item.token), draft)
+        elif not self._books.shared:  # everything that has not ended is held
+            draft.effects.append(Answer(item.token, AnswerKind.FINISHED))
+        elif isinstance(item.body, GiveResult):
+            self._looks.setdefault(item.execution_id, []).append(item)
+            draft.effects.append(Look(item.execution_id))
+        else:
+            _post(item, draft)
 
-    def answer(self, token: int, answer: Refusal, held: Held | None, draft: Draft) -> None:
+    def on_looked(self, item: Looked, draft: Draft) -> None:
+        """What the store has of an execution that somebody asked for."""
+        for held in self._encounters.looked(item.execution_id, item.snapshot):
+            self._books.make_runnable(held)
+        for operate in self._looks.pop(item.execution_id, []):
+            if item.execution_id in self._books.held:
+                self.on_operate(operate, draft)
+            else:
+                self._give_unheld_result(operate, item.snapshot, draft)
+
+    def _give_unheld_result(self, item: Operate, snapshot: Snapshot | None, draft: Draft) -> None:
+        """A client's result for an execution of a stub activity that another engine holds, if any does."""
+        assert isinstance(item.body, GiveResult)
+        outcome = item.body.outcome
+        if snapshot is None:
+            draft.effects.append(Answer(item.token, AnswerKind.NOT_FOUND))
+            return
+        last = snapshot.log[-1].event
+        if isinstance(last, Finished):
+            kind = AnswerKind.ALREADY if same_result(last.outcome, outcome) else AnswerKind.CONFLICT
+            draft.effects.append(Answer(item.token, kind))
+            return
+        info = self._books.registry.pinned(snapshot.state.component, snapshot.state.ffqn)
+        if info is None or info.kind is not FunctionKind.STUB:
+            message = f"{snapshot.state.ffqn} is no stub activity"
+            draft.effects.append(Answer(item.token, AnswerKind.REFUSED, message))
+            return
+        target = unheld_stub(snapshot)
+        if self._books.parent_is_ready(target, item):
+            unit = draft.unit([target], [item])
+            self._ends.finish(target, outcome, unit)
+            unit.effect(Answer(item.token, AnswerKind.DONE))
+            unit.close()
+
+    def _answer(self, token: int, answer: Refusal, held: Held, draft: Draft) -> None:
         """Tells a client what follows from rows that may have been written in this very tick."""
         effect = Answer(token, answer.kind, answer.message)
-        if held is not None and held.last_unit >= 0:
+        if held.last_unit >= 0:
             draft.notes[held.last_unit].effects.append(effect)
         else:
             draft.effects.append(effect)
@@ -140,9 +171,9 @@ class Operations:
         if refusal is None:
             return
         if cause.request_id is not None:
-            discard(cause.request_id, draft)
+            _discard(cause.request_id, draft)
         if cause.token is not None:
-            self.answer(cause.token, refusal, held, draft)
+            self._answer(cause.token, refusal, held, draft)
 
     def _open(self, held: Held, cause: _Cause, draft: Draft, *, answered: bool = True) -> OpenUnit:
         """The unit that does what is wanted, and says so."""
@@ -161,7 +192,7 @@ class Operations:
             return Refusal(AnswerKind.ALREADY, "it is being cancelled")
         if held.kind in {FunctionKind.ACTIVITY, FunctionKind.STUB}:
             runs = state.status is Status.LOCKED and not held.wants_lock
-            if not runs and not self._keeper.parent_is_ready(held, cause.item):
+            if not runs and not self._books.parent_is_ready(held, cause.item):
                 return None
             unit = self._open(held, cause, draft)
             unit.append(held, CancellationRequested(failure))
@@ -169,7 +200,7 @@ class Operations:
                 assert state.run is not None
                 unit.effect(KillAttempt(held.execution_id, state.run))
             else:
-                self._keeper.finish(held, failure or CANCELLED, unit)
+                self._ends.finish(held, failure or CANCELLED, unit)
             unit.close()
             return None
         unit = self._open(held, cause, draft)
@@ -192,16 +223,16 @@ class Operations:
         if delay not in held.delays:
             return Refusal(AnswerKind.ALREADY, "the delay is over")
         unit = self._open(held, cause, draft)
-        self._keeper.deliver(held, unit.resolve(held, delay, ok=False), unit)
+        self._ends.deliver(held, unit.resolve(held, delay, ok=False), unit)
         unit.close()
         return None
 
     def _give_result(self, held: Held, outcome: Outcome, cause: _Cause, draft: Draft) -> Refusal | None:
         if held.kind is not FunctionKind.STUB:
             return Refusal(AnswerKind.REFUSED, f"{held.state.ffqn} is no stub activity")
-        if self._keeper.parent_is_ready(held, cause.item):
+        if self._books.parent_is_ready(held, cause.item):
             unit = self._open(held, cause, draft)
-            self._keeper.finish(held, outcome, unit)
+            self._ends.finish(held, outcome, unit)
             unit.close()
         return None
 
@@ -233,7 +264,7 @@ class Operations:
     def _resume(self, held: Held, cause: _Cause, draft: Draft) -> Refusal | None:
         if held.state.lifecycle is not Lifecycle.PARKED:
             return Refusal(AnswerKind.REFUSED, f"cannot resume, execution is {_is(held)}, not parked")
-        info = self._registry.pinned(held.state.component, held.state.ffqn)
+        info = self._books.registry.pinned(held.state.component, held.state.ffqn)
         if info is None:
             return Refusal(AnswerKind.REFUSED, f"cannot resume, its component {held.state.component} is not loaded")
         held.kind = info.kind
@@ -244,7 +275,7 @@ class Operations:
         state = held.state
         if state.lifecycle is Lifecycle.CANCELLING:
             return Refusal(AnswerKind.REFUSED, "cannot upgrade, execution is being cancelled")
-        info = self._registry.pinned(body.component, state.ffqn)
+        info = self._books.registry.pinned(body.component, state.ffqn)
         if info is None or (held.kind is not None and info.kind is not held.kind):
             return Refusal(AnswerKind.REFUSED, f"cannot upgrade, {body.component} is not loaded or has no {state.ffqn}")
         if held.kind is FunctionKind.ACTIVITY and state.status is Status.LOCKED and not held.wants_lock:
@@ -253,7 +284,7 @@ class Operations:
             return Refusal(AnswerKind.ALREADY, "it is on that component")
         if body.checked is not None and body.checked != state.next_version:
             return Refusal(AnswerKind.OUTDATED, f"its log has grown to version {state.next_version}")
-        events: list[Event] = [ComponentUpgraded(body.component, self._deployment, forced=body.checked is None)]
+        events: list[Event] = [ComponentUpgraded(body.component, self._books.deployment, forced=body.checked is None)]
         if state.lifecycle is Lifecycle.PARKED:
             events.append(Resumed())
         held.kind = info.kind
@@ -274,7 +305,7 @@ class Operations:
         if body.steps < 1:
             return Refusal(AnswerKind.REFUSED, "cannot advance by less than one step")
         if cause.request_id is not None:
-            discard(cause.request_id, draft)
+            _discard(cause.request_id, draft)
         held.advance = Advance(cause.token, body.steps, body.pause_children)
         held.phase = Phase.LOADING
         effect = Load(held.execution_id)
@@ -291,7 +322,7 @@ class Operations:
             unit.append(held, event)
         unit.close()
         self._stop(held, draft)
-        self._keeper.take_up(held, draft)
+        self._books.take_up(held, draft)
 
     def _unlock(self, held: Held, reason: str, unit: OpenUnit) -> None:
         if held.state.status is Status.LOCKED:
@@ -302,19 +333,19 @@ class Operations:
         advance, held.advance = held.advance, None
         if advance is not None and advance.token is not None:
             outdated = Refusal(AnswerKind.OUTDATED, "something else was done to it meanwhile")
-            self.answer(advance.token, outdated, held, draft)
+            self._answer(advance.token, outdated, held, draft)
         held.wants_lock = held.wants_lock and held.state.status is Status.BLOCKED
-        self._keeper.cool(held)
+        self._books.cool(held)
 
 
-def discard(request_id: int, draft: Draft) -> None:
+def _discard(request_id: int, draft: Draft) -> None:
     """Takes a request out of the inbox."""
     unit = draft.unit([], [])
     unit.unit.requests_done.append(request_id)
     unit.close()
 
 
-def posted(item: Operate, draft: Draft) -> None:
+def _post(item: Operate, draft: Draft) -> None:
     """Puts a client's operation into the inbox of an execution that another engine holds."""
     assert not isinstance(item.body, GiveResult)
     unit = draft.unit([], [item])

@@ -3,12 +3,12 @@
 Decides when a run begins with a fresh `locked`, when a guest is left alone until the next tick, what a block, an end, a
 trap or a divergence means for the log, and when a workflow that is advanced stands still again. One that is being
 cancelled has no guest: its machine closes what is open. It does not decide which workflow runs next (`engine`), what a
-call means (`core.machine`), nor what becomes of other executions (`engine`, `engine.encounters`).
+call means (`core.machine`), nor what becomes of other executions (`births`, `ends`, `encounters`).
 """
 
 from __future__ import annotations
 
-from typing import Final, Protocol
+from typing import Final
 
 import msgspec
 
@@ -16,7 +16,7 @@ from obelisk.core import ids
 from obelisk.core.batch import CancelRequest, Delay, Request
 from obelisk.core.calls import Log
 from obelisk.core.events import ChildRequested, DelayRequested, Locked, Scheduled
-from obelisk.core.ids import ChildId, DelayRef, ExecutorId
+from obelisk.core.ids import ChildId, DelayRef
 from obelisk.core.instants import Instant
 from obelisk.core.machine import (
     Answered,
@@ -30,29 +30,28 @@ from obelisk.core.machine import (
     Write,
     Writes,
 )
-from obelisk.core.names import FunctionName
-from obelisk.core.policy import Blocking, ExecutionPolicy, Limits, OnTrap
+from obelisk.core.policy import Blocking, ExecutionPolicy, OnTrap
 from obelisk.core.ports import (
     Budget,
     Called,
-    Entropy,
     FunctionKind,
     Guest,
-    Registry,
     Returned,
     Step,
     Trapped,
     Yielded,
 )
 from obelisk.core.transitions import Lifecycle, Status
-from obelisk.core.values import Failure, FailureKind, Outcome
+from obelisk.core.values import CANCELLED, Failure, Outcome
+from obelisk.engine.births import Births
+from obelisk.engine.books import Books
 from obelisk.engine.effects import Answer, AnswerKind, Effect, EmitLog, RunGuest
 from obelisk.engine.encounters import ElsewhereResult, Encounter, Encounters, Wait
+from obelisk.engine.ends import Ends
 from obelisk.engine.held import Held, Phase
 from obelisk.engine.tick import Draft, OpenUnit
 
 _CALLS_PER_BUDGET_CHECK: Final = 16
-CANCELLED: Final = Failure(FailureKind.CANCELLED, "cancelled")
 
 
 class _Parks(msgspec.Struct, frozen=True):
@@ -61,57 +60,15 @@ class _Parks(msgspec.Struct, frozen=True):
     failure: Failure
 
 
-class Family(Protocol):
-    """What stepping needs of the rest of the engine: whatever concerns other executions."""
-
-    def create_child(self, parent: Held, request: ChildRequested, unit: OpenUnit) -> None:
-        """Creates the child that `parent` requested, in the same unit."""
-        ...
-
-    def create_scheduled(self, by: Held, event: Scheduled, unit: OpenUnit) -> None:
-        """Creates the top-level execution that `by` scheduled, in the same unit."""
-        ...
-
-    def finish(self, held: Held, outcome: Outcome, unit: OpenUnit) -> None:
-        """Appends `finished` and tells the parent, in the same unit."""
-        ...
-
-    def can_finish(self, held: Held) -> bool:
-        """Whether the parent's memory may be used now."""
-        ...
-
-    @property
-    def encounters(self) -> Encounters:
-        """Calls that depend on other executions."""
-        ...
-
-    def kind_of_child(self, child: ids.ExecutionId, ffqn: FunctionName) -> FunctionKind | None:
-        """What the child is, as far as it is known."""
-        ...
-
-    def park(self, held: Held, reason: str, detail: str, draft: Draft) -> None:
-        """Parks the execution."""
-        ...
-
-
 class Stepper:
     """Runs workflows, one call of `run` at a time."""
 
-    def __init__(
-        self,
-        executor: ExecutorId,
-        registry: Registry,
-        entropy: Entropy,
-        budget: Budget,
-        limits: Limits,
-        family: Family,
-    ) -> None:
-        self.executor = executor
-        self.registry = registry
-        self.entropy = entropy
+    def __init__(self, books: Books, births: Births, ends: Ends, encounters: Encounters, budget: Budget) -> None:
+        self.books = books
+        self.births = births
+        self.ends = ends
+        self.encounters = encounters
         self.budget = budget
-        self.limits = limits
-        self.family = family
 
     def run(self, held: Held, draft: Draft) -> bool:
         """Runs `held`, which is ready, until it blocks, ends, yields or has had its share; whether it wants more."""
@@ -126,7 +83,7 @@ class _Run:
         self._held = held
         self._draft = draft
         self._now = draft.now
-        info = stepper.registry.pinned(held.state.component, held.state.ffqn)
+        info = stepper.books.registry.pinned(held.state.component, held.state.ffqn)
         assert info is not None or self._is_cancelling, "only executions whose component is loaded are ready"
         self._policy: ExecutionPolicy = ExecutionPolicy() if info is None else info.policy
         assert held.machine is not None
@@ -186,12 +143,12 @@ class _Run:
                 case Unsettled(call):
                     if not self._flush():
                         return False
-                    settled = self._settle(self._s.family.encounters.resolve(held, call, self._draft))
+                    settled = self._settle(self._s.encounters.resolve(held, call, self._draft))
                     if isinstance(settled, bool):
                         return settled
                     decision = settled
                 case Ended(outcome):
-                    if not self._s.family.can_finish(held):
+                    if not self._s.books.can_finish(held):
                         return True  # asked again in the next turn: polling an ended machine says the same
                     if self._flush(outcome):
                         self._answer_advance()
@@ -230,7 +187,7 @@ class _Run:
             return Answered(reply)
         if not held.has_begun:
             assert held.params is not None
-            held.guest = self._s.registry.guest(held.state.component, held.state.ffqn, held.execution_id)
+            held.guest = self._s.books.registry.guest(held.state.component, held.state.ffqn, held.execution_id)
             held.generation += 1
             held.has_begun = True
             return self._advance(held.guest.start(held.params))
@@ -302,7 +259,7 @@ class _Run:
                     writes = machine.take_writes()
                     unit = self._draft.unit([held, encounter.target], [])
                     self._fill(unit, writes, [], None)
-                    self._s.family.finish(encounter.target, encounter.outcome, unit)
+                    self._s.ends.finish(encounter.target, encounter.outcome, unit)
                     unit.close()
                     self._counted = -1  # what was written is not in the machine any more, and counts
                 return decision
@@ -310,11 +267,11 @@ class _Run:
                 return machine.settle_schedule(encounter.conflict, self._now, exists=encounter.exists)
 
     def _park(self, reason: str, detail: str) -> None:
-        self._s.family.park(self._held, reason, detail, self._draft)
+        self._s.ends.park(self._held, reason, detail, self._draft)
         self._answer_advance()
 
     def _has_had_its_share(self) -> bool:
-        if len(self._machine.writes.items) >= self._s.limits.tick_events_per_execution_max:
+        if len(self._machine.writes.items) >= self._s.books.limits.tick_events_per_execution_max:
             return True
         return self._calls > 0 and self._calls % _CALLS_PER_BUDGET_CHECK == 0 and self._s.budget.spent()
 
@@ -323,7 +280,7 @@ class _Run:
         for item in self._machine.writes.items:
             if isinstance(item, Write) and isinstance(item.event, ChildRequested | Scheduled):
                 ffqn = item.event.ffqn
-                if self._s.registry.active(ffqn) is None:
+                if self._s.books.registry.active(ffqn) is None:
                     return ffqn
         return None
 
@@ -351,7 +308,7 @@ class _Run:
             lines = [item for item in writes.items if isinstance(item, Log)]
             if away is not None:
                 self._decided_on().append(away)
-        if len(lines) < self._s.limits.tick_events_per_execution_max:
+        if len(lines) < self._s.books.limits.tick_events_per_execution_max:
             machine.writes.items[:0] = lines  # they leave with the event that follows them
         else:  # a flood without events
             self._decided_on().extend(self._emit(line) for line in lines)
@@ -366,7 +323,9 @@ class _Run:
         """`lines` is left with the log lines that no event follows yet."""
         held = self._held
         if self._needs_lock:
-            unit.append(held, Locked(self._s.executor, self._s.entropy.run_id(self._now), self._lock_expires_at))
+            unit.append(
+                held, Locked(self._s.books.executor, self._s.books.entropy.run_id(self._now), self._lock_expires_at)
+            )
             self._needs_lock = False
             held.wants_lock = False
         due: list[DelayRef] = []
@@ -382,16 +341,16 @@ class _Run:
             self._cancel(cancel, unit)
         if outcome is not None:
             self._release(lines, unit)
-            self._s.family.finish(held, outcome, unit)
+            self._s.ends.finish(held, outcome, unit)
 
     def _append(self, write: Write, unit: OpenUnit, due: list[DelayRef]) -> None:
         held, event = self._held, write.event
         unit.append(held, event, answered=write.answered)
         match event:
             case ChildRequested():
-                self._s.family.create_child(held, event, unit)
+                self._s.births.create_child(held, event, unit)
             case Scheduled() if not write.exists:
-                self._s.family.create_scheduled(held, event, unit)
+                self._s.births.create_scheduled(held, event, unit)
             case DelayRequested(delay, _, expires_at):
                 if expires_at > self._now:
                     unit.add_delay(held, Delay(held.execution_id, delay, expires_at))
@@ -421,6 +380,6 @@ class _Run:
                 self._machine.deliver(unit.resolve(held, delay, ok=False))
             return
         child = ids.absolute(held.execution_id, ChildId(cancel.member))
-        kind = self._s.family.kind_of_child(child, cancel.ffqn)
+        kind = self._s.books.kind_of_child(child, cancel.ffqn)
         if self._is_cancelling or kind in {FunctionKind.ACTIVITY, FunctionKind.STUB}:
             unit.request(Request(child, self._now, CancelRequest()))
