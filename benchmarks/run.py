@@ -31,7 +31,14 @@ from serving import Server  # noqa: E402
 from obelisk.core.events import DelayRequested  # noqa: E402
 from obelisk.core.ids import ExecutionId, ulid  # noqa: E402
 from obelisk.core.instants import Instant  # noqa: E402
+from obelisk.core.names import FunctionName  # noqa: E402
 from obelisk.core.reading import ExecutionFilter, Page  # noqa: E402
+from obelisk.core.replay import replay  # noqa: E402
+from obelisk.store.sqlite import SqliteStore  # noqa: E402
+from obelisk.wasm.component import ComponentLoader  # noqa: E402
+from obelisk.wasm.engine import EngineConfig, Engines  # noqa: E402
+from obelisk.wasm.guest import WorkflowGuest  # noqa: E402
+from obelisk.wasm.link import link_workflow  # noqa: E402
 
 FIBO: Final = "template-fibo:workflow/fibo-workflow-ifc."
 FLOWS: Final = "testing:workflow/flows."
@@ -257,6 +264,36 @@ def _lateness_ms(server: Server, after_ms: list[int] | None, due_ms: float = 0.0
     return late
 
 
+def replays() -> Figures:
+    """Reading a log of direct calls, and replaying it on its component: 1,000, 10,000 and 100,000 history events."""
+    figures: Figures = {}
+    with serving(fibo_toml()) as server:
+        ids = {}
+        for events in (1_000, 10_000, 100_000):
+            ids[events] = ExecutionId(server.submit(FIBO + "fiboa", 1, events // 3))
+            server.result(ids[events], 300)
+        server.stop()
+        engines = Engines(EngineConfig(pool_instances_max=8))
+        linked = link_workflow(ComponentLoader(engines, None).load(EXAMPLE / "fibo_workflow.wasm"))
+        entry = linked.entries[FunctionName(FIBO + "fiboa")]
+        with closing(SqliteStore(server.database)) as store:
+            for events, execution_id in ids.items():
+                rounds = []
+                for _ in range(3):
+                    began = time.perf_counter()
+                    snapshot = store.load(execution_id)
+                    read = time.perf_counter()
+                    assert snapshot is not None
+                    done = replay(execution_id, snapshot.log, snapshot.responses, WorkflowGuest(entry), Instant(0))
+                    rounds.append((time.perf_counter() - read, read - began))
+                    assert done.outcome == snapshot.log[-1].event.outcome, done
+                best, read_s = min(rounds)
+                figures[f"of_{events}_events_ms"] = best * 1_000
+                figures[f"of_{events}_events_us_each"] = best / events * 1e6
+                figures[f"reading_{events}_events_ms"] = read_s * 1_000
+    return figures
+
+
 CASES: Final[dict[str, Callable[[], Figures]]] = {
     "series": series,
     "at-once": at_once,
@@ -265,6 +302,7 @@ CASES: Final[dict[str, Callable[[], Figures]]] = {
     "idle": idle,
     "recovery": recovery,
     "delays": delays,
+    "replay": replays,
 }
 
 
