@@ -19,7 +19,7 @@ from obelisk.core.instants import Instant
 from obelisk.core.names import FunctionName
 from obelisk.core.policy import Limits
 from obelisk.core.values import Err, Failure, Json, Ok, Outcome
-from obelisk.engine.effects import Answer, CheckNews, Claim, Effect, Load, Look, Renew, StartAttempt
+from obelisk.engine.effects import Answer, CheckNews, Claim, Effect, KillAttempt, Load, Look, Renew, StartAttempt
 from obelisk.engine.engine import Engine
 from obelisk.engine.inputs import (
     AttemptFinished,
@@ -70,6 +70,7 @@ class Driver:
         self._budget: Final = CountedBudget(budget)
         self._read: list[Input] = []
         self._tokens = 1_000
+        self._kills: list[StartAttempt] = []
         self.engine = self._boot(frozenset())
 
     def _boot(self, started: frozenset[ExecutionId]) -> Engine:
@@ -100,8 +101,11 @@ class Driver:
         ]
         outcomes = self.store.commit(tick.batch_id, units)
         effects = self.engine.settle(tick, outcomes)
-        left = [effect for effect in effects if not self._performs(effect)]
-        self.effects += left
+        left = []
+        for effect in effects:
+            if not self._performs(effect):
+                left.append(effect)
+                self.effects.append(effect)
         return left
 
     def _performs(self, effect: Effect) -> bool:
@@ -117,6 +121,10 @@ class Driver:
                 self.store.renew(self.executor, lease_expires_at)
             case CheckNews():
                 self._read.append(News(self.store.news(self.executor)))
+            case KillAttempt(execution_id, run):
+                killed = [start for start in self.starts() if (start.execution_id, start.run) == (execution_id, run)]
+                self._kills += killed
+                return False
             case _:
                 return False
         return True
@@ -139,11 +147,30 @@ class Driver:
 
     def crash(self, *started: ExecutionId) -> list[Effect]:
         """The process dies and starts again; `started` had really started."""
-        self._read = []
-        for guest in list(self.registry.guests):
-            guest.close()
-        self.engine = self._boot(frozenset(started))
+        self.die(frozenset(started))
         return self.run()
+
+    def die(self, started: frozenset[ExecutionId]) -> None:
+        """The process dies, and another one has started; it has not ticked yet."""
+        self._read = []
+        self.engine.close()
+        self.engine = self._boot(started)
+        self._kills = []
+
+    @property
+    def wants_tick(self) -> bool:
+        """Whether there is something to do."""
+        due = self.engine.next_due()
+        return bool(self._read) or self.engine.has_work or (due is not None and due <= self.now)
+
+    def take_kills(self) -> list[StartAttempt]:
+        """Attempts that are to be killed; their ends are not reported otherwise."""
+        kills, self._kills = self._kills, []
+        return kills
+
+    def give_back(self, kills: list[StartAttempt]) -> None:
+        """Kills that are answered later."""
+        self._kills[:0] = kills
 
     # --- attempts ----------------------------------------------------------------------------------------------------
 
