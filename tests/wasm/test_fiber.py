@@ -16,8 +16,8 @@ from obelisk.wasm.component import ComponentLoader
 from obelisk.wasm.engine import EngineConfig, Engines, EpochTicker, Placement
 from obelisk.wasm.fiber import CallbackFailed, Fiber, FiberMisuse, State
 from obelisk.wasm.link import LinkedComponent, link_workflow
-from obelisk.wit.host import JOIN_SET_RESOURCE
-from obelisk.wit.types import Borrow, List, Prim, Record, Result, Signature
+from obelisk.wit.host import BORROWED_JOIN_SET
+from obelisk.wit.types import List, Prim, Record, Result, Signature
 
 CREATE, DROP, CLOSE, ID, NEXT, RANDOM, LOG, TRAP, SPIN, ERR = range(10)
 GROW, BAD_DROP, RECURSE, WILD = 12, 13, 15, 16
@@ -354,7 +354,7 @@ LIES = {
     "more arguments": ("random-u64", Signature((("min", NUMBER),) * 3, NUMBER)),
     "no result": ("random-u64", Signature((("min", NUMBER), ("max", NUMBER)), None)),
     "no handle": ("join-next", Signature((("self", NUMBER),), Result(None, None))),
-    "a handle": ("random-u64", Signature((("min", Borrow(JOIN_SET_RESOURCE)), ("max", NUMBER)), NUMBER)),
+    "a handle": ("random-u64", Signature((("min", BORROWED_JOIN_SET), ("max", NUMBER)), NUMBER)),
 }
 
 

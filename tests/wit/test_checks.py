@@ -6,7 +6,7 @@ from obelisk.core.ports import FunctionKind
 from obelisk.wit.checks import Component, check
 from obelisk.wit.component import ComponentWit, Function, Interface, read_component_wit
 from obelisk.wit.extensions import extension_interfaces
-from obelisk.wit.host import HOST_INTERFACES, LOG, WORKFLOW_SUPPORT, host_interface, newest
+from obelisk.wit.host import DATETIME, LOG, SCHEDULE_AT, WORKFLOW_SUPPORT, WORKFLOW_SUPPORT_6, host_interface, versions
 from obelisk.wit.types import Borrow, Enum, Own, Prim, Record, Result, Signature, Variant
 
 FIBO = "package testing:fibo; interface fibo { fibo: func(n: u8) -> result<u64>; }"
@@ -60,33 +60,123 @@ def activity(name="act", *, exports=(), imports=()):
 FIBOS = interface("a:b/c", function())
 
 
-def test_a_good_deployment_of_real_components(component_wit):
-    act = component_wit(f"{FIBO} world w {{ export fibo; import obelisk:log/log@1.0.0; }}")
-    wf = component_wit(
-        """package testing:workflow;
-        interface ifc { fiboa: func(n: u8, iterations: u32) -> result<u64>; }
-        world w {
-            import testing:fibo/fibo;
-            import testing:fibo-obelisk-ext/fibo;
-            import obelisk:log/log@1.0.0;
-            import obelisk:workflow/workflow-support@5.1.0;
-            export ifc;
-        }""",
-        fibo=FIBO.replace("n: u8", "other-name: u8"),
-        ext="""package testing:fibo-obelisk-ext;
-        interface fibo {
-            use obelisk:types/execution@4.2.0.{execution-id, await-next-extension-error};
-            use obelisk:types/join-set@4.2.0.{join-set};
-            fibo-submit: func(join-set: borrow<join-set>, n: u8) -> execution-id;
-            fibo-await-next: func(join-set: borrow<join-set>) -> result<tuple<execution-id, result<u64>>, await-next-extension-error>;
-        }""",
+EXT = """package testing:fibo-obelisk-ext;
+interface fibo {
+    use obelisk:types/execution@4.2.0.{execution-id, await-next-extension-error, get-extension-error, invoke-extension-error};
+    use obelisk:types/join-set@4.2.0.{join-set};
+    fibo-submit: func(join-set: borrow<join-set>, n: u8) -> execution-id;
+    fibo-await-next: func(join-set: borrow<join-set>) -> result<tuple<execution-id, result<u64>>, await-next-extension-error>;
+    fibo-get: func(execution-id: execution-id) -> result<result<u64>, get-extension-error>;
+    fibo-invoke: func(label: string, n: u8) -> result<result<u64>, invoke-extension-error>;
+}"""
+EXT_5 = """package testing:fibo-obelisk-ext;
+interface fibo {
+    use obelisk:types/execution@5.0.0.{execution-id, await-next-extension-error, get-extension-error};
+    use obelisk:types/join-set@5.0.0.{join-set};
+    fibo-submit: func(join-set: borrow<join-set>, n: u8) -> execution-id;
+    fibo-await-next: func(join-set: borrow<join-set>) -> result<result<u64>, await-next-extension-error>;
+    fibo-get: func(execution-id: execution-id) -> result<result<u64>, get-extension-error>;
+}"""
+SCHEDULE = """package testing:fibo-obelisk-schedule;
+interface fibo {
+    use obelisk:types/execution@TYPES.{execution-id};
+    use obelisk:types/time@TYPES.{schedule-at};
+    fibo-schedule: func(schedule-at: schedule-at, n: u8) -> execution-id;
+}"""
+STUB = """package testing:fibo-obelisk-stub;
+interface fibo {
+    use obelisk:types/execution@TYPES.{execution-id, stub-error};
+    fibo-stub: func(execution-id: execution-id, execution-result: result<u64>) -> result<_, stub-error>;
+}"""
+WORKFLOW = """package testing:workflow;
+interface ifc { fiboa: func(n: u8, iterations: u32) -> result<u64>; }
+world w {
+    import testing:fibo/fibo;
+    import testing:fibo-obelisk-ext/fibo;
+    import obelisk:log/log@1.0.0;
+    IMPORTS
+    export ifc;
+}"""
+SUPPORTS = {
+    "4.2.0": "import obelisk:workflow/workflow-support@5.1.0;",
+    "5.0.0": "import obelisk:workflow/workflow-support@6.0.0; import obelisk:workflow/workflow-support-backtrace@6.0.0;",
+}
+
+
+@pytest.fixture
+def fibo_activity(component_wit):
+    """A real component that exports testing:fibo/fibo."""
+    return component_wit(f"{FIBO} world w {{ export fibo; import obelisk:log/log@1.0.0; }}")
+
+
+@pytest.fixture
+def fibo_workflow(component_wit):
+    """A real component that imports all that a workflow can import with a version of `obelisk:types`: a dummy imports all
+    functions of an interface.
+    """
+
+    def make(types, *, stub=False):
+        extra = STUB if stub else SCHEDULE
+        package = "stub" if stub else "schedule"
+        return component_wit(
+            WORKFLOW.replace("IMPORTS", f"{SUPPORTS[types]} import testing:fibo-obelisk-{package}/fibo;"),
+            fibo=FIBO.replace("n: u8", "other-name: u8"),
+            ext=EXT if types == "4.2.0" else EXT_5,
+            extra=extra.replace("TYPES", types),
+        )
+
+    return make
+
+
+@pytest.mark.parametrize("types", SUPPORTS)
+@pytest.mark.parametrize("stub", [False, True])
+def test_a_good_deployment_of_real_components(fibo_activity, fibo_workflow, types, stub):
+    act = Component("act", FunctionKind.STUB if stub else FunctionKind.ACTIVITY, fibo_activity)
+    assert check([act, Component("wf", FunctionKind.WORKFLOW, fibo_workflow(types, stub=stub))]) == ()
+
+
+def test_what_nothing_runs_is_not_scheduled_and_only_that_is_given_its_result(fibo_activity, fibo_workflow):
+    stub = Component("s", FunctionKind.STUB, fibo_activity)
+    (problem,) = check([stub, Component("wf", FunctionKind.WORKFLOW, fibo_workflow("4.2.0"))])
+    assert problem.startswith(
+        "workflow wf imports testing:fibo-obelisk-schedule/fibo.fibo-schedule, but stub s exports testing:fibo/fibo.fibo:"
+        " nothing runs a stub activity"
     )
-    later = HOST_INTERFACES[WORKFLOW_SUPPORT].functions[len(HOST_INTERFACES[WORKFLOW_SUPPORT].linked) :]
-    problems = check([Component("act", FunctionKind.ACTIVITY, act), Component("wf", FunctionKind.WORKFLOW, wf)])
-    # A dummy imports all functions of an interface, so the ones that come later are refused, and nothing else is.
-    assert sorted(problems) == sorted(
-        f"workflow wf imports {WORKFLOW_SUPPORT}.{f.name}, which is known, not available in this version" for f in later
+    act = Component("act", FunctionKind.ACTIVITY, fibo_activity)
+    (problem,) = check([act, Component("wf", FunctionKind.WORKFLOW, fibo_workflow("5.0.0", stub=True))])
+    assert problem.startswith(
+        "workflow wf imports testing:fibo-obelisk-stub/fibo.fibo-stub, but activity act exports testing:fibo/fibo.fibo:"
+        " only stub activities are given their results"
     )
+
+
+@pytest.mark.parametrize(("types", "form"), [("4.2.0", "result<u64>"), ("5.0.0", "tuple<execution-id, result<u64>>")])
+def test_await_next_has_the_form_of_the_version_whose_join_sets_it_takes(component_wit, fibo_activity, types, form):
+    wit = component_wit(
+        "package t:t; interface i {f: func() -> result;} world w { import testing:fibo-obelisk-ext/fibo; export i; }",
+        ext=f"""package testing:fibo-obelisk-ext;
+        interface fibo {{
+            use obelisk:types/execution@{types}.{{execution-id, await-next-extension-error}};
+            use obelisk:types/join-set@{types}.{{join-set}};
+            fibo-await-next: func(join-set: borrow<join-set>) -> result<{form}, await-next-extension-error>;
+            other: func() -> execution-id;
+        }}""",
+    )
+    wrong, other = check(
+        [Component("act", FunctionKind.ACTIVITY, fibo_activity), Component("wf", FunctionKind.WORKFLOW, wit)]
+    )
+    assert "fibo-await-next with another type than what activity act exports gives" in wrong
+    assert "other, which is no extension function" in other
+
+
+def test_the_imports_of_a_stub_do_not_matter():
+    imports = [interface("wasi:io/error@0.2.0", resources=("error",)), interface("x:y/z", function())]
+    stub = Component("s", FunctionKind.STUB, ComponentWit((FIBOS,), tuple(imports), ("init",)))
+    assert check([stub]) == ()
+    (problem,) = check(
+        [Component("s", FunctionKind.STUB, ComponentWit((interface("a:b/c", function("f", Signature((), None))),)))]
+    )
+    assert problem.startswith("stub s exports a:b/c.f")
 
 
 @pytest.mark.parametrize(("types", "support"), [("4.2.0", "5.1.0"), ("4.1.0", "5.0.0"), ("4.0.0", "5.1.0")])
@@ -112,17 +202,24 @@ def test_older_versions_of_the_host_are_supplied(wasm_tools, tmp_path, types, su
         ("obelisk:types/time@4.0.0", True),
         ("obelisk:types/time@4.2.1", False),
         ("obelisk:types/time@4.2.0-rc1", False),
-        ("obelisk:types/time@5.0.0", False),
+        ("obelisk:types/time@5.0.0", True),
+        ("obelisk:types/time@5.0.1", False),
+        ("obelisk:types/time@6.0.0", False),
         ("obelisk:types/time@3.0.0", False),
         ("obelisk:types/time", False),
         ("obelisk:types/other@4.2.0", False),
         ("obelisk:workflow/workflow-support@5.0.0", True),
-        ("obelisk:workflow/workflow-support@6.0.0", False),
+        ("obelisk:workflow/workflow-support@6.0.0", True),
+        ("obelisk:workflow/workflow-support@7.0.0", False),
+        ("obelisk:workflow/workflow-support-backtrace@6.0.0", True),
+        ("obelisk:workflow/workflow-support-backtrace@5.1.0", False),
     ],
 )
 def test_versions_of_the_host(imported, supplied):
-    assert (host_interface(imported) is not None) == supplied
-    assert (newest(imported) is None) == ("other" in imported)
+    found = host_interface(imported)
+    assert (found is not None) == supplied
+    assert found is None or found in versions(imported)
+    assert (versions(imported) == ()) == ("other" in imported)
 
 
 def test_nothing_is_fine_and_so_are_types_alone():
@@ -182,13 +279,20 @@ U16 = Signature((("n", Prim.U16),), Result(Prim.U64, None))
         (interface("a:b-obelisk-ext/d", function("f-submit")), "imports a:b-obelisk-ext/d.f-submit, but no active component exports a:b/d.f"),
         (interface("a:b-obelisk-ext/c", function("f-submit")), "with another type than what activity act exports gives:\n  imported: func(n: u8)"),
         (interface("a:b-obelisk-ext/c", function("f-foo")), "which is no extension function: in a -obelisk-ext package names end in -submit,"),
-        (interface("a:b-obelisk-schedule/c", function("f-schedule")), "f-schedule; -schedule is known, not available in this version"),
-        (interface("a:b-obelisk-stub/c", function("f-stub")), "f-stub; -stub is known, not available in this version"),
+        (interface("a:b-obelisk-schedule/c", function("f-schedule")), "with another type than what activity act exports gives:\n  imported: func(n: u8)"),
+        (interface("a:b-obelisk-schedule/c", function("f-submit")), "f-submit, which is no extension function: in a -obelisk-schedule package names end in -schedule"),
+        (interface("a:b-obelisk-schedule/d", function("f-schedule")), "f-schedule, but no active component exports a:b/d.f"),
+        (interface("a:b-obelisk-stub/d", function("f-stub")), "f-stub, but no active component exports a:b/d.f"),
         (interface("a:b/c", resources=("r",)), "imports a:b/c, which defines the resource r"),
         (interface("a:b/c", unsupported=(("g", "it uses a future"),)), "imports a:b/c.g, which nothing can supply: it uses a future"),
-        (interface("obelisk:workflow/workflow-support@6.0.0", function()), f"supplied are {WORKFLOW_SUPPORT} and older versions 5.x"),
+        (
+            interface("obelisk:workflow/workflow-support@7.0.0", function()),
+            f"supplied are {WORKFLOW_SUPPORT} (and older versions 5.x) and {WORKFLOW_SUPPORT_6} (and older versions 6.x): build",
+        ),
         (interface("obelisk:webhook/webhook-support@5.2.0", function()), "which is no interface of this host"),
-        (interface(WORKFLOW_SUPPORT, function("submit-json")), f"imports {WORKFLOW_SUPPORT}.submit-json, which is known, not available in this version"),
+        (interface(WORKFLOW_SUPPORT, function("last-oneoff-id")), f"last-oneoff-id, which is no function of {WORKFLOW_SUPPORT}"),
+        (interface(WORKFLOW_SUPPORT_6, function("sleep-bt")), f"sleep-bt, which is no function of {WORKFLOW_SUPPORT_6}"),
+        (interface(WORKFLOW_SUPPORT_6, function("sleep", Signature((("schedule-at", SCHEDULE_AT),), Result(DATETIME, None)))), "supplied: func(schedule-at: "),
         (interface(WORKFLOW_SUPPORT, function("nonsense")), f"nonsense, which is no function of {WORKFLOW_SUPPORT}"),
         (interface(WORKFLOW_SUPPORT, function("random-u64")), "with another type than the host supplies:\n  imported: func(n: u8) -> result<u64>\n  supplied: func(min: u64, max-exclusive: u64) -> u64"),
         (interface(LOG, unsupported=(("info", "it is an async function"),)), "with another type than the host supplies: it is an async function"),
@@ -238,7 +342,7 @@ def test_order_of_fields_and_cases_matters():
 
 def test_all_problems_are_found_at_once():
     bad = interface("a:b/bad", function("f", Signature((), None)))
-    ext = extension_interfaces(FIBOS)[0]
+    ext = extension_interfaces(FIBOS, FunctionKind.ACTIVITY)[0]
     components = [
         workflow("one", exports=[FIBOS], imports=[interface("x:y/z", function()), ext]),
         workflow("two", exports=[FIBOS, bad], imports=[interface("wasi:a/b@0.2.0", function()), bad]),

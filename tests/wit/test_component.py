@@ -5,7 +5,13 @@ import json
 import pytest
 
 from obelisk.wit.component import Function, UnreadableWit, read_component_wit
-from obelisk.wit.host import HOST_INTERFACES
+from obelisk.wit.host import (
+    HOST_INTERFACES,
+    WASM_BACKTRACE,
+    WORKFLOW_SUPPORT,
+    WORKFLOW_SUPPORT_6,
+    WORKFLOW_SUPPORT_BACKTRACE_6,
+)
 from obelisk.wit.text import signature_text, type_text
 from obelisk.wit.types import (
     Borrow,
@@ -141,7 +147,32 @@ def test_the_packaged_wit_says_what_the_host_supplies(wasm_tools, wit_dir):
         assert interface.unsupported == ()
         assert interface.resources == host.resources
         assert sorted(interface.functions, key=lambda f: f.name) == sorted(host.functions, key=lambda f: f.name)
-        assert host.linked <= {function.name for function in host.functions}
+
+
+def test_the_two_generations_differ_as_they_are_meant_to():
+    """By name; the types are held to the packaged texts above."""
+
+    def names(interface):
+        return {function.name for function in HOST_INTERFACES[interface].functions}
+
+    five, six, traced = names(WORKFLOW_SUPPORT), names(WORKFLOW_SUPPORT_6), names(WORKFLOW_SUPPORT_BACKTRACE_6)
+    plain = {name for name in five if not name.endswith("-bt")}
+    asking = {"execution-id-current", "get-result-json"}
+    with_backtrace = {"execution-id-generate", "schedule-json", "call-json", "stub-json"}
+    assert five == plain | {f"{name}-bt" for name in plain - with_backtrace - {"execution-id-current"}} | {
+        "sleep-named-bt"
+    }
+    assert six == plain | {"get-execution-failure-kind", "last-direct-call-id", "last-oneoff-id"}
+    assert traced == plain - asking
+    for interface in HOST_INTERFACES.values():
+        for function in interface.functions:
+            last = function.signature.params[-1:]
+            told = last == (("backtrace", Option(WASM_BACKTRACE)),)
+            expected = interface.name == WORKFLOW_SUPPORT_BACKTRACE_6 or (
+                interface.name == WORKFLOW_SUPPORT
+                and (function.name.endswith("-bt") or function.name in with_backtrace)
+            )
+            assert told == expected, (interface.name, function.name)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import pytest
 
+from obelisk.core.ports import FunctionKind
 from obelisk.wit.component import Function, Interface
 from obelisk.wit.extensions import (
     ExtensionKind,
@@ -10,6 +11,7 @@ from obelisk.wit.extensions import (
     extension_interfaces,
     package_suffix,
 )
+from obelisk.wit.host import BORROWED_JOIN_SET_5
 from obelisk.wit.types import Prim, Result, Signature
 
 ACTIVITY = "package testing:fibo@1.0.0; interface fibo { fibo: func(n: u8) -> result<u64>; }"
@@ -35,27 +37,54 @@ interface fibo {
 """
 
 
-def test_generated_interfaces_are_what_a_guest_imports(component_wit):
-    (exported,) = component_wit(f"{ACTIVITY} world w {{ export fibo; }}").exports
-    wit = component_wit(
-        """package t:t; world w {
-            import testing:fibo-obelisk-ext/fibo@1.0.0;
-            import testing:fibo-obelisk-schedule/fibo@1.0.0;
-        }""",
-        ext=EXTENSIONS,
-        schedule=SCHEDULE,
+STUB = """
+package testing:fibo-obelisk-stub@1.0.0;
+interface fibo {
+    use obelisk:types/execution@4.2.0.{execution-id, stub-error};
+    fibo-stub: func(execution-id: execution-id, execution-result: result<u64>) -> result<_, stub-error>;
+}
+"""
+IMPORTED = """package t:t; world w {
+    import testing:fibo-obelisk-ext/fibo@1.0.0;
+    import testing:fibo-obelisk-schedule/fibo@1.0.0;
+    import testing:fibo-obelisk-stub/fibo@1.0.0;
+}"""
+
+
+@pytest.fixture
+def exported(component_wit):
+    """What the activity exports."""
+    return component_wit(f"{ACTIVITY} world w {{ export fibo; }}").exports[0]
+
+
+@pytest.mark.parametrize("kind", FunctionKind)
+def test_generated_interfaces_are_what_a_guest_imports(component_wit, exported, kind):
+    wit = component_wit(IMPORTED, ext=EXTENSIONS, schedule=SCHEDULE, stub=STUB)
+    other = "-obelisk-schedule" if kind is FunctionKind.STUB else "-obelisk-stub"
+    imported = {i.name: i for i in wit.imports if "obelisk-" in i.name and other not in i.name}
+    assert len(imported) == 2
+    assert {interface.name: interface for interface in extension_interfaces(exported, kind)} == imported
+
+
+def test_a_guest_of_later_types_imports_await_next_without_the_id(component_wit, exported):
+    later = EXTENSIONS.replace("4.2.0", "5.0.0").replace(", invoke-extension-error", "")
+    later = later.replace("result<tuple<execution-id, result<u64>>, await", "result<result<u64>, await")
+    later = "".join(line for line in later.splitlines(keepends=True) if "fibo-invoke" not in line)
+    wit = component_wit("package t:t; world w { import testing:fibo-obelisk-ext/fibo@1.0.0; }", ext=later)
+    (imported,) = (interface.functions for interface in wit.imports if "obelisk-" in interface.name)
+    kinds = (ExtensionKind.SUBMIT, ExtensionKind.AWAIT_NEXT, ExtensionKind.GET)
+    assert imported == tuple(
+        extension_function(exported.functions[0], kind, join_set=BORROWED_JOIN_SET_5) for kind in kinds
     )
-    imported = {interface.name: interface for interface in wit.imports if "obelisk-" in interface.name}
-    assert {interface.name: interface for interface in extension_interfaces(exported)} == imported
 
 
 def test_functions_that_cannot_be_executions_have_none():
     plain = Function("f", Signature((), Prim.U8))
-    assert extension_interfaces(Interface("a:b/c", (plain,))) == ()
+    assert extension_interfaces(Interface("a:b/c", (plain,)), FunctionKind.ACTIVITY) == ()
     with pytest.raises(ValueError, match="cannot be an execution"):
         extension_function(plain, ExtensionKind.SUBMIT)
     good = Function("g", Signature((), Result(None, None)))
-    for interface in extension_interfaces(Interface("a:b/c", (plain, good))):
+    for interface in extension_interfaces(Interface("a:b/c", (plain, good)), FunctionKind.ACTIVITY):
         assert all(function.name.startswith("g-") for function in interface.functions)
 
 

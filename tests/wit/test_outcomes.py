@@ -3,7 +3,7 @@
 import pytest
 
 from obelisk.core.values import NO_VALUE, Err, ErrForm, Failure, FailureKind, Json, Ok
-from obelisk.wit.outcomes import OutcomeCodec, err_form, outcome_codec
+from obelisk.wit.outcomes import OutcomeCodec, err_form, json_result, outcome_codec
 from obelisk.wit.types import Borrow, Enum, List, Option, Own, Prim, Record, Result, Signature, Tuple, Variant
 
 ERRORS = Variant((("execution-failed", None), ("not-found", Prim.STRING), ("permanently-gone", Prim.U8)))
@@ -67,6 +67,31 @@ def test_results_and_outcomes(result, value, outcome):
 )
 def test_a_failure_is_shown_in_the_declared_form(result, value):
     assert outcome_codec(result).value(FAILURE) == value
+
+
+@pytest.mark.parametrize(
+    ("outcome", "form", "value"),
+    [
+        (Ok(), ErrForm.NONE, (True, None)),
+        (Ok(Json(b"5")), ErrForm.STRING, (True, ("5",))),
+        (Ok(Json(b"null")), ErrForm.NONE, (True, ("null",))),
+        (Err(), ErrForm.NONE, (False, None)),
+        (Err(Json('"é"'.encode())), ErrForm.STRING, (False, ('"é"',))),
+        (Err(Json(b'{"not_found":"x"}'), permanent=True), ErrForm.VARIANT, (False, ('{"not_found":"x"}',))),
+        (FAILURE, ErrForm.NONE, (False, None)),
+        (FAILURE, ErrForm.STRING, (False, ('"execution-failed"',))),
+        (FAILURE, ErrForm.VARIANT, (False, ('"execution_failed"',))),
+    ],
+)
+def test_outcomes_as_json_for_those_who_do_not_know_the_type(outcome, form, value):
+    assert json_result(outcome, form) == value
+
+
+@pytest.mark.parametrize("result", [Result(Prim.U64, Prim.STRING), Result(None, ERRORS)])
+def test_a_failure_as_json_is_what_a_typed_caller_reads(result):
+    codec = outcome_codec(result)
+    _, (text,) = json_result(FAILURE, codec.form)
+    assert codec.value(codec.decode(f'{{"err": {text}}}')) == codec.value(FAILURE)
 
 
 def test_a_result_written_by_a_user():

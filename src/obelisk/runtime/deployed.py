@@ -144,7 +144,7 @@ def _view(component: DeployedComponent) -> ComponentView:
     for interface in wit.exports:
         exports += [_function_view(interface, function) for function in interface.functions]
     for interface in wit.exports:
-        for generated in extension_interfaces(interface):
+        for generated in extension_interfaces(interface, component.kind):
             exports += [_function_view(generated, function) for function in generated.functions]
     assert component.name is not None, "an active component has a name"
     return ComponentView(

@@ -12,7 +12,7 @@ from obelisk.core.calls import Done, JoinSetClose, Reply
 from obelisk.core.ports import Called, FunctionKind, Returned, Step, Trapped, Yielded
 from obelisk.core.values import Json
 from obelisk.wasm import trap
-from obelisk.wasm.calls import Local, Meaning
+from obelisk.wasm.calls import Immediate, Meaning
 from obelisk.wasm.codec import CodecError
 from obelisk.wasm.fiber import CallbackFailed, Fiber, FiberMisuse, State
 from obelisk.wasm.link import EntryPoint
@@ -95,11 +95,12 @@ class WorkflowGuest:
             called = fiber.call
             assert called is not None
             meaning = called.meaning
-            if isinstance(meaning, Local):
-                state = fiber.answer(meaning.result(fiber.arguments))
+            call = meaning.call(fiber.arguments)
+            if isinstance(call, Immediate):
+                state = fiber.answer(call.value)
                 continue
             self._meaning = meaning
-            return Called(meaning.call(fiber.arguments))
+            return Called(call)
 
     def _trapped(self, text: str) -> Step:
         if self._fiber.instantiated:

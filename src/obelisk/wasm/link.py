@@ -2,7 +2,7 @@
 
 Decides which imports of a component are supplied, for each kind of component: all functions of a workflow go through its
 driver, `log` included, so that what it dropped before is heard before (see `fiber`); an activity gets `obelisk:log` and
-nothing else. Must not decide what a call does. Definitions carry the names that the component imports; versions were
+nothing else; a stub is not run, and gets nothing. Must not decide what a call does. Definitions carry the names that the component imports; versions were
 checked by `obelisk.wit.checks`.
 """
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 from obelisk.core.calls import LogLevel
@@ -42,14 +43,17 @@ class EntryPoint:
 
 
 class LinkedComponent:
-    """A component with its imports supplied; `entries`: its functions that can be executions."""
+    """A component with its imports supplied; `entries`: its functions that can be executions. Without `meanings` nothing is
+    supplied: what imports anything can then not be started.
+    """
 
-    def __init__(self, component: LoadedComponent, meanings: Meanings) -> None:
+    def __init__(self, component: LoadedComponent, meanings: Meanings | None) -> None:
         self.component = component
         self._native = _Linker(component.compiled)
         try:
-            for interface in component.wit.imports:
-                self._native.define(interface, meanings)
+            if meanings is not None:
+                for interface in component.wit.imports:
+                    self._native.define(interface, meanings)
         except (UnknownImport, ValueError) as problem:
             raise ComponentError(component.path, f"it cannot be linked: {problem}") from problem
         self.entries: dict[FunctionName, EntryPoint] = {}
@@ -86,12 +90,17 @@ class LinkedComponent:
 
 def link_workflow(component: LoadedComponent) -> LinkedComponent:
     """Links a workflow. `ComponentError` when it imports what workflows are not supplied with."""
-    return LinkedComponent(component, meaning_of)
+    return LinkedComponent(component, partial(meaning_of, imports=component.wit.imports))
 
 
 def link_activity(component: LoadedComponent) -> LinkedComponent:
     """Links an activity. `ComponentError` when it imports anything but `obelisk:log`."""
     return LinkedComponent(component, _activity_meaning)
+
+
+def link_stub(component: LoadedComponent) -> LinkedComponent:
+    """A stub activity: its functions are known by their types, and never run."""
+    return LinkedComponent(component, None)
 
 
 def _activity_meaning(interface: Interface, function: Function) -> LogLevel:

@@ -13,19 +13,38 @@ from typing import Final, NewType
 
 import msgspec
 
-from obelisk.core.names import EXT_SUFFIX, FunctionName
+from obelisk.core.names import STUB_SUFFIX, FunctionName
 from obelisk.core.ports import FunctionKind
 from obelisk.wit.component import ComponentWit, Function, Interface
-from obelisk.wit.extensions import SUFFIXES, ExtensionKind, classify, extension_function, package_suffix
-from obelisk.wit.host import LOG, HostInterface, host_interface, modern, newest
+from obelisk.wit.extensions import (
+    SUFFIXES,
+    ExtensionKind,
+    classify,
+    extension_function,
+    package_suffix,
+    suffixes,
+)
+from obelisk.wit.host import (
+    BORROWED_JOIN_SET,
+    BORROWED_JOIN_SET_5,
+    LOG,
+    HostInterface,
+    host_interface,
+    modern,
+    versions,
+)
 from obelisk.wit.outcomes import err_form, has_handles
 from obelisk.wit.text import signature_text
-from obelisk.wit.types import Signature, Type
+from obelisk.wit.types import Borrow, Signature, Type
 
 Problem = NewType("Problem", str)
 """Why the deployment is refused, for the operator: which component, what, and what to do. May have several lines."""
 
 
+_WRONG_KIND: Final = (
+    "nothing runs a stub activity, so it cannot be scheduled; submit it in a join set, or deploy an activity",
+    "only stub activities are given their results; make it a stub activity, or remove the import",
+)
 _ADD: Final = "add the component that exports it to the configuration, or remove the import"
 
 
@@ -100,6 +119,8 @@ def _check_export(component: Component, interface: Interface) -> Iterator[str]:
 
 
 def _check_imports(component: Component, exports: Exports) -> Iterator[str]:
+    if component.kind is FunctionKind.STUB:
+        return  # nothing of it runs, so nothing has to be supplied
     for name in component.wit.root_imports:
         yield (
             f"{component.title} imports {name} at its root; only interfaces with a full name (namespace:package/interface)"
@@ -127,12 +148,12 @@ def _check_host_import(component: Component, interface: Interface) -> Iterator[s
     imports = f"{component.title} imports {interface.name}"
     host = host_interface(interface.name)
     if host is None:
-        known = newest(interface.name)
-        if known is None:
+        known = versions(interface.name)
+        if not known:
             yield f"{imports}, which is no interface of this host"
         else:
-            major = known.name.partition("@")[2].partition(".")[0]
-            yield f"{imports}; supplied are {known.name} and older versions {major}.x: build the component against those"
+            supplied = " and ".join(f"{each.name} (and older versions {_major(each.name)}.x)" for each in known)
+            yield f"{imports}; supplied are {supplied}: build the component against one of those"
         return
     if component.kind is not FunctionKind.WORKFLOW and host.name != LOG:
         yield f"{imports}, which only workflows may call: of the host's interfaces, an activity may import {LOG}"
@@ -143,12 +164,14 @@ def _check_host_import(component: Component, interface: Interface) -> Iterator[s
         yield from _check_host_function(imports, function, host)
 
 
+def _major(interface: str) -> str:
+    return interface.partition("@")[2].partition(".")[0]
+
+
 def _check_host_function(imports: str, function: Function, host: HostInterface) -> Iterator[str]:
     supplied = host.function(function.name)
     if supplied is None:
         yield f"{imports}.{function.name}, which is no function of {host.name}"
-    elif function.name not in host.linked:
-        yield f"{imports}.{function.name}, which is known, not available in this version"
     elif _shape(function.signature) != _shape(supplied.signature):
         yield _mismatch(f"{imports}.{function.name} with another type than the host supplies", function, supplied)
 
@@ -193,12 +216,13 @@ def _check_extension(
         yield f"{imports}.{function.name}, which is no extension function: in a {suffix} package names end in {endings}"
         return
     base, kind = extension
-    if suffix != EXT_SUFFIX:
-        yield f"{imports}.{function.name}; -{kind} is known, not available in this version"
-        return
     found = exports.get(base)
     if found is None:
         yield f"{imports}.{function.name}, but no active component exports {base}{_nearest(base, exports)}: {_ADD}"
+        return
+    exporter, _ = found
+    if suffix not in suffixes(exporter.kind):
+        yield f"{imports}.{function.name}, but {exporter.title} exports {base}: {_WRONG_KIND[suffix == STUB_SUFFIX]}"
         return
     yield from _check_generated(imports, function, kind, found)
 
@@ -209,11 +233,19 @@ def _check_generated(
     exporter, exported = found
     if err_form(exported.signature) is None:
         return  # refused as an export, with the reason
-    generated = extension_function(exported, kind)
+    generated = extension_function(exported, kind, join_set=_join_set_of(function.signature))
     if _shape(function.signature) != _shape(generated.signature):
         yield _mismatch(
             f"{imports}.{function.name} with another type than what {exporter.title} exports gives", function, generated
         )
+
+
+def _join_set_of(signature: Signature) -> Borrow:
+    """The join sets of the version of `obelisk:types` that an extension function was written against. Without any, all
+    versions say the same.
+    """
+    later = BORROWED_JOIN_SET_5 in (type_ for _, type_ in modern(signature).params)
+    return BORROWED_JOIN_SET_5 if later else BORROWED_JOIN_SET
 
 
 def _nearest(target: FunctionName, exports: Exports) -> str:

@@ -3,16 +3,31 @@
 Decides nothing about the form; compiles each type once and puts the pieces together for the hot path.
 
 `decode` reads what a user wrote; `load` reads canonical JSON that this ring wrote itself, and is faster for objects.
+
+JSON whose type is not known yet is brought into a *normal form*, so that what a guest wrote can be compared byte by byte:
+no spaces, strings escaped only where they must be; members stay in the order, and numbers in the spelling, in which they
+were written, since the type decides what a number means. It is not canonical: `1.0` and `1` stay different.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from functools import cache
+from typing import Any
 
 import msgspec
 
-from obelisk.wit.reader import Convert, ValueMismatch, converter, parse_canonical, parse_user_json, read_each, shown
+from obelisk.wit.reader import (
+    Convert,
+    InvalidJson,
+    ValueMismatch,
+    converter,
+    parse_canonical,
+    parse_user_json,
+    read_each,
+    shown,
+)
 from obelisk.wit.text import type_text
 from obelisk.wit.types import Signature, Tuple, Type, Value
 from obelisk.wit.writer import shaper, write
@@ -91,6 +106,53 @@ class ParamsCodec:
             return "no parameters"
         names = ", ".join(f"{name}: {type_text(type_)}" for name, type_ in params)
         return f"{len(params)} parameter{'s' if len(params) > 1 else ''} ({names})"
+
+
+def normal_json(data: UserJson) -> bytes:
+    """What a user wrote, of any type, in normal form. `InvalidJson`, also for an object that names a key twice."""
+    octets = data.encode() if isinstance(data, str) else bytes(data)
+    try:
+        msgspec.json.decode(octets)  # stricter than the standard parser, which is the one that can keep numbers
+        parsed = json.loads(octets, parse_int=_verbatim, parse_float=_verbatim, object_pairs_hook=_members)
+        return write(parsed)
+    except RecursionError:
+        raise InvalidJson("the JSON is nested too deeply") from None
+    except InvalidJson:
+        raise
+    except (msgspec.MsgspecError, ValueError) as error:
+        raise InvalidJson(f"not valid JSON: {error}") from None
+
+
+def normal_params(data: UserJson) -> bytes:
+    """Parameters of any function, in normal form. `InvalidJson`, or `ValueMismatch` when they are no array."""
+    normal = normal_json(data)
+    if not normal.startswith(b"["):
+        raise ValueMismatch("params", "an array", shown(parse_canonical(normal)))
+    return normal
+
+
+def normal_result(data: UserJson) -> bytes:
+    """A result of any function, in normal form. `InvalidJson`, or `ValueMismatch` when it is not `{"ok": …}` or
+    `{"err": …}`.
+    """
+    normal = normal_json(data)
+    parsed = parse_canonical(normal)
+    if type(parsed) is not dict or len(parsed) != 1 or not parsed.keys() <= {"ok", "err"}:
+        raise ValueMismatch("result", '{"ok": …} or {"err": …}', shown(parsed))
+    return normal
+
+
+def _verbatim(number: str) -> msgspec.Raw:
+    return msgspec.Raw(number.encode())
+
+
+def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise InvalidJson(f"an object has the key {json.dumps(twice, ensure_ascii=False)} twice")
+    return members
 
 
 @cache

@@ -3,6 +3,9 @@
 Decides their names and signatures. For an interface `ns:pkg/ifc@1.0.0`, `-submit`, `-await-next`, `-get` and `-invoke` live
 in `ns:pkg-obelisk-ext/ifc@1.0.0`, `-schedule` in `ns:pkg-obelisk-schedule/…` and `-stub` in `ns:pkg-obelisk-stub/…`. What a
 call of one does is the machine's business.
+
+The signatures are those of `obelisk:types@4.2.0`. A guest that is written against 5.0.0 has its own join sets, and
+`-await-next` without the id; nothing else differs.
 """
 
 from __future__ import annotations
@@ -12,10 +15,12 @@ from string import ascii_lowercase
 from typing import Final
 
 from obelisk.core.names import EXT_SUFFIX, SCHEDULE_SUFFIX, STUB_SUFFIX, FunctionName, InterfaceName
+from obelisk.core.ports import FunctionKind
 from obelisk.wit.component import Function, Interface
 from obelisk.wit.host import (
     AWAIT_NEXT_EXTENSION_ERROR,
     BORROWED_JOIN_SET,
+    BORROWED_JOIN_SET_5,
     EXECUTION_ID,
     GET_EXTENSION_ERROR,
     INVOKE_EXTENSION_ERROR,
@@ -23,7 +28,7 @@ from obelisk.wit.host import (
     STUB_ERROR,
 )
 from obelisk.wit.outcomes import err_form
-from obelisk.wit.types import Prim, Result, Signature, Tuple, Type
+from obelisk.wit.types import Borrow, Prim, Result, Signature, Tuple, Type
 
 
 class ExtensionKind(StrEnum):
@@ -45,6 +50,11 @@ SUFFIXES: Final = {
 """The kinds of functions in the packages of each suffix."""
 
 
+def suffixes(kind: FunctionKind) -> tuple[str, ...]:
+    """Which of `SUFFIXES` a component of that kind gets: what nothing runs cannot be scheduled, only given a result."""
+    return (EXT_SUFFIX, STUB_SUFFIX) if kind is FunctionKind.STUB else (EXT_SUFFIX, SCHEDULE_SUFFIX)
+
+
 def package_suffix(interface: str) -> str | None:
     """Which of `SUFFIXES` the package of `interface` ends in; None for an ordinary package."""
     package = interface.partition("/")[0]
@@ -64,8 +74,10 @@ def classify(interface: str, function: str) -> tuple[FunctionName, ExtensionKind
     return None
 
 
-def extension_function(function: Function, kind: ExtensionKind) -> Function:
-    """The extension of `function`. `ValueError` when it cannot be an execution (see `obelisk.wit.outcomes.err_form`)."""
+def extension_function(function: Function, kind: ExtensionKind, *, join_set: Borrow = BORROWED_JOIN_SET) -> Function:
+    """The extension of `function`; `join_set`: the join sets of the version of `obelisk:types` that it is wanted for.
+    `ValueError` when the function cannot be an execution (see `obelisk.wit.outcomes.err_form`).
+    """
     params = function.signature.params
     returned = function.signature.result
     if returned is None or err_form(function.signature) is None:
@@ -79,10 +91,10 @@ def extension_function(function: Function, kind: ExtensionKind) -> Function:
 
     match kind:
         case ExtensionKind.SUBMIT:
-            signature = Signature(injected("join-set", BORROWED_JOIN_SET), EXECUTION_ID)
+            signature = Signature(injected("join-set", join_set), EXECUTION_ID)
         case ExtensionKind.AWAIT_NEXT:
-            pair = Tuple((EXECUTION_ID, returned))
-            signature = Signature((("join-set", BORROWED_JOIN_SET),), Result(pair, AWAIT_NEXT_EXTENSION_ERROR))
+            awaited = returned if join_set == BORROWED_JOIN_SET_5 else Tuple((EXECUTION_ID, returned))
+            signature = Signature((("join-set", join_set),), Result(awaited, AWAIT_NEXT_EXTENSION_ERROR))
         case ExtensionKind.GET:
             signature = Signature((("execution-id", EXECUTION_ID),), Result(returned, GET_EXTENSION_ERROR))
         case ExtensionKind.INVOKE:
@@ -95,9 +107,9 @@ def extension_function(function: Function, kind: ExtensionKind) -> Function:
     return Function(f"{function.name}-{kind}", signature)
 
 
-def extension_interfaces(exported: Interface) -> tuple[Interface, ...]:
-    """What is generated for an interface that a workflow or an activity exports: its `-obelisk-ext` and
-    `-obelisk-schedule` interfaces. Functions that cannot be executions have no extensions.
+def extension_interfaces(exported: Interface, kind: FunctionKind) -> tuple[Interface, ...]:
+    """What is generated for an interface that a component of that kind exports. Functions that cannot be executions have
+    no extensions.
     """
     functions = [function for function in exported.functions if err_form(function.signature) is not None]
     if not functions:
@@ -108,5 +120,5 @@ def extension_interfaces(exported: Interface) -> tuple[Interface, ...]:
             InterfaceName(f"{package}{suffix}{slash}{rest}"),
             tuple(extension_function(function, kind) for function in functions for kind in SUFFIXES[suffix]),
         )
-        for suffix in (EXT_SUFFIX, SCHEDULE_SUFFIX)
+        for suffix in suffixes(kind)
     )

@@ -1,7 +1,10 @@
 """What the host itself supplies to guests: the functions of the `obelisk:*` interfaces, as data.
 
-Decides which interfaces and functions exist, their exact types, and which of them this version links. The same facts are
-in the texts under `packages/`; a test holds the two together. Links nothing.
+Decides which interfaces and functions exist, in which versions, and their exact types. The same facts are in the texts
+under `packages/`; a test holds the two together. Links nothing.
+
+Two generations stand side by side: `obelisk:types@4.2.0` with `obelisk:workflow@5.1.0`, which the generated interfaces
+are written against, and `obelisk:types@5.0.0` with `obelisk:workflow@6.0.0`. Names of the later one end in its number.
 """
 
 from __future__ import annotations
@@ -29,7 +32,9 @@ from obelisk.wit.types import (
 )
 
 TYPES_VERSION: Final = "4.2.0"
+TYPES_VERSION_5: Final = "5.0.0"
 WORKFLOW_VERSION: Final = "5.1.0"
+WORKFLOW_VERSION_6: Final = "6.0.0"
 LOG_VERSION: Final = "1.0.0"
 
 TIME: Final = InterfaceName(f"obelisk:types/time@{TYPES_VERSION}")
@@ -37,13 +42,20 @@ EXECUTION: Final = InterfaceName(f"obelisk:types/execution@{TYPES_VERSION}")
 BACKTRACE: Final = InterfaceName(f"obelisk:types/backtrace@{TYPES_VERSION}")
 JOIN_SETS: Final = InterfaceName(f"obelisk:types/join-set@{TYPES_VERSION}")
 WORKFLOW_SUPPORT: Final = InterfaceName(f"obelisk:workflow/workflow-support@{WORKFLOW_VERSION}")
+
+TIME_5: Final = InterfaceName(f"obelisk:types/time@{TYPES_VERSION_5}")
+EXECUTION_5: Final = InterfaceName(f"obelisk:types/execution@{TYPES_VERSION_5}")
+BACKTRACE_5: Final = InterfaceName(f"obelisk:types/backtrace@{TYPES_VERSION_5}")
+JOIN_SETS_5: Final = InterfaceName(f"obelisk:types/join-set@{TYPES_VERSION_5}")
+WORKFLOW_SUPPORT_6: Final = InterfaceName(f"obelisk:workflow/workflow-support@{WORKFLOW_VERSION_6}")
+WORKFLOW_SUPPORT_BACKTRACE_6: Final = InterfaceName(f"obelisk:workflow/workflow-support-backtrace@{WORKFLOW_VERSION_6}")
+
 LOG: Final = InterfaceName(f"obelisk:log/log@{LOG_VERSION}")
 
 # --- obelisk:types ---------------------------------------------------------------------------------------------------
 
-JOIN_SET_RESOURCE: Final = f"{JOIN_SETS}.join-set"
-BORROWED_JOIN_SET: Final = Borrow(JOIN_SET_RESOURCE)
-OWNED_JOIN_SET: Final = Own(JOIN_SET_RESOURCE)
+BORROWED_JOIN_SET: Final = Borrow(f"{JOIN_SETS}.join-set")
+BORROWED_JOIN_SET_5: Final = Borrow(f"{JOIN_SETS_5}.join-set")
 
 DURATION: Final = Variant(
     (
@@ -78,6 +90,9 @@ SUBMIT_CONFIG: Final = Record((("timeout", Option(DURATION)),))
 SCHEDULE_JSON_ERROR: Final = Variant(
     (("ffqn-parsing-error", Prim.STRING), ("function-not-found", None), ("type-check-error", Prim.STRING))
 )
+EXECUTION_FAILURE_KIND: Final = Enum(
+    ("timed-out", "nondeterminism-detected", "out-of-fuel", "cancelled", "uncategorized")
+)
 
 FRAME_SYMBOL: Final = Record(
     (
@@ -107,16 +122,14 @@ STUB_JSON_ERROR: Final = Variant(
         ("conflict", None),
     )
 )
-JOIN_NEXT_RESULT: Final = Result(Tuple((RESPONSE_ID, Result(None, None))), JOIN_NEXT_ERROR)
 _JSON_RESULT: Final = Result(Option(Prim.STRING), Option(Prim.STRING))
 
 
 class HostInterface(msgspec.Struct, frozen=True):
-    """An interface that the host supplies; `linked`: the functions that this version links, the others are known only."""
+    """An interface that the host supplies."""
 
     name: InterfaceName
     functions: tuple[Function, ...] = ()
-    linked: frozenset[str] = frozenset()
     resources: tuple[str, ...] = ()
 
     def function(self, name: str) -> Function | None:
@@ -129,90 +142,118 @@ def _function(name: str, result: Type | None = None, /, **params: Type) -> Funct
     return Function(name, Signature(kebab, result))
 
 
-def _join_set_methods() -> tuple[Function, ...]:
-    self = BORROWED_JOIN_SET
-    return (
-        _function("[method]join-set.id", Prim.STRING, self=self),
-        _function("[method]join-set.submit-delay", DELAY_ID, self=self, timeout=SCHEDULE_AT),
-        _function("[method]join-set.join-next", JOIN_NEXT_RESULT, self=self),
-    )
+def _with_backtrace(function: Function, suffix: str = "") -> Function:
+    """The same function for interpreters, which know the source lines of their callers."""
+    params = (*function.signature.params, ("backtrace", Option(WASM_BACKTRACE)))
+    return Function(function.name + suffix, Signature(params, function.signature.result))
 
 
-_WORKFLOW_LINKED: Final = (
-    _function("execution-id-current", EXECUTION_ID),
+_CREATED: Final = Result(Own(BORROWED_JOIN_SET.resource), JOIN_SET_CREATE_ERROR)
+_CREATED_5: Final = Result(Own(BORROWED_JOIN_SET_5.resource), JOIN_SET_CREATE_ERROR)
+_SLEPT: Final = Result(DATETIME, None)
+_SUBMITTED: Final = Result(EXECUTION_ID, SUBMIT_JSON_ERROR)
+_GOT: Final = Result(_JSON_RESULT, GET_RESULT_JSON_ERROR)
+_CALLED: Final = Result(_JSON_RESULT, SCHEDULE_JSON_ERROR)
+_SCHEDULED: Final = Result(None, SCHEDULE_JSON_ERROR)
+_STUBBED: Final = Result(None, STUB_JSON_ERROR)
+_MEMBER: Final = Tuple((RESPONSE_ID, Result(None, None)))
+
+_JOIN_SET_METHODS: Final = (
+    _function("[method]join-set.id", Prim.STRING, self=BORROWED_JOIN_SET),
+    _function("[method]join-set.submit-delay", DELAY_ID, self=BORROWED_JOIN_SET, timeout=SCHEDULE_AT),
+    _function("[method]join-set.join-next", Result(_MEMBER, JOIN_NEXT_ERROR), self=BORROWED_JOIN_SET),
+)
+_JOIN_SET_METHODS_5: Final = (
+    _function("[method]join-set.id", Prim.STRING, self=BORROWED_JOIN_SET_5),
+    _function("[method]join-set.last-id", Option(RESPONSE_ID), self=BORROWED_JOIN_SET_5),
+)
+
+_CURRENT_ID: Final = _function("execution-id-current", EXECUTION_ID)
+_GET_RESULT: Final = _function("get-result-json", _GOT, execution_id=EXECUTION_ID)
+_GENERATE_ID: Final = _function("execution-id-generate", EXECUTION_ID)
+_RANDOM: Final = (
     _function("random-u64", Prim.U64, min=Prim.U64, max_exclusive=Prim.U64),
     _function("random-u64-inclusive", Prim.U64, min=Prim.U64, max_inclusive=Prim.U64),
     _function("random-string", Prim.STRING, min_length=Prim.U16, max_length_exclusive=Prim.U16),
-    _function("sleep", Result(DATETIME, None), schedule_at=SCHEDULE_AT),
-    _function("join-set-create", OWNED_JOIN_SET),
-    _function("join-set-create-named", Result(OWNED_JOIN_SET, JOIN_SET_CREATE_ERROR), name=Prim.STRING),
-    _function("join-set-close", self=OWNED_JOIN_SET),
-    _function("submit-delay", DELAY_ID, join_set=BORROWED_JOIN_SET, timeout=SCHEDULE_AT),
-    _function("join-next", JOIN_NEXT_RESULT, join_set=BORROWED_JOIN_SET),
 )
+_STUB: Final = _function("stub-json", _STUBBED, execution_id=EXECUTION_ID, result_json=Prim.STRING)
+_SLEEP_NAMED: Final = _function("sleep", _SLEPT, schedule_at=SCHEDULE_AT, name=Option(Prim.STRING))
 
 
-def _workflow_later() -> tuple[Function, ...]:
-    bt = Option(WASM_BACKTRACE)
-    config = Option(SUBMIT_CONFIG)
-    string = Prim.STRING
+def _workflow_5() -> tuple[Function, ...]:
     join_set = BORROWED_JOIN_SET
-    execution_id = EXECUTION_ID
-    at = SCHEDULE_AT
-    fn = FUNCTION
-    slept = Result(DATETIME, None)
-    created = Result(OWNED_JOIN_SET, JOIN_SET_CREATE_ERROR)
-    submitted = Result(EXECUTION_ID, SUBMIT_JSON_ERROR)
-    got = Result(_JSON_RESULT, GET_RESULT_JSON_ERROR)
-    called = Result(_JSON_RESULT, SCHEDULE_JSON_ERROR)
-    scheduled = Result(None, SCHEDULE_JSON_ERROR)
-    stubbed = Result(None, STUB_JSON_ERROR)
-    tried = Result(Tuple((RESPONSE_ID, Result(None, None))), JOIN_NEXT_TRY_ERROR)
-    numbers = Prim.U64
-    lengths = Prim.U16
-    return (
-        _function("submit-json", submitted, join_set=join_set, function=fn, params=string, config=config),
-        _function("get-result-json", got, execution_id=execution_id),
-        _function("join-next-try", tried, join_set=join_set),
-        _function("execution-id-generate", EXECUTION_ID, backtrace=bt),
+    string = Prim.STRING
+    config = Option(SUBMIT_CONFIG)
+    twinned = (
+        *_RANDOM,
+        _function("sleep", _SLEPT, schedule_at=SCHEDULE_AT),
+        _function("join-set-create", _CREATED.ok),
+        _function("join-set-create-named", _CREATED, name=string),
+        _function("join-set-close", self=Own(join_set.resource)),
+        _function("submit-json", _SUBMITTED, join_set=join_set, function=FUNCTION, params=string, config=config),
+        _GET_RESULT,
+        _function("submit-delay", DELAY_ID, join_set=join_set, timeout=SCHEDULE_AT),
+        _function("join-next", Result(_MEMBER, JOIN_NEXT_ERROR), join_set=join_set),
+        _function("join-next-try", Result(_MEMBER, JOIN_NEXT_TRY_ERROR), join_set=join_set),
+    )
+    with_backtrace = (
+        _GENERATE_ID,
         _function(
             "schedule-json",
-            scheduled,
-            execution_id=execution_id,
-            schedule_at=at,
-            function=fn,
+            _SCHEDULED,
+            execution_id=EXECUTION_ID,
+            schedule_at=SCHEDULE_AT,
+            function=FUNCTION,
             params=string,
             config=config,
-            backtrace=bt,
         ),
-        _function("call-json", called, function=fn, params=string, config=config, backtrace=bt),
-        _function("stub-json", stubbed, execution_id=execution_id, result_json=string, backtrace=bt),
-        _function("random-u64-bt", Prim.U64, min=numbers, max_exclusive=numbers, backtrace=bt),
-        _function("random-u64-inclusive-bt", Prim.U64, min=numbers, max_inclusive=numbers, backtrace=bt),
-        _function("random-string-bt", string, min_length=lengths, max_length_exclusive=lengths, backtrace=bt),
-        _function("sleep-bt", slept, schedule_at=at, backtrace=bt),
-        _function("sleep-named-bt", slept, schedule_at=at, name=Option(string), backtrace=bt),
-        _function("join-set-create-bt", OWNED_JOIN_SET, backtrace=bt),
-        _function("join-set-create-named-bt", created, name=string, backtrace=bt),
-        _function("join-set-close-bt", self=OWNED_JOIN_SET, backtrace=bt),
+        _function("call-json", _CALLED, function=FUNCTION, params=string, config=config),
+        _STUB,
+    )
+    sleep_named = _with_backtrace(_SLEEP_NAMED, "-named-bt")
+    twins = tuple(_with_backtrace(function, "-bt") for function in twinned)
+    return (_CURRENT_ID, *twinned, *map(_with_backtrace, with_backtrace), *twins, sleep_named)
+
+
+def _workflow_6_writing() -> tuple[Function, ...]:
+    """Those that leave an event, and so have a twin that is told where the guest was."""
+    join_set = BORROWED_JOIN_SET_5
+    string = Prim.STRING
+    at = SCHEDULE_AT
+    return (
+        *_RANDOM,
+        _SLEEP_NAMED,
+        _function("join-set-create", _CREATED_5.ok),
+        _function("join-set-create-named", _CREATED_5, name=string),
+        _function("join-set-close", self=Own(join_set.resource)),
+        _function("submit-json", _SUBMITTED, join_set=join_set, function=FUNCTION, params=string),
+        _function("submit-delay", DELAY_ID, join_set=join_set, timeout=at),
+        _function("join-next", Result(_JSON_RESULT, JOIN_NEXT_ERROR), join_set=join_set),
+        _function("join-next-try", Result(_JSON_RESULT, JOIN_NEXT_TRY_ERROR), join_set=join_set),
+        _GENERATE_ID,
         _function(
-            "submit-json-bt", submitted, join_set=join_set, function=fn, params=string, config=config, backtrace=bt
+            "schedule-json", _SCHEDULED, execution_id=EXECUTION_ID, schedule_at=at, function=FUNCTION, params=string
         ),
-        _function("get-result-json-bt", got, execution_id=execution_id, backtrace=bt),
-        _function("submit-delay-bt", DELAY_ID, join_set=join_set, timeout=at, backtrace=bt),
-        _function("join-next-bt", JOIN_NEXT_RESULT, join_set=join_set, backtrace=bt),
-        _function("join-next-try-bt", tried, join_set=join_set, backtrace=bt),
+        _function("call-json", _CALLED, function=FUNCTION, params=string),
+        _STUB,
     )
 
+
+_WORKFLOW_6_READING: Final = (
+    _CURRENT_ID,
+    _GET_RESULT,
+    _function(
+        "get-execution-failure-kind",
+        Result(Option(EXECUTION_FAILURE_KIND), GET_RESULT_JSON_ERROR),
+        execution_id=EXECUTION_ID,
+    ),
+    _function("last-direct-call-id", Option(EXECUTION_ID)),
+    _function("last-oneoff-id", Option(RESPONSE_ID)),
+)
 
 LOG_FUNCTIONS: Final = tuple(
     _function(level, message=Prim.STRING) for level in ("trace", "debug", "info", "warn", "error")
 )
-
-
-def _host(name: InterfaceName, linked: tuple[Function, ...], later: tuple[Function, ...] = ()) -> HostInterface:
-    return HostInterface(name, linked + later, frozenset(function.name for function in linked))
-
 
 HOST_INTERFACES: Final = {
     interface.name: interface
@@ -220,9 +261,15 @@ HOST_INTERFACES: Final = {
         HostInterface(TIME),
         HostInterface(EXECUTION),
         HostInterface(BACKTRACE),
-        msgspec.structs.replace(_host(JOIN_SETS, _join_set_methods()), resources=("join-set",)),
-        _host(WORKFLOW_SUPPORT, _WORKFLOW_LINKED, _workflow_later()),
-        _host(LOG, LOG_FUNCTIONS),
+        HostInterface(JOIN_SETS, _JOIN_SET_METHODS, resources=("join-set",)),
+        HostInterface(WORKFLOW_SUPPORT, _workflow_5()),
+        HostInterface(TIME_5),
+        HostInterface(EXECUTION_5),
+        HostInterface(BACKTRACE_5),
+        HostInterface(JOIN_SETS_5, _JOIN_SET_METHODS_5, resources=("join-set",)),
+        HostInterface(WORKFLOW_SUPPORT_6, _WORKFLOW_6_READING + _workflow_6_writing()),
+        HostInterface(WORKFLOW_SUPPORT_BACKTRACE_6, tuple(map(_with_backtrace, _workflow_6_writing()))),
+        HostInterface(LOG, LOG_FUNCTIONS),
     )
 }
 """Every interface that the host supplies, by its name with version."""
@@ -232,18 +279,17 @@ def host_interface(imported: str) -> HostInterface | None:
     """What supplies an import: the host's interface of the same name, of the same major version and not older than asked
     for. None when there is none.
     """
-    path, _, wanted = imported.partition("@")
-    for interface in HOST_INTERFACES.values():
-        own_path, _, own = interface.name.partition("@")
-        if own_path == path and _satisfies(own, wanted):
+    wanted = imported.partition("@")[2]
+    for interface in versions(imported):
+        if _satisfies(interface.name.partition("@")[2], wanted):
             return interface
     return None
 
 
-def newest(imported: str) -> HostInterface | None:
-    """The host's interface of the same name, whatever the version."""
+def versions(imported: str) -> tuple[HostInterface, ...]:
+    """The host's interfaces of the same name, whatever the version; oldest first."""
     path = imported.partition("@")[0]
-    return next((found for name, found in HOST_INTERFACES.items() if name.partition("@")[0] == path), None)
+    return tuple(found for name, found in HOST_INTERFACES.items() if name.partition("@")[0] == path)
 
 
 def _satisfies(own: str, wanted: str) -> bool:
@@ -256,7 +302,7 @@ def _satisfies(own: str, wanted: str) -> bool:
 
 
 def modern(signature: Signature) -> Signature:
-    """The same signature with handles of older versions of the host's resources replaced by today's."""
+    """The same signature with handles of the host's resources in the versions that the host has: 4.0.0 means 4.2.0."""
     return Signature(
         tuple((name, _modern(type_)) for name, type_ in signature.params),
         None if signature.result is None else _modern(signature.result),

@@ -28,10 +28,16 @@ from obelisk.wit.types import (
     Value,
     Variant,
 )
+from obelisk.wit.writer import json_name
 
 EXECUTION_FAILED: Final = "execution-failed"
 """The string, or the variant case, that a caller gets in place of a failure."""
 _PERMANENT: Final = "permanent"
+_FAILURE_JSON: Final[dict[ErrForm, tuple[str] | None]] = {
+    ErrForm.NONE: None,
+    ErrForm.STRING: (f'"{EXECUTION_FAILED}"',),
+    ErrForm.VARIANT: (f'"{json_name(EXECUTION_FAILED)}"',),
+}
 
 
 def err_form_of(result: Type | None) -> ErrForm | None:
@@ -126,6 +132,23 @@ class OutcomeCodec:
 def outcome_codec(type_: Type | None) -> OutcomeCodec:
     """The codec of a return type, compiled once. Errors as `OutcomeCodec`."""
     return OutcomeCodec(type_)
+
+
+def json_result(outcome: Outcome, form: ErrForm) -> Value:
+    """An outcome as the WIT value `result<option<string>, option<string>>`, for callers who do not know its type: payloads
+    as JSON, none where there is no payload. A `Failure` is shown as the function's `form` says.
+    """
+    match outcome:
+        case Ok(value):
+            return (True, _text(value))
+        case Err(value):
+            return (False, _text(value))
+        case Failure():
+            return (False, _FAILURE_JSON[form])
+
+
+def _text(value: Json) -> tuple[str] | None:
+    return (bytes(value).decode(),) if value else None
 
 
 def _write(codec: ValueCodec | None, payload: Value) -> Json:

@@ -9,7 +9,13 @@ from __future__ import annotations
 from importlib.resources import files
 from typing import Final
 
-PACKAGES: Final = ("obelisk_types@4.2.0", "obelisk_workflow@5.1.0", "obelisk_log@1.0.0")
+PACKAGES: Final = (
+    "obelisk_types@4.2.0",
+    "obelisk_workflow@5.1.0",
+    "obelisk_types@5.0.0",
+    "obelisk_workflow@6.0.0",
+    "obelisk_log@1.0.0",
+)
 """Folder names, dependencies first."""
 
 
