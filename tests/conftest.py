@@ -53,6 +53,32 @@ def testing_components(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return _fixture_module("components").build(tmp_path_factory.mktemp("components"))
 
 
+@dataclass(frozen=True)
+class CallingComponents:
+    """Paths of components that make every host call, one for each generation of the host's packages."""
+
+    five: Path
+    """`obelisk:types@4.2.0` and `obelisk:workflow@5.1.0`."""
+    six: Path
+    """`obelisk:types@5.0.0` and `obelisk:workflow@6.0.0`."""
+    older: Path
+    """`obelisk:types@4.0.0` and `obelisk:workflow@5.0.0`."""
+    stubs: Path
+    """The stub activity `testing:stubs/stubs`."""
+
+
+@pytest.fixture(scope="session")
+def calling_components(tmp_path_factory: pytest.TempPathFactory) -> CallingComponents:
+    """See fixtures/calls.py; built once a session."""
+    calls, tools = _fixture_module("calls"), _fixture_module("components")
+
+    def made(generation: Any) -> Path:
+        return Path(calls.build(tmp_path_factory.mktemp("calls"), generation, tools))
+
+    stubs = calls.build_stubs(tmp_path_factory.mktemp("stubs"), tools)
+    return CallingComponents(made(calls.FIVE), made(calls.SIX), made(calls.OLDER), stubs)
+
+
 @pytest.fixture
 def dummy_component(tmp_path: Path) -> Callable[..., Path]:
     """A function (WIT text, world = "any") -> path of a component of that world, whose functions trap.

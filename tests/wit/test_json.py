@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from obelisk.core.values import Json
-from obelisk.wit.codec import ParamsCodec, decoder, encoder, value_codec
+from obelisk.wit.codec import ParamsCodec, decoder, encoder, normal_json, normal_params, normal_result, value_codec
 from obelisk.wit.floats import f32_text, to_f32
 from obelisk.wit.reader import INTEGER_RANGES, InvalidJson, ValueMismatch
 from obelisk.wit.types import (
@@ -336,3 +336,57 @@ def test_handles_are_not_json(handle):
     for compile_ in (encoder, decoder):
         with pytest.raises(UnsupportedType, match=r"ns:pkg/ifc\.thing"):
             compile_(List(Tuple((Prim.U8, handle))))
+
+
+# --- JSON of any type, in normal form --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "normal"),
+    [
+        (' [ 1 , "a b" ,\n{ "b" : null , "a" : [ ] } ] ', '[1,"a b",{"b":null,"a":[]}]'),
+        ("[1, 1.0, 1.50, 1E2, -0, -0.0, 1e-7]", "[1,1.0,1.50,1E2,-0,-0.0,1e-7]"),
+        ("[18446744073709551616]", "[18446744073709551616]"),
+        ("0.1000000000000000055511151231257827021181583404541015625",) * 2,
+        (r'"\u0041\u00e9\ud83d\ude00\/\n\u0001"', '"A\u00e9\U0001f600/\\n\\u0001"'),
+        ("true", "true"),
+        ('""', '""'),
+    ],
+)
+def test_the_normal_form_keeps_what_matters(text, normal):
+    assert normal_json(text) == normal.encode()
+    assert normal_json(Json(text.encode())) == normal.encode()
+    assert normal_json(normal) == normal.encode()
+
+
+@given(data=st.data(), type_=types)
+def test_the_normal_form_means_the_same_to_every_type(data, type_):
+    codec = value_codec(type_)
+    text = json.dumps(json.loads(codec.encode(data.draw(values(type_)))), indent=1)
+    assert codec.canonical(normal_json(text)) == codec.canonical(text)
+    assert normal_json(normal_json(text)) == normal_json(text)
+
+
+@pytest.mark.parametrize("text", ["", "[", "NaN", "[1e400]", '["\\ud800"]', "[1] 2", "[" * 100_000, b"\xff", "[1,]"])
+def test_what_is_not_json_has_no_normal_form(text):
+    with pytest.raises(InvalidJson):
+        normal_json(text)
+
+
+def test_a_key_named_twice_has_no_normal_form():
+    with pytest.raises(InvalidJson, match='an object has the key "a" twice'):
+        normal_json('[{"b":{"a":1,"c":2,"a":1}}]')
+
+
+def test_parameters_and_results_of_any_function():
+    assert normal_params(" [ ] ") == b"[]"
+    assert normal_params('[ {"a" : 1} ]') == b'[{"a":1}]'
+    for text, got in (('{"n": 1}', '{"n": 1}'), ("7", "7"), ("null", "null"), ('"[1]"', '"[1]"')):
+        with pytest.raises(ValueMismatch) as caught:
+            normal_params(text)
+        assert str(caught.value) == f"params: expected an array, got {got}"
+    assert normal_result('{ "ok" : null }') == b'{"ok":null}'
+    assert normal_result('{"err": [1, 2.0]}') == b'{"err":[1,2.0]}'
+    for text in ('"ok"', "[]", "{}", '{"ok":1,"err":2}', '{"Ok":1}', "null"):
+        with pytest.raises(ValueMismatch, match=r'^result: expected \{"ok": …\} or \{"err": …\}, got '):
+            normal_result(text)
