@@ -63,6 +63,10 @@ class CallingComponents:
     """`obelisk:types@5.0.0` and `obelisk:workflow@6.0.0`."""
     older: Path
     """`obelisk:types@4.0.0` and `obelisk:workflow@5.0.0`."""
+    flows_five: Path
+    """`testing:json-five/flows`: several host calls in a row."""
+    flows_six: Path
+    """`testing:json-six/flows` and `testing:json-six/kinds`."""
     stubs: Path
     """The stub activity `testing:stubs/stubs`."""
 
@@ -72,11 +76,17 @@ def calling_components(tmp_path_factory: pytest.TempPathFactory) -> CallingCompo
     """See fixtures/calls.py; built once a session."""
     calls, tools = _fixture_module("calls"), _fixture_module("components")
 
-    def made(generation: Any) -> Path:
-        return Path(calls.build(tmp_path_factory.mktemp("calls"), generation, tools))
+    def made(build: Callable[..., Path], generation: Any) -> Path:
+        return build(tmp_path_factory.mktemp("calls"), generation, tools)
 
-    stubs = calls.build_stubs(tmp_path_factory.mktemp("stubs"), tools)
-    return CallingComponents(made(calls.FIVE), made(calls.SIX), made(calls.OLDER), stubs)
+    return CallingComponents(
+        five=made(calls.build, calls.FIVE),
+        six=made(calls.build, calls.SIX),
+        older=made(calls.build, calls.OLDER),
+        flows_five=made(calls.build_flows, calls.FIVE),
+        flows_six=made(calls.build_flows, calls.SIX),
+        stubs=calls.build_stubs(tmp_path_factory.mktemp("stubs"), tools),
+    )
 
 
 @pytest.fixture

@@ -41,7 +41,8 @@ class Submit(_Data, frozen=True):
     join_set: JoinSetId
     ffqn: FunctionName
     params: Json
-    form: ErrForm = ErrForm.NONE
+    form: ErrForm | None = ErrForm.NONE
+    """None: the guest does not know it, since it imports nothing else of the function; found out, and kept in the log."""
 
 
 class CallJson(_Data, frozen=True):

@@ -642,7 +642,16 @@ class Machine:
         return None
 
     def _submit_call(self, call: calls.Submit, now: Instant) -> Reply:
-        child = self._submit(call.join_set, self._find(call.join_set), call.ffqn, call.params, call.form, now)
+        join = self._find(call.join_set)
+        if call.form is not None:
+            child = self._submit(call.join_set, join, call.ffqn, call.params, call.form, now)
+            return ids.absolute(self.execution_id, child)
+        typed = None if self.replaying else self._typing(call.ffqn, call.params)
+        form = typed.info.err_form if isinstance(typed, Typed) else ErrForm.NONE
+        child = self._next_child(call.join_set, join)
+        recorded = self._record(ChildRequested(child, call.ffqn, call.params, form=form), now)
+        assert isinstance(recorded, ChildRequested)
+        self._add_child(join, child, call.ffqn, recorded.form)
         return ids.absolute(self.execution_id, child)
 
     def _submit_json(self, call: calls.SubmitJson, now: Instant) -> Reply:

@@ -182,16 +182,16 @@ def _extension(interface: Interface, function: Function, imports: Sequence[Inter
     return _EXTENSIONS[kind](ffqn, function.signature)
 
 
-def _form_in(imports: Sequence[Interface], ffqn: FunctionName) -> ErrForm:
+def _form_in(imports: Sequence[Interface], ffqn: FunctionName) -> ErrForm | None:
     """How a submitted function declares errors, which its -submit does not say: out of what else the component imports of
-    it. Without any of that, it does not see the child's result with its type anywhere.
+    it. None when that is nothing.
     """
     for interface in imports:
         for function in interface.functions:
             form = err_form_of(_returned(interface, function, ffqn))
             if form is not None:
                 return form
-    return ErrForm.NONE
+    return None
 
 
 def _returned(interface: Interface, function: Function, ffqn: FunctionName) -> Type | None:
@@ -206,7 +206,7 @@ def _returned(interface: Interface, function: Function, ffqn: FunctionName) -> T
     return None
 
 
-def _submit(ffqn: FunctionName, signature: Signature, form: ErrForm) -> Meaning:
+def _submit(ffqn: FunctionName, signature: Signature, form: ErrForm | None) -> Meaning:
     encode = _rest(signature).encode
 
     def call(arguments: tuple[Value, ...]) -> Call:
