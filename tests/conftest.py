@@ -63,6 +63,8 @@ class CallingComponents:
     """`obelisk:types@5.0.0` and `obelisk:workflow@6.0.0`."""
     older: Path
     """`obelisk:types@4.0.0` and `obelisk:workflow@5.0.0`."""
+    without_stubs: tuple[Path, Path]
+    """The first two, without the functions of the stub activity."""
     flows_five: Path
     """`testing:json-five/flows`: several host calls in a row."""
     flows_six: Path
@@ -83,6 +85,7 @@ def calling_components(tmp_path_factory: pytest.TempPathFactory) -> CallingCompo
         five=made(calls.build, calls.FIVE),
         six=made(calls.build, calls.SIX),
         older=made(calls.build, calls.OLDER),
+        without_stubs=(made(calls.build, calls.WITHOUT_STUBS[0]), made(calls.build, calls.WITHOUT_STUBS[1])),
         flows_five=made(calls.build_flows, calls.FIVE),
         flows_six=made(calls.build_flows, calls.SIX),
         stubs=calls.build_stubs(tmp_path_factory.mktemp("stubs"), tools),
