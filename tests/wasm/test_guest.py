@@ -30,7 +30,7 @@ from obelisk.core.calls import (
 )
 from obelisk.core.instants import In
 from obelisk.core.ports import Called, Guest, Returned, Trapped, Yielded
-from obelisk.core.values import Err, Failure, FailureKind, Json, Ok
+from obelisk.core.values import Err, ErrForm, Failure, FailureKind, Json, Ok
 from obelisk.wasm.calls import ReplyMismatch
 from obelisk.wasm.component import ComponentLoader
 from obelisk.wasm.engine import EngineConfig, Engines
@@ -213,7 +213,7 @@ def test_a_mismatch_names_the_actual_function_or_a_delay(flow):
 
 def test_invoke_carries_its_label(flow):
     calls, step = flow("invoke", ('"label"',), CallChild=Ok(Json(b'"invoked"')))
-    assert calls == [CallChild("testing:activity/acts.echo", calls[0].params, "label")]
+    assert calls == [CallChild("testing:activity/acts.echo", calls[0].params, "label", ErrForm.STRING)]
     assert text(calls[0].params) == '["invoked"]'
     assert text(step.outcome.value) == '"invoked"'
     _, step = flow("invoke", ('"a b"',), CallChild=InvalidName("no spaces"))
