@@ -80,6 +80,7 @@ def test_an_unknown_execution_is_nowhere(opened, author):
     assert opened.reader.events(unknown, 0, ALL) == []
     assert opened.reader.responses(unknown, 0, ALL) == []
     assert opened.reader.result(unknown) is None
+    assert opened.reader.snapshot(unknown) is None
 
 
 def test_a_created_execution_is_read_back_as_it_was_written(opened, author):
@@ -525,6 +526,18 @@ def test_every_kind_of_request_is_read_as_it_was_written(opened, author, body):
     assert opened.store.load(one).requests == [Request(one, author.now, body, 1)]
 
 
+def test_a_snapshot_is_what_is_loaded(opened, author):
+    parent = author.id(1)
+    opened.apply(author.create(parent, ffqn=author.fiboa), author.append(parent, author.locked()))
+    opened.apply(author.call_child(parent, "g:1_1"))
+    opened.apply(Unit([], delays=[Delay(parent, "g:1_1", author.now)], requests=[Request(parent, 5, CancelRequest())]))
+    opened.apply(author.finish_child(parent, "g:1_1"))
+    snapshot = opened.reader.snapshot(parent)
+    assert snapshot == opened.store.load(parent)
+    assert (len(snapshot.log), len(snapshot.responses), len(snapshot.delays), len(snapshot.requests)) == (5, 1, 1, 1)
+    assert opened.reader.snapshot(f"{parent}.g:1_1") == opened.store.load(f"{parent}.g:1_1")
+
+
 # --- leases ----------------------------------------------------------------------------------------------------------
 
 
@@ -723,7 +736,10 @@ def test_filters(opened, populated, author):
     assert listed(opened, top_level_only=False, ffqn_prefix="template-fibo:w") == populated[::-1]
     assert listed(opened, top_level_only=False, ffqn_prefix="template-fibo:activity/fibo-activity-ifc.") == tree[:3]
     assert listed(opened, ffqn_prefix="template_fibo") == []
-    assert listed(opened, top_level_only=False, component=author.activity) == [old, young, child]
+    assert listed(opened, top_level_only=False, components=(author.activity,)) == [old, young, child]
+    both = (author.activity, author.workflow)
+    assert listed(opened, top_level_only=False, components=both) == everything
+    assert listed(opened, top_level_only=False, components=("sha256:" + "00" * 32,)) == []
     assert listed(opened, top_level_only=False, deployment="Dep_2") == [young]
     assert listed(opened, top_level_only=False, deployment="Dep_3") == []
     assert listed(opened, Page(length=2, cursor=young), top_level_only=False, root=b) == [child, b]

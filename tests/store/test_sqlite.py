@@ -309,6 +309,33 @@ def test_a_reader_sees_only_what_is_committed(path, author):
     store.close()
 
 
+def test_a_snapshot_is_of_one_moment(path, author):
+    store = SqliteStore(path)
+    reader = store.reader()
+    root = author.id(1)
+    store.commit("a", [author.create(root)])
+    done, wrong = threading.Event(), []
+
+    def read() -> None:
+        while not done.is_set():
+            snapshot = reader.snapshot(root)
+            if len(snapshot.log) != snapshot.state.next_version:
+                wrong.append(snapshot)
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    store.commit("b", [author.append(root, author.locked())])
+    for number in range(100):
+        store.commit(str(number), [author.append(root, JoinSetCreated(f"g:{number + 1}"))])
+    done.set()
+    thread.join()
+    assert not wrong
+    (connection,) = reader._idle
+    assert not connection.in_transaction
+    reader.close()
+    store.close()
+
+
 def test_a_reader_serves_many_threads_while_the_writer_writes(path, author):
     store = SqliteStore(path)
     reader = SqliteReader(str(path), connections_max=2)

@@ -10,6 +10,7 @@ from typing import Protocol
 
 import msgspec
 
+from obelisk.core.batch import Snapshot
 from obelisk.core.events import Created, LogEntry
 from obelisk.core.ids import DeploymentId, Digest, ExecutionId
 from obelisk.core.instants import Instant
@@ -47,7 +48,8 @@ class ExecutionFilter(msgspec.Struct, frozen=True):
     ffqn: str | None = None
     hide_finished: bool = False
     states: tuple[StateFilter, ...] = ()
-    component: Digest | None = None
+    components: tuple[Digest, ...] = ()
+    """Only executions of one of these; none given: of any."""
     deployment: DeploymentId | None = None
 
 
@@ -97,6 +99,10 @@ class Reader(Protocol):
 
     def responses(self, execution_id: ExecutionId, seq_from: int, length: int) -> list[Response]:
         """Responses with seq >= `seq_from`, ascending; empty for an unknown execution."""
+        ...
+
+    def snapshot(self, execution_id: ExecutionId) -> Snapshot | None:
+        """All of the execution as it is at one moment."""
         ...
 
     def result(self, execution_id: ExecutionId) -> FinalResult | None:

@@ -5,7 +5,7 @@ The gRPC API of Obelisk.
 
 Names and numbers of the package `obelisk` are those of the original's API for every feature that both have, so that
 clients generated from its schema work against this server. What this server adds has field numbers from 1000 on, or
-is a service of its own (`ExecutionChanges`).
+is a service of its own (`ExecutionChanges`, `ExecutionRepair`).
 
 Values in `google.protobuf.Any` are JSON text: `value` holds UTF-8 bytes, `type_url` tells what they are and may be
 ignored. They are never packed messages.
@@ -512,18 +512,27 @@ class ExecutionStatus(_message.Message):
         DESCRIPTOR: _descriptor.Descriptor
 
         REASON_FIELD_NUMBER: _builtins.int
+        DETAIL_FIELD_NUMBER: _builtins.int
         reason: _builtins.str
+        detail: _builtins.str
+        """More than one line, for example how the log and its replay differ, field by field."""
         def __init__(
             self,
             *,
             reason: _builtins.str | None = ...,
+            detail: _builtins.str | None = ...,
         ) -> None: ...
-        _HasFieldArgType: _TypeAlias = _typing.Literal["_reason", b"_reason", "reason", b"reason"]  # noqa: Y015
+        _HasFieldArgType: _TypeAlias = _typing.Literal["_detail", b"_detail", "_reason", b"_reason", "detail", b"detail", "reason", b"reason"]  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["_reason", b"_reason", "reason", b"reason"]  # noqa: Y015
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["_detail", b"_detail", "_reason", b"_reason", "detail", b"detail", "reason", b"reason"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        _WhichOneofReturnType__detail: _TypeAlias = _typing.Literal["detail"]  # noqa: Y015
+        _WhichOneofArgType__detail: _TypeAlias = _typing.Literal["_detail", b"_detail"]  # noqa: Y015
         _WhichOneofReturnType__reason: _TypeAlias = _typing.Literal["reason"]  # noqa: Y015
         _WhichOneofArgType__reason: _TypeAlias = _typing.Literal["_reason", b"_reason"]  # noqa: Y015
+        @_typing.overload
+        def WhichOneof(self, oneof_group: _WhichOneofArgType__detail) -> _WhichOneofReturnType__detail | None: ...
+        @_typing.overload
         def WhichOneof(self, oneof_group: _WhichOneofArgType__reason) -> _WhichOneofReturnType__reason | None: ...
 
     COMPONENT_DIGEST_FIELD_NUMBER: _builtins.int
@@ -1064,6 +1073,7 @@ class ListExecutionsRequest(_message.Message):
     DEPLOYMENT_ID_FIELD_NUMBER: _builtins.int
     FUNCTION_FILTER_FIELD_NUMBER: _builtins.int
     STATE_FILTERS_FIELD_NUMBER: _builtins.int
+    COMPONENT_TYPE_FILTERS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     @_deprecated("""This field has been marked as deprecated using proto field options.""")
     def function_name_prefix(self) -> _builtins.str: ...
@@ -1089,6 +1099,10 @@ class ListExecutionsRequest(_message.Message):
     def state_filters(self) -> _containers.RepeatedScalarFieldContainer[Global___ListExecutionsRequest.ExecutionStateFilter.ValueType]:
         """Any of these states; none given: all."""
 
+    @_builtins.property
+    def component_type_filters(self) -> _containers.RepeatedScalarFieldContainer[Global___ComponentType.ValueType]:
+        """Only executions of components of one of these types, as far as they are deployed; none given: all."""
+
     def __init__(
         self,
         *,
@@ -1102,10 +1116,11 @@ class ListExecutionsRequest(_message.Message):
         deployment_id: Global___DeploymentId | None = ...,
         function_filter: Global___ListExecutionsRequest.ExecutionFunctionFilter | None = ...,
         state_filters: _abc.Iterable[Global___ListExecutionsRequest.ExecutionStateFilter.ValueType] | None = ...,
+        component_type_filters: _abc.Iterable[Global___ComponentType.ValueType] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_component_digest", b"_component_digest", "_deployment_id", b"_deployment_id", "_execution_id_prefix", b"_execution_id_prefix", "_function_name_prefix", b"_function_name_prefix", "component_digest", b"component_digest", "deployment_id", b"deployment_id", "execution_id_prefix", b"execution_id_prefix", "function_filter", b"function_filter", "function_name_prefix", b"function_name_prefix", "newer_than", b"newer_than", "older_than", b"older_than", "pagination", b"pagination"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_component_digest", b"_component_digest", "_deployment_id", b"_deployment_id", "_execution_id_prefix", b"_execution_id_prefix", "_function_name_prefix", b"_function_name_prefix", "component_digest", b"component_digest", "deployment_id", b"deployment_id", "execution_id_prefix", b"execution_id_prefix", "function_filter", b"function_filter", "function_name_prefix", b"function_name_prefix", "hide_finished", b"hide_finished", "newer_than", b"newer_than", "older_than", b"older_than", "pagination", b"pagination", "state_filters", b"state_filters", "top_level_only", b"top_level_only"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_component_digest", b"_component_digest", "_deployment_id", b"_deployment_id", "_execution_id_prefix", b"_execution_id_prefix", "_function_name_prefix", b"_function_name_prefix", "component_digest", b"component_digest", "component_type_filters", b"component_type_filters", "deployment_id", b"deployment_id", "execution_id_prefix", b"execution_id_prefix", "function_filter", b"function_filter", "function_name_prefix", b"function_name_prefix", "hide_finished", b"hide_finished", "newer_than", b"newer_than", "older_than", b"older_than", "pagination", b"pagination", "state_filters", b"state_filters", "top_level_only", b"top_level_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__component_digest: _TypeAlias = _typing.Literal["component_digest"]  # noqa: Y015
     _WhichOneofArgType__component_digest: _TypeAlias = _typing.Literal["_component_digest", b"_component_digest"]  # noqa: Y015
@@ -1438,6 +1453,8 @@ class ExecutionEvent(_message.Message):
         PARENT_EXECUTION_ID_FIELD_NUMBER: _builtins.int
         PARENT_JOIN_SET_ID_FIELD_NUMBER: _builtins.int
         METADATA_FIELD_NUMBER: _builtins.int
+        FORKED_FROM_FIELD_NUMBER: _builtins.int
+        TIMEOUT_FIELD_NUMBER: _builtins.int
         @_builtins.property
         def function_name(self) -> Global___FunctionName: ...
         @_builtins.property
@@ -1456,6 +1473,14 @@ class ExecutionEvent(_message.Message):
         def parent_join_set_id(self) -> Global___JoinSetId: ...
         @_builtins.property
         def metadata(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
+        @_builtins.property
+        def forked_from(self) -> Global___ExecutionEvent.ForkOrigin:
+            """Absent: it is no fork."""
+
+        @_builtins.property
+        def timeout(self) -> _duration_pb2.Duration:
+            """Deadline of each attempt, where the caller set one."""
+
         def __init__(
             self,
             *,
@@ -1468,23 +1493,62 @@ class ExecutionEvent(_message.Message):
             parent_execution_id: Global___ExecutionId | None = ...,
             parent_join_set_id: Global___JoinSetId | None = ...,
             metadata: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+            forked_from: Global___ExecutionEvent.ForkOrigin | None = ...,
+            timeout: _duration_pb2.Duration | None = ...,
         ) -> None: ...
-        _HasFieldArgType: _TypeAlias = _typing.Literal["_parent_execution_id", b"_parent_execution_id", "_parent_join_set_id", b"_parent_join_set_id", "_scheduled_by", b"_scheduled_by", "component_id", b"component_id", "deployment_id", b"deployment_id", "function_name", b"function_name", "params", b"params", "parent_execution_id", b"parent_execution_id", "parent_join_set_id", b"parent_join_set_id", "scheduled_at", b"scheduled_at", "scheduled_by", b"scheduled_by"]  # noqa: Y015
+        _HasFieldArgType: _TypeAlias = _typing.Literal["_forked_from", b"_forked_from", "_parent_execution_id", b"_parent_execution_id", "_parent_join_set_id", b"_parent_join_set_id", "_scheduled_by", b"_scheduled_by", "_timeout", b"_timeout", "component_id", b"component_id", "deployment_id", b"deployment_id", "forked_from", b"forked_from", "function_name", b"function_name", "params", b"params", "parent_execution_id", b"parent_execution_id", "parent_join_set_id", b"parent_join_set_id", "scheduled_at", b"scheduled_at", "scheduled_by", b"scheduled_by", "timeout", b"timeout"]  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["_parent_execution_id", b"_parent_execution_id", "_parent_join_set_id", b"_parent_join_set_id", "_scheduled_by", b"_scheduled_by", "component_id", b"component_id", "deployment_id", b"deployment_id", "function_name", b"function_name", "metadata", b"metadata", "params", b"params", "parent_execution_id", b"parent_execution_id", "parent_join_set_id", b"parent_join_set_id", "scheduled_at", b"scheduled_at", "scheduled_by", b"scheduled_by"]  # noqa: Y015
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["_forked_from", b"_forked_from", "_parent_execution_id", b"_parent_execution_id", "_parent_join_set_id", b"_parent_join_set_id", "_scheduled_by", b"_scheduled_by", "_timeout", b"_timeout", "component_id", b"component_id", "deployment_id", b"deployment_id", "forked_from", b"forked_from", "function_name", b"function_name", "metadata", b"metadata", "params", b"params", "parent_execution_id", b"parent_execution_id", "parent_join_set_id", b"parent_join_set_id", "scheduled_at", b"scheduled_at", "scheduled_by", b"scheduled_by", "timeout", b"timeout"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        _WhichOneofReturnType__forked_from: _TypeAlias = _typing.Literal["forked_from"]  # noqa: Y015
+        _WhichOneofArgType__forked_from: _TypeAlias = _typing.Literal["_forked_from", b"_forked_from"]  # noqa: Y015
         _WhichOneofReturnType__parent_execution_id: _TypeAlias = _typing.Literal["parent_execution_id"]  # noqa: Y015
         _WhichOneofArgType__parent_execution_id: _TypeAlias = _typing.Literal["_parent_execution_id", b"_parent_execution_id"]  # noqa: Y015
         _WhichOneofReturnType__parent_join_set_id: _TypeAlias = _typing.Literal["parent_join_set_id"]  # noqa: Y015
         _WhichOneofArgType__parent_join_set_id: _TypeAlias = _typing.Literal["_parent_join_set_id", b"_parent_join_set_id"]  # noqa: Y015
         _WhichOneofReturnType__scheduled_by: _TypeAlias = _typing.Literal["scheduled_by"]  # noqa: Y015
         _WhichOneofArgType__scheduled_by: _TypeAlias = _typing.Literal["_scheduled_by", b"_scheduled_by"]  # noqa: Y015
+        _WhichOneofReturnType__timeout: _TypeAlias = _typing.Literal["timeout"]  # noqa: Y015
+        _WhichOneofArgType__timeout: _TypeAlias = _typing.Literal["_timeout", b"_timeout"]  # noqa: Y015
+        @_typing.overload
+        def WhichOneof(self, oneof_group: _WhichOneofArgType__forked_from) -> _WhichOneofReturnType__forked_from | None: ...
         @_typing.overload
         def WhichOneof(self, oneof_group: _WhichOneofArgType__parent_execution_id) -> _WhichOneofReturnType__parent_execution_id | None: ...
         @_typing.overload
         def WhichOneof(self, oneof_group: _WhichOneofArgType__parent_join_set_id) -> _WhichOneofReturnType__parent_join_set_id | None: ...
         @_typing.overload
         def WhichOneof(self, oneof_group: _WhichOneofArgType__scheduled_by) -> _WhichOneofReturnType__scheduled_by | None: ...
+        @_typing.overload
+        def WhichOneof(self, oneof_group: _WhichOneofArgType__timeout) -> _WhichOneofReturnType__timeout | None: ...
+
+    @_typing.final
+    class ForkOrigin(_message.Message):
+        """All of `execution_id` before `version`."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        EXECUTION_ID_FIELD_NUMBER: _builtins.int
+        VERSION_FIELD_NUMBER: _builtins.int
+        BEGAN_AT_FIELD_NUMBER: _builtins.int
+        version: _builtins.int
+        @_builtins.property
+        def execution_id(self) -> Global___ExecutionId: ...
+        @_builtins.property
+        def began_at(self) -> _timestamp_pb2.Timestamp:
+            """When the first of the executions that it goes back to was created."""
+
+        def __init__(
+            self,
+            *,
+            execution_id: Global___ExecutionId | None = ...,
+            version: _builtins.int = ...,
+            began_at: _timestamp_pb2.Timestamp | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["began_at", b"began_at", "execution_id", b"execution_id"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["began_at", b"began_at", "execution_id", b"execution_id", "version", b"version"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
 
     @_typing.final
     class Locked(_message.Message):
@@ -1647,14 +1711,23 @@ class ExecutionEvent(_message.Message):
     class CancellationRequested(_message.Message):
         DESCRIPTOR: _descriptor.Descriptor
 
+        FAILURE_FIELD_NUMBER: _builtins.int
+        @_builtins.property
+        def failure(self) -> Global___SupportedFunctionResult.ExecutionFailure:
+            """As what it ends; absent: as cancelled."""
+
         def __init__(
             self,
+            *,
+            failure: Global___SupportedFunctionResult.ExecutionFailure | None = ...,
         ) -> None: ...
-        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        _HasFieldArgType: _TypeAlias = _typing.Literal["_failure", b"_failure", "failure", b"failure"]  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["_failure", b"_failure", "failure", b"failure"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-        def WhichOneof(self, oneof_group: _Never) -> None: ...
+        _WhichOneofReturnType__failure: _TypeAlias = _typing.Literal["failure"]  # noqa: Y015
+        _WhichOneofArgType__failure: _TypeAlias = _typing.Literal["_failure", b"_failure"]  # noqa: Y015
+        def WhichOneof(self, oneof_group: _WhichOneofArgType__failure) -> _WhichOneofReturnType__failure | None: ...
 
     @_typing.final
     class ComponentUpgradeFinished(_message.Message):
@@ -2091,6 +2164,8 @@ class ExecutionEvent(_message.Message):
                 PARAMS_FIELD_NUMBER: _builtins.int
                 OK_FIELD_NUMBER: _builtins.int
                 ERROR_FIELD_NUMBER: _builtins.int
+                PARAMS_GIVEN_FIELD_NUMBER: _builtins.int
+                TIMEOUT_FIELD_NUMBER: _builtins.int
                 @_builtins.property
                 def child_execution_id(self) -> Global___ExecutionId: ...
                 @_builtins.property
@@ -2101,6 +2176,12 @@ class ExecutionEvent(_message.Message):
                 def ok(self) -> Global___ExecutionEvent.HistoryEvent.JoinSetRequest.ChildExecutionRequest.Ok: ...
                 @_builtins.property
                 def error(self) -> Global___ExecutionEvent.HistoryEvent.JoinSetRequest.ChildExecutionRequest.Error: ...
+                @_builtins.property
+                def params_given(self) -> _any_pb2.Any:
+                    """The parameters as the workflow wrote them, where that differs from `params`."""
+
+                @_builtins.property
+                def timeout(self) -> _duration_pb2.Duration: ...
                 def __init__(
                     self,
                     *,
@@ -2109,13 +2190,24 @@ class ExecutionEvent(_message.Message):
                     params: _any_pb2.Any | None = ...,
                     ok: Global___ExecutionEvent.HistoryEvent.JoinSetRequest.ChildExecutionRequest.Ok | None = ...,
                     error: Global___ExecutionEvent.HistoryEvent.JoinSetRequest.ChildExecutionRequest.Error | None = ...,
+                    params_given: _any_pb2.Any | None = ...,
+                    timeout: _duration_pb2.Duration | None = ...,
                 ) -> None: ...
-                _HasFieldArgType: _TypeAlias = _typing.Literal["child_execution_id", b"child_execution_id", "error", b"error", "function_name", b"function_name", "ok", b"ok", "params", b"params", "result", b"result"]  # noqa: Y015
+                _HasFieldArgType: _TypeAlias = _typing.Literal["_params_given", b"_params_given", "_timeout", b"_timeout", "child_execution_id", b"child_execution_id", "error", b"error", "function_name", b"function_name", "ok", b"ok", "params", b"params", "params_given", b"params_given", "result", b"result", "timeout", b"timeout"]  # noqa: Y015
                 def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-                _ClearFieldArgType: _TypeAlias = _typing.Literal["child_execution_id", b"child_execution_id", "error", b"error", "function_name", b"function_name", "ok", b"ok", "params", b"params", "result", b"result"]  # noqa: Y015
+                _ClearFieldArgType: _TypeAlias = _typing.Literal["_params_given", b"_params_given", "_timeout", b"_timeout", "child_execution_id", b"child_execution_id", "error", b"error", "function_name", b"function_name", "ok", b"ok", "params", b"params", "params_given", b"params_given", "result", b"result", "timeout", b"timeout"]  # noqa: Y015
                 def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+                _WhichOneofReturnType__params_given: _TypeAlias = _typing.Literal["params_given"]  # noqa: Y015
+                _WhichOneofArgType__params_given: _TypeAlias = _typing.Literal["_params_given", b"_params_given"]  # noqa: Y015
+                _WhichOneofReturnType__timeout: _TypeAlias = _typing.Literal["timeout"]  # noqa: Y015
+                _WhichOneofArgType__timeout: _TypeAlias = _typing.Literal["_timeout", b"_timeout"]  # noqa: Y015
                 _WhichOneofReturnType_result: _TypeAlias = _typing.Literal["ok", "error"]  # noqa: Y015
                 _WhichOneofArgType_result: _TypeAlias = _typing.Literal["result", b"result"]  # noqa: Y015
+                @_typing.overload
+                def WhichOneof(self, oneof_group: _WhichOneofArgType__params_given) -> _WhichOneofReturnType__params_given | None: ...
+                @_typing.overload
+                def WhichOneof(self, oneof_group: _WhichOneofArgType__timeout) -> _WhichOneofReturnType__timeout | None: ...
+                @_typing.overload
                 def WhichOneof(self, oneof_group: _WhichOneofArgType_result) -> _WhichOneofReturnType_result | None: ...
 
             JOIN_SET_ID_FIELD_NUMBER: _builtins.int
@@ -2367,14 +2459,35 @@ class ExecutionEvent(_message.Message):
             SCHEDULED_AT_FIELD_NUMBER: _builtins.int
             OK_FIELD_NUMBER: _builtins.int
             ERROR_FIELD_NUMBER: _builtins.int
+            FUNCTION_NAME_FIELD_NUMBER: _builtins.int
+            PARAMS_FIELD_NUMBER: _builtins.int
+            PARAMS_GIVEN_FIELD_NUMBER: _builtins.int
+            TIMEOUT_FIELD_NUMBER: _builtins.int
+            DUE_AT_FIELD_NUMBER: _builtins.int
             @_builtins.property
             def execution_id(self) -> Global___ExecutionId: ...
             @_builtins.property
-            def scheduled_at(self) -> Global___ExecutionEvent.HistoryEvent.Schedule.ScheduledAt: ...
+            def scheduled_at(self) -> Global___ExecutionEvent.HistoryEvent.Schedule.ScheduledAt:
+                """What the workflow asked for."""
+
             @_builtins.property
             def ok(self) -> Global___ExecutionEvent.HistoryEvent.Schedule.Ok: ...
             @_builtins.property
             def error(self) -> Global___ExecutionEvent.HistoryEvent.Schedule.Error: ...
+            @_builtins.property
+            def function_name(self) -> Global___FunctionName: ...
+            @_builtins.property
+            def params(self) -> _any_pb2.Any: ...
+            @_builtins.property
+            def params_given(self) -> _any_pb2.Any:
+                """The parameters as the workflow wrote them, where that differs from `params`."""
+
+            @_builtins.property
+            def timeout(self) -> _duration_pb2.Duration: ...
+            @_builtins.property
+            def due_at(self) -> _timestamp_pb2.Timestamp:
+                """What `scheduled_at` led to; absent when nothing was scheduled."""
+
             def __init__(
                 self,
                 *,
@@ -2382,13 +2495,31 @@ class ExecutionEvent(_message.Message):
                 scheduled_at: Global___ExecutionEvent.HistoryEvent.Schedule.ScheduledAt | None = ...,
                 ok: Global___ExecutionEvent.HistoryEvent.Schedule.Ok | None = ...,
                 error: Global___ExecutionEvent.HistoryEvent.Schedule.Error | None = ...,
+                function_name: Global___FunctionName | None = ...,
+                params: _any_pb2.Any | None = ...,
+                params_given: _any_pb2.Any | None = ...,
+                timeout: _duration_pb2.Duration | None = ...,
+                due_at: _timestamp_pb2.Timestamp | None = ...,
             ) -> None: ...
-            _HasFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "execution_id", b"execution_id", "ok", b"ok", "result", b"result", "scheduled_at", b"scheduled_at"]  # noqa: Y015
+            _HasFieldArgType: _TypeAlias = _typing.Literal["_due_at", b"_due_at", "_params_given", b"_params_given", "_timeout", b"_timeout", "due_at", b"due_at", "error", b"error", "execution_id", b"execution_id", "function_name", b"function_name", "ok", b"ok", "params", b"params", "params_given", b"params_given", "result", b"result", "scheduled_at", b"scheduled_at", "timeout", b"timeout"]  # noqa: Y015
             def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-            _ClearFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "execution_id", b"execution_id", "ok", b"ok", "result", b"result", "scheduled_at", b"scheduled_at"]  # noqa: Y015
+            _ClearFieldArgType: _TypeAlias = _typing.Literal["_due_at", b"_due_at", "_params_given", b"_params_given", "_timeout", b"_timeout", "due_at", b"due_at", "error", b"error", "execution_id", b"execution_id", "function_name", b"function_name", "ok", b"ok", "params", b"params", "params_given", b"params_given", "result", b"result", "scheduled_at", b"scheduled_at", "timeout", b"timeout"]  # noqa: Y015
             def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+            _WhichOneofReturnType__due_at: _TypeAlias = _typing.Literal["due_at"]  # noqa: Y015
+            _WhichOneofArgType__due_at: _TypeAlias = _typing.Literal["_due_at", b"_due_at"]  # noqa: Y015
+            _WhichOneofReturnType__params_given: _TypeAlias = _typing.Literal["params_given"]  # noqa: Y015
+            _WhichOneofArgType__params_given: _TypeAlias = _typing.Literal["_params_given", b"_params_given"]  # noqa: Y015
+            _WhichOneofReturnType__timeout: _TypeAlias = _typing.Literal["timeout"]  # noqa: Y015
+            _WhichOneofArgType__timeout: _TypeAlias = _typing.Literal["_timeout", b"_timeout"]  # noqa: Y015
             _WhichOneofReturnType_result: _TypeAlias = _typing.Literal["ok", "error"]  # noqa: Y015
             _WhichOneofArgType_result: _TypeAlias = _typing.Literal["result", b"result"]  # noqa: Y015
+            @_typing.overload
+            def WhichOneof(self, oneof_group: _WhichOneofArgType__due_at) -> _WhichOneofReturnType__due_at | None: ...
+            @_typing.overload
+            def WhichOneof(self, oneof_group: _WhichOneofArgType__params_given) -> _WhichOneofReturnType__params_given | None: ...
+            @_typing.overload
+            def WhichOneof(self, oneof_group: _WhichOneofArgType__timeout) -> _WhichOneofReturnType__timeout | None: ...
+            @_typing.overload
             def WhichOneof(self, oneof_group: _WhichOneofArgType_result) -> _WhichOneofReturnType_result | None: ...
 
         @_typing.final
@@ -2703,6 +2834,1354 @@ class ResponseWithCursor(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ResponseWithCursor: _TypeAlias = ResponseWithCursor  # noqa: Y015
+
+@_typing.final
+class StubRequest(_message.Message):
+    """--- operations on executions ----------------------------------------------------------------------------------------"""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EXECUTION_ID_FIELD_NUMBER: _builtins.int
+    RETURN_VALUE_FIELD_NUMBER: _builtins.int
+    EXECUTION_FAILED_FIELD_NUMBER: _builtins.int
+    execution_failed: _builtins.bool
+    """In place of `return_value`: the error that callers get of an execution that failed."""
+    @_builtins.property
+    def execution_id(self) -> Global___ExecutionId: ...
+    @_builtins.property
+    def return_value(self) -> _any_pb2.Any:
+        """The whole result as JSON, `{"ok": VALUE}` or `{"err": VALUE}`; null where that side has no payload."""
+
+    def __init__(
+        self,
+        *,
+        execution_id: Global___ExecutionId | None = ...,
+        return_value: _any_pb2.Any | None = ...,
+        execution_failed: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["execution_id", b"execution_id", "return_value", b"return_value"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["execution_failed", b"execution_failed", "execution_id", b"execution_id", "return_value", b"return_value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StubRequest: _TypeAlias = StubRequest  # noqa: Y015
+
+@_typing.final
+class StubResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StubResponse: _TypeAlias = StubResponse  # noqa: Y015
+
+@_typing.final
+class CancelExecutionRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EXECUTION_ID_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def execution_id(self) -> Global___ExecutionId: ...
+    def __init__(
+        self,
+        *,
+        execution_id: Global___ExecutionId | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["execution_id", b"execution_id"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["execution_id", b"execution_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CancelExecutionRequest: _TypeAlias = CancelExecutionRequest  # noqa: Y015
+
+@_typing.final
+class CancelExecutionResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _CancelExecutionOutcome:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _CancelExecutionOutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[CancelExecutionResponse._CancelExecutionOutcome.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        CANCEL_EXECUTION_OUTCOME_UNSPECIFIED: CancelExecutionResponse._CancelExecutionOutcome.ValueType  # 0
+        CANCEL_EXECUTION_OUTCOME_CANCELLATION_REQUESTED: CancelExecutionResponse._CancelExecutionOutcome.ValueType  # 1
+        CANCEL_EXECUTION_OUTCOME_ALREADY_FINISHED: CancelExecutionResponse._CancelExecutionOutcome.ValueType  # 2
+        CANCEL_EXECUTION_OUTCOME_ALREADY_CANCELLING: CancelExecutionResponse._CancelExecutionOutcome.ValueType  # 3
+
+    class CancelExecutionOutcome(_CancelExecutionOutcome, metaclass=_CancelExecutionOutcomeEnumTypeWrapper): ...
+    CANCEL_EXECUTION_OUTCOME_UNSPECIFIED: CancelExecutionResponse.CancelExecutionOutcome.ValueType  # 0
+    CANCEL_EXECUTION_OUTCOME_CANCELLATION_REQUESTED: CancelExecutionResponse.CancelExecutionOutcome.ValueType  # 1
+    CANCEL_EXECUTION_OUTCOME_ALREADY_FINISHED: CancelExecutionResponse.CancelExecutionOutcome.ValueType  # 2
+    CANCEL_EXECUTION_OUTCOME_ALREADY_CANCELLING: CancelExecutionResponse.CancelExecutionOutcome.ValueType  # 3
+
+    OUTCOME_FIELD_NUMBER: _builtins.int
+    outcome: Global___CancelExecutionResponse.CancelExecutionOutcome.ValueType
+    def __init__(
+        self,
+        *,
+        outcome: Global___CancelExecutionResponse.CancelExecutionOutcome.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["outcome", b"outcome"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CancelExecutionResponse: _TypeAlias = CancelExecutionResponse  # noqa: Y015
+
+@_typing.final
+class CancelDelayRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DELAY_ID_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def delay_id(self) -> Global___DelayId: ...
+    def __init__(
+        self,
+        *,
+        delay_id: Global___DelayId | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["delay_id", b"delay_id"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["delay_id", b"delay_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CancelDelayRequest: _TypeAlias = CancelDelayRequest  # noqa: Y015
+
+@_typing.final
+class CancelDelayResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _CancelDelayOutcome:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _CancelDelayOutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[CancelDelayResponse._CancelDelayOutcome.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        CANCEL_DELAY_OUTCOME_UNSPECIFIED: CancelDelayResponse._CancelDelayOutcome.ValueType  # 0
+        CANCEL_DELAY_OUTCOME_CANCELLED: CancelDelayResponse._CancelDelayOutcome.ValueType  # 1
+        CANCEL_DELAY_OUTCOME_ALREADY_FINISHED: CancelDelayResponse._CancelDelayOutcome.ValueType  # 2
+
+    class CancelDelayOutcome(_CancelDelayOutcome, metaclass=_CancelDelayOutcomeEnumTypeWrapper): ...
+    CANCEL_DELAY_OUTCOME_UNSPECIFIED: CancelDelayResponse.CancelDelayOutcome.ValueType  # 0
+    CANCEL_DELAY_OUTCOME_CANCELLED: CancelDelayResponse.CancelDelayOutcome.ValueType  # 1
+    CANCEL_DELAY_OUTCOME_ALREADY_FINISHED: CancelDelayResponse.CancelDelayOutcome.ValueType  # 2
+
+    OUTCOME_FIELD_NUMBER: _builtins.int
+    outcome: Global___CancelDelayResponse.CancelDelayOutcome.ValueType
+    def __init__(
+        self,
+        *,
+        outcome: Global___CancelDelayResponse.CancelDelayOutcome.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["outcome", b"outcome"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CancelDelayResponse: _TypeAlias = CancelDelayResponse  # noqa: Y015
+
+@_typing.final
+class PauseExecutionRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EXECUTION_ID_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def execution_id(self) -> Global___ExecutionId: ...
+    def __init__(
+        self,
+        *,
+        execution_id: Global___ExecutionId | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["execution_id", b"execution_id"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["execution_id", b"execution_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PauseExecutionRequest: _TypeAlias = PauseExecutionRequest  # noqa: Y015
+
+@_typing.final
+class PauseExecutionResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PauseExecutionResponse: _TypeAlias = PauseExecutionResponse  # noqa: Y015
+
+@_typing.final
+class UnpauseExecutionRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EXECUTION_ID_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def execution_id(self) -> Global___ExecutionId: ...
+    def __init__(
+        self,
+        *,
+        execution_id: Global___ExecutionId | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["execution_id", b"execution_id"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["execution_id", b"execution_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UnpauseExecutionRequest: _TypeAlias = UnpauseExecutionRequest  # noqa: Y015
+
+@_typing.final
+class UnpauseExecutionResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UnpauseExecutionResponse: _TypeAlias = UnpauseExecutionResponse  # noqa: Y015
+
+@_typing.final
+class PauseDelayRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DELAY_ID_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def delay_id(self) -> Global___DelayId: ...
+    def __init__(
+        self,
+        *,
+        delay_id: Global___DelayId | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["delay_id", b"delay_id"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["delay_id", b"delay_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PauseDelayRequest: _TypeAlias = PauseDelayRequest  # noqa: Y015
+
+@_typing.final
+class PauseDelayResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _PauseDelayOutcome:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _PauseDelayOutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[PauseDelayResponse._PauseDelayOutcome.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        PAUSE_DELAY_OUTCOME_UNSPECIFIED: PauseDelayResponse._PauseDelayOutcome.ValueType  # 0
+        PAUSE_DELAY_OUTCOME_PAUSED: PauseDelayResponse._PauseDelayOutcome.ValueType  # 1
+        PAUSE_DELAY_OUTCOME_ALREADY_FINISHED: PauseDelayResponse._PauseDelayOutcome.ValueType  # 2
+
+    class PauseDelayOutcome(_PauseDelayOutcome, metaclass=_PauseDelayOutcomeEnumTypeWrapper): ...
+    PAUSE_DELAY_OUTCOME_UNSPECIFIED: PauseDelayResponse.PauseDelayOutcome.ValueType  # 0
+    PAUSE_DELAY_OUTCOME_PAUSED: PauseDelayResponse.PauseDelayOutcome.ValueType  # 1
+    PAUSE_DELAY_OUTCOME_ALREADY_FINISHED: PauseDelayResponse.PauseDelayOutcome.ValueType  # 2
+
+    OUTCOME_FIELD_NUMBER: _builtins.int
+    outcome: Global___PauseDelayResponse.PauseDelayOutcome.ValueType
+    def __init__(
+        self,
+        *,
+        outcome: Global___PauseDelayResponse.PauseDelayOutcome.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["outcome", b"outcome"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PauseDelayResponse: _TypeAlias = PauseDelayResponse  # noqa: Y015
+
+@_typing.final
+class UnpauseDelayRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DELAY_ID_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def delay_id(self) -> Global___DelayId: ...
+    def __init__(
+        self,
+        *,
+        delay_id: Global___DelayId | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["delay_id", b"delay_id"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["delay_id", b"delay_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UnpauseDelayRequest: _TypeAlias = UnpauseDelayRequest  # noqa: Y015
+
+@_typing.final
+class UnpauseDelayResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _UnpauseDelayOutcome:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _UnpauseDelayOutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[UnpauseDelayResponse._UnpauseDelayOutcome.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        UNPAUSE_DELAY_OUTCOME_UNSPECIFIED: UnpauseDelayResponse._UnpauseDelayOutcome.ValueType  # 0
+        UNPAUSE_DELAY_OUTCOME_UNPAUSED: UnpauseDelayResponse._UnpauseDelayOutcome.ValueType  # 1
+        UNPAUSE_DELAY_OUTCOME_ALREADY_FINISHED: UnpauseDelayResponse._UnpauseDelayOutcome.ValueType  # 2
+
+    class UnpauseDelayOutcome(_UnpauseDelayOutcome, metaclass=_UnpauseDelayOutcomeEnumTypeWrapper): ...
+    UNPAUSE_DELAY_OUTCOME_UNSPECIFIED: UnpauseDelayResponse.UnpauseDelayOutcome.ValueType  # 0
+    UNPAUSE_DELAY_OUTCOME_UNPAUSED: UnpauseDelayResponse.UnpauseDelayOutcome.ValueType  # 1
+    UNPAUSE_DELAY_OUTCOME_ALREADY_FINISHED: UnpauseDelayResponse.UnpauseDelayOutcome.ValueType  # 2
+
+    OUTCOME_FIELD_NUMBER: _builtins.int
+    outcome: Global___UnpauseDelayResponse.UnpauseDelayOutcome.ValueType
+    def __init__(
+        self,
+        *,
+        outcome: Global___UnpauseDelayResponse.UnpauseDelayOutcome.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["outcome", b"outcome"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UnpauseDelayResponse: _TypeAlias = UnpauseDelayResponse  # noqa: Y015
+
+@_typing.final
+class FrameSymbol(_message.Message):
+    """--- replaying and advancing -----------------------------------------------------------------------------------------"""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FUNC_NAME_FIELD_NUMBER: _builtins.int
+    FILE_FIELD_NUMBER: _builtins.int
+    LINE_FIELD_NUMBER: _builtins.int
+    COL_FIELD_NUMBER: _builtins.int
+    func_name: _builtins.str
+    file: _builtins.str
+    line: _builtins.int
+    col: _builtins.int
+    def __init__(
+        self,
+        *,
+        func_name: _builtins.str | None = ...,
+        file: _builtins.str | None = ...,
+        line: _builtins.int | None = ...,
+        col: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_col", b"_col", "_file", b"_file", "_func_name", b"_func_name", "_line", b"_line", "col", b"col", "file", b"file", "func_name", b"func_name", "line", b"line"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_col", b"_col", "_file", b"_file", "_func_name", b"_func_name", "_line", b"_line", "col", b"col", "file", b"file", "func_name", b"func_name", "line", b"line"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__col: _TypeAlias = _typing.Literal["col"]  # noqa: Y015
+    _WhichOneofArgType__col: _TypeAlias = _typing.Literal["_col", b"_col"]  # noqa: Y015
+    _WhichOneofReturnType__file: _TypeAlias = _typing.Literal["file"]  # noqa: Y015
+    _WhichOneofArgType__file: _TypeAlias = _typing.Literal["_file", b"_file"]  # noqa: Y015
+    _WhichOneofReturnType__func_name: _TypeAlias = _typing.Literal["func_name"]  # noqa: Y015
+    _WhichOneofArgType__func_name: _TypeAlias = _typing.Literal["_func_name", b"_func_name"]  # noqa: Y015
+    _WhichOneofReturnType__line: _TypeAlias = _typing.Literal["line"]  # noqa: Y015
+    _WhichOneofArgType__line: _TypeAlias = _typing.Literal["_line", b"_line"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__col) -> _WhichOneofReturnType__col | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__file) -> _WhichOneofReturnType__file | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__func_name) -> _WhichOneofReturnType__func_name | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__line) -> _WhichOneofReturnType__line | None: ...
+
+Global___FrameSymbol: _TypeAlias = FrameSymbol  # noqa: Y015
+
+@_typing.final
+class FrameInfo(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODULE_FIELD_NUMBER: _builtins.int
+    FUNC_NAME_FIELD_NUMBER: _builtins.int
+    SYMBOLS_FIELD_NUMBER: _builtins.int
+    module: _builtins.str
+    func_name: _builtins.str
+    @_builtins.property
+    def symbols(self) -> _containers.RepeatedCompositeFieldContainer[Global___FrameSymbol]: ...
+    def __init__(
+        self,
+        *,
+        module: _builtins.str = ...,
+        func_name: _builtins.str = ...,
+        symbols: _abc.Iterable[Global___FrameSymbol] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["func_name", b"func_name", "module", b"module", "symbols", b"symbols"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FrameInfo: _TypeAlias = FrameInfo  # noqa: Y015
+
+@_typing.final
+class WasmBacktrace(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FRAMES_FIELD_NUMBER: _builtins.int
+    VERSION_MIN_INCLUDING_FIELD_NUMBER: _builtins.int
+    VERSION_MAX_EXCLUDING_FIELD_NUMBER: _builtins.int
+    version_min_including: _builtins.int
+    version_max_excluding: _builtins.int
+    @_builtins.property
+    def frames(self) -> _containers.RepeatedCompositeFieldContainer[Global___FrameInfo]: ...
+    def __init__(
+        self,
+        *,
+        frames: _abc.Iterable[Global___FrameInfo] | None = ...,
+        version_min_including: _builtins.int = ...,
+        version_max_excluding: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["frames", b"frames", "version_max_excluding", b"version_max_excluding", "version_min_including", b"version_min_including"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WasmBacktrace: _TypeAlias = WasmBacktrace  # noqa: Y015
+
+@_typing.final
+class CapturedBacktrace(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EXECUTION_ID_FIELD_NUMBER: _builtins.int
+    COMPONENT_ID_FIELD_NUMBER: _builtins.int
+    WASM_BACKTRACE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def execution_id(self) -> Global___ExecutionId: ...
+    @_builtins.property
+    def component_id(self) -> Global___ComponentId: ...
+    @_builtins.property
+    def wasm_backtrace(self) -> Global___WasmBacktrace: ...
+    def __init__(
+        self,
+        *,
+        execution_id: Global___ExecutionId | None = ...,
+        component_id: Global___ComponentId | None = ...,
+        wasm_backtrace: Global___WasmBacktrace | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["component_id", b"component_id", "execution_id", b"execution_id", "wasm_backtrace", b"wasm_backtrace"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["component_id", b"component_id", "execution_id", b"execution_id", "wasm_backtrace", b"wasm_backtrace"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CapturedBacktrace: _TypeAlias = CapturedBacktrace  # noqa: Y015
+
+@_typing.final
+class CreateExecutionRequest(_message.Message):
+    """An execution that a captured write creates."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class MetadataEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    EXECUTION_ID_FIELD_NUMBER: _builtins.int
+    FUNCTION_NAME_FIELD_NUMBER: _builtins.int
+    PARAMS_FIELD_NUMBER: _builtins.int
+    SCHEDULED_AT_FIELD_NUMBER: _builtins.int
+    COMPONENT_ID_FIELD_NUMBER: _builtins.int
+    DEPLOYMENT_ID_FIELD_NUMBER: _builtins.int
+    PARENT_EXECUTION_ID_FIELD_NUMBER: _builtins.int
+    PARENT_JOIN_SET_ID_FIELD_NUMBER: _builtins.int
+    CREATED_AT_FIELD_NUMBER: _builtins.int
+    METADATA_FIELD_NUMBER: _builtins.int
+    PAUSED_FIELD_NUMBER: _builtins.int
+    SCHEDULED_BY_FIELD_NUMBER: _builtins.int
+    paused: _builtins.bool
+    """Set in what is sent back, it is born paused. Either all of a request, or none."""
+    @_builtins.property
+    def execution_id(self) -> Global___ExecutionId: ...
+    @_builtins.property
+    def function_name(self) -> Global___FunctionName: ...
+    @_builtins.property
+    def params(self) -> _any_pb2.Any: ...
+    @_builtins.property
+    def scheduled_at(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def component_id(self) -> Global___ComponentId: ...
+    @_builtins.property
+    def deployment_id(self) -> Global___DeploymentId: ...
+    @_builtins.property
+    def parent_execution_id(self) -> Global___ExecutionId: ...
+    @_builtins.property
+    def parent_join_set_id(self) -> Global___JoinSetId: ...
+    @_builtins.property
+    def created_at(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def metadata(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
+    @_builtins.property
+    def scheduled_by(self) -> Global___ExecutionId: ...
+    def __init__(
+        self,
+        *,
+        execution_id: Global___ExecutionId | None = ...,
+        function_name: Global___FunctionName | None = ...,
+        params: _any_pb2.Any | None = ...,
+        scheduled_at: _timestamp_pb2.Timestamp | None = ...,
+        component_id: Global___ComponentId | None = ...,
+        deployment_id: Global___DeploymentId | None = ...,
+        parent_execution_id: Global___ExecutionId | None = ...,
+        parent_join_set_id: Global___JoinSetId | None = ...,
+        created_at: _timestamp_pb2.Timestamp | None = ...,
+        metadata: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        paused: _builtins.bool = ...,
+        scheduled_by: Global___ExecutionId | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_parent_execution_id", b"_parent_execution_id", "_parent_join_set_id", b"_parent_join_set_id", "_scheduled_by", b"_scheduled_by", "component_id", b"component_id", "created_at", b"created_at", "deployment_id", b"deployment_id", "execution_id", b"execution_id", "function_name", b"function_name", "params", b"params", "parent_execution_id", b"parent_execution_id", "parent_join_set_id", b"parent_join_set_id", "scheduled_at", b"scheduled_at", "scheduled_by", b"scheduled_by"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_parent_execution_id", b"_parent_execution_id", "_parent_join_set_id", b"_parent_join_set_id", "_scheduled_by", b"_scheduled_by", "component_id", b"component_id", "created_at", b"created_at", "deployment_id", b"deployment_id", "execution_id", b"execution_id", "function_name", b"function_name", "metadata", b"metadata", "params", b"params", "parent_execution_id", b"parent_execution_id", "parent_join_set_id", b"parent_join_set_id", "paused", b"paused", "scheduled_at", b"scheduled_at", "scheduled_by", b"scheduled_by"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__parent_execution_id: _TypeAlias = _typing.Literal["parent_execution_id"]  # noqa: Y015
+    _WhichOneofArgType__parent_execution_id: _TypeAlias = _typing.Literal["_parent_execution_id", b"_parent_execution_id"]  # noqa: Y015
+    _WhichOneofReturnType__parent_join_set_id: _TypeAlias = _typing.Literal["parent_join_set_id"]  # noqa: Y015
+    _WhichOneofArgType__parent_join_set_id: _TypeAlias = _typing.Literal["_parent_join_set_id", b"_parent_join_set_id"]  # noqa: Y015
+    _WhichOneofReturnType__scheduled_by: _TypeAlias = _typing.Literal["scheduled_by"]  # noqa: Y015
+    _WhichOneofArgType__scheduled_by: _TypeAlias = _typing.Literal["_scheduled_by", b"_scheduled_by"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__parent_execution_id) -> _WhichOneofReturnType__parent_execution_id | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__parent_join_set_id) -> _WhichOneofReturnType__parent_join_set_id | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__scheduled_by) -> _WhichOneofReturnType__scheduled_by | None: ...
+
+Global___CreateExecutionRequest: _TypeAlias = CreateExecutionRequest  # noqa: Y015
+
+@_typing.final
+class CapturedWrite(_message.Message):
+    """What one host call of a workflow would write, or its end."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Append(_message.Message):
+        """One event."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        EXECUTION_ID_FIELD_NUMBER: _builtins.int
+        VERSION_FIELD_NUMBER: _builtins.int
+        EVENT_FIELD_NUMBER: _builtins.int
+        BACKTRACES_FIELD_NUMBER: _builtins.int
+        version: _builtins.int
+        @_builtins.property
+        def execution_id(self) -> Global___ExecutionId: ...
+        @_builtins.property
+        def event(self) -> Global___ExecutionEvent: ...
+        @_builtins.property
+        def backtraces(self) -> _containers.RepeatedCompositeFieldContainer[Global___CapturedBacktrace]: ...
+        def __init__(
+            self,
+            *,
+            execution_id: Global___ExecutionId | None = ...,
+            version: _builtins.int = ...,
+            event: Global___ExecutionEvent | None = ...,
+            backtraces: _abc.Iterable[Global___CapturedBacktrace] | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "execution_id", b"execution_id"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["backtraces", b"backtraces", "event", b"event", "execution_id", b"execution_id", "version", b"version"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class AppendBatch(_message.Message):
+        """Several."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        EVENTS_FIELD_NUMBER: _builtins.int
+        EXECUTION_ID_FIELD_NUMBER: _builtins.int
+        VERSION_FIELD_NUMBER: _builtins.int
+        BACKTRACES_FIELD_NUMBER: _builtins.int
+        version: _builtins.int
+        @_builtins.property
+        def events(self) -> _containers.RepeatedCompositeFieldContainer[Global___ExecutionEvent]: ...
+        @_builtins.property
+        def execution_id(self) -> Global___ExecutionId: ...
+        @_builtins.property
+        def backtraces(self) -> _containers.RepeatedCompositeFieldContainer[Global___CapturedBacktrace]: ...
+        def __init__(
+            self,
+            *,
+            events: _abc.Iterable[Global___ExecutionEvent] | None = ...,
+            execution_id: Global___ExecutionId | None = ...,
+            version: _builtins.int = ...,
+            backtraces: _abc.Iterable[Global___CapturedBacktrace] | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["execution_id", b"execution_id"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["backtraces", b"backtraces", "events", b"events", "execution_id", b"execution_id", "version", b"version"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class AppendBatchCreateNewExecution(_message.Message):
+        """Events, and executions that come with them."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        EVENTS_FIELD_NUMBER: _builtins.int
+        EXECUTION_ID_FIELD_NUMBER: _builtins.int
+        VERSION_FIELD_NUMBER: _builtins.int
+        CHILD_REQUESTS_FIELD_NUMBER: _builtins.int
+        BACKTRACES_FIELD_NUMBER: _builtins.int
+        version: _builtins.int
+        @_builtins.property
+        def events(self) -> _containers.RepeatedCompositeFieldContainer[Global___ExecutionEvent]: ...
+        @_builtins.property
+        def execution_id(self) -> Global___ExecutionId: ...
+        @_builtins.property
+        def child_requests(self) -> _containers.RepeatedCompositeFieldContainer[Global___CreateExecutionRequest]: ...
+        @_builtins.property
+        def backtraces(self) -> _containers.RepeatedCompositeFieldContainer[Global___CapturedBacktrace]: ...
+        def __init__(
+            self,
+            *,
+            events: _abc.Iterable[Global___ExecutionEvent] | None = ...,
+            execution_id: Global___ExecutionId | None = ...,
+            version: _builtins.int = ...,
+            child_requests: _abc.Iterable[Global___CreateExecutionRequest] | None = ...,
+            backtraces: _abc.Iterable[Global___CapturedBacktrace] | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["execution_id", b"execution_id"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["backtraces", b"backtraces", "child_requests", b"child_requests", "events", b"events", "execution_id", b"execution_id", "version", b"version"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class AppendStubResponse(_message.Message):
+        """The result of an execution of a stub activity. Whether it is taken is found out when it is written."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        EXECUTION_ID_FIELD_NUMBER: _builtins.int
+        VERSION_FIELD_NUMBER: _builtins.int
+        EVENTS_FIELD_NUMBER: _builtins.int
+        PARENT_EXECUTION_ID_FIELD_NUMBER: _builtins.int
+        JOIN_SET_ID_FIELD_NUMBER: _builtins.int
+        CHILD_EXECUTION_ID_FIELD_NUMBER: _builtins.int
+        RESULT_FIELD_NUMBER: _builtins.int
+        FINISHED_VERSION_FIELD_NUMBER: _builtins.int
+        BACKTRACES_FIELD_NUMBER: _builtins.int
+        version: _builtins.int
+        finished_version: _builtins.int
+        @_builtins.property
+        def execution_id(self) -> Global___ExecutionId: ...
+        @_builtins.property
+        def events(self) -> _containers.RepeatedCompositeFieldContainer[Global___ExecutionEvent]: ...
+        @_builtins.property
+        def parent_execution_id(self) -> Global___ExecutionId: ...
+        @_builtins.property
+        def join_set_id(self) -> Global___JoinSetId: ...
+        @_builtins.property
+        def child_execution_id(self) -> Global___ExecutionId: ...
+        @_builtins.property
+        def result(self) -> Global___SupportedFunctionResult: ...
+        @_builtins.property
+        def backtraces(self) -> _containers.RepeatedCompositeFieldContainer[Global___CapturedBacktrace]: ...
+        def __init__(
+            self,
+            *,
+            execution_id: Global___ExecutionId | None = ...,
+            version: _builtins.int = ...,
+            events: _abc.Iterable[Global___ExecutionEvent] | None = ...,
+            parent_execution_id: Global___ExecutionId | None = ...,
+            join_set_id: Global___JoinSetId | None = ...,
+            child_execution_id: Global___ExecutionId | None = ...,
+            result: Global___SupportedFunctionResult | None = ...,
+            finished_version: _builtins.int = ...,
+            backtraces: _abc.Iterable[Global___CapturedBacktrace] | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["child_execution_id", b"child_execution_id", "execution_id", b"execution_id", "join_set_id", b"join_set_id", "parent_execution_id", b"parent_execution_id", "result", b"result"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["backtraces", b"backtraces", "child_execution_id", b"child_execution_id", "events", b"events", "execution_id", b"execution_id", "finished_version", b"finished_version", "join_set_id", b"join_set_id", "parent_execution_id", b"parent_execution_id", "result", b"result", "version", b"version"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class AppendFinished(_message.Message):
+        """The end."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        EXECUTION_ID_FIELD_NUMBER: _builtins.int
+        VERSION_FIELD_NUMBER: _builtins.int
+        EVENT_FIELD_NUMBER: _builtins.int
+        PARENT_EXECUTION_ID_FIELD_NUMBER: _builtins.int
+        PARENT_JOIN_SET_ID_FIELD_NUMBER: _builtins.int
+        version: _builtins.int
+        @_builtins.property
+        def execution_id(self) -> Global___ExecutionId: ...
+        @_builtins.property
+        def event(self) -> Global___ExecutionEvent.Finished: ...
+        @_builtins.property
+        def parent_execution_id(self) -> Global___ExecutionId: ...
+        @_builtins.property
+        def parent_join_set_id(self) -> Global___JoinSetId: ...
+        def __init__(
+            self,
+            *,
+            execution_id: Global___ExecutionId | None = ...,
+            version: _builtins.int = ...,
+            event: Global___ExecutionEvent.Finished | None = ...,
+            parent_execution_id: Global___ExecutionId | None = ...,
+            parent_join_set_id: Global___JoinSetId | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["_parent_execution_id", b"_parent_execution_id", "_parent_join_set_id", b"_parent_join_set_id", "event", b"event", "execution_id", b"execution_id", "parent_execution_id", b"parent_execution_id", "parent_join_set_id", b"parent_join_set_id"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["_parent_execution_id", b"_parent_execution_id", "_parent_join_set_id", b"_parent_join_set_id", "event", b"event", "execution_id", b"execution_id", "parent_execution_id", b"parent_execution_id", "parent_join_set_id", b"parent_join_set_id", "version", b"version"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        _WhichOneofReturnType__parent_execution_id: _TypeAlias = _typing.Literal["parent_execution_id"]  # noqa: Y015
+        _WhichOneofArgType__parent_execution_id: _TypeAlias = _typing.Literal["_parent_execution_id", b"_parent_execution_id"]  # noqa: Y015
+        _WhichOneofReturnType__parent_join_set_id: _TypeAlias = _typing.Literal["parent_join_set_id"]  # noqa: Y015
+        _WhichOneofArgType__parent_join_set_id: _TypeAlias = _typing.Literal["_parent_join_set_id", b"_parent_join_set_id"]  # noqa: Y015
+        @_typing.overload
+        def WhichOneof(self, oneof_group: _WhichOneofArgType__parent_execution_id) -> _WhichOneofReturnType__parent_execution_id | None: ...
+        @_typing.overload
+        def WhichOneof(self, oneof_group: _WhichOneofArgType__parent_join_set_id) -> _WhichOneofReturnType__parent_join_set_id | None: ...
+
+    @_typing.final
+    class AppendBatchWithDelayResponse(_message.Message):
+        """Never sent by this server."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        EVENTS_FIELD_NUMBER: _builtins.int
+        EXECUTION_ID_FIELD_NUMBER: _builtins.int
+        VERSION_FIELD_NUMBER: _builtins.int
+        JOIN_SET_ID_FIELD_NUMBER: _builtins.int
+        DELAY_ID_FIELD_NUMBER: _builtins.int
+        BACKTRACES_FIELD_NUMBER: _builtins.int
+        version: _builtins.int
+        delay_id: _builtins.str
+        @_builtins.property
+        def events(self) -> _containers.RepeatedCompositeFieldContainer[Global___ExecutionEvent]: ...
+        @_builtins.property
+        def execution_id(self) -> Global___ExecutionId: ...
+        @_builtins.property
+        def join_set_id(self) -> Global___JoinSetId: ...
+        @_builtins.property
+        def backtraces(self) -> _containers.RepeatedCompositeFieldContainer[Global___CapturedBacktrace]: ...
+        def __init__(
+            self,
+            *,
+            events: _abc.Iterable[Global___ExecutionEvent] | None = ...,
+            execution_id: Global___ExecutionId | None = ...,
+            version: _builtins.int = ...,
+            join_set_id: Global___JoinSetId | None = ...,
+            delay_id: _builtins.str = ...,
+            backtraces: _abc.Iterable[Global___CapturedBacktrace] | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["execution_id", b"execution_id", "join_set_id", b"join_set_id"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["backtraces", b"backtraces", "delay_id", b"delay_id", "events", b"events", "execution_id", b"execution_id", "join_set_id", b"join_set_id", "version", b"version"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    APPEND_FIELD_NUMBER: _builtins.int
+    APPEND_BATCH_FIELD_NUMBER: _builtins.int
+    APPEND_BATCH_CREATE_NEW_EXECUTION_FIELD_NUMBER: _builtins.int
+    APPEND_STUB_RESPONSE_FIELD_NUMBER: _builtins.int
+    APPEND_FINISHED_FIELD_NUMBER: _builtins.int
+    APPEND_BATCH_WITH_DELAY_RESPONSE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def append(self) -> Global___CapturedWrite.Append: ...
+    @_builtins.property
+    def append_batch(self) -> Global___CapturedWrite.AppendBatch: ...
+    @_builtins.property
+    def append_batch_create_new_execution(self) -> Global___CapturedWrite.AppendBatchCreateNewExecution: ...
+    @_builtins.property
+    def append_stub_response(self) -> Global___CapturedWrite.AppendStubResponse: ...
+    @_builtins.property
+    def append_finished(self) -> Global___CapturedWrite.AppendFinished: ...
+    @_builtins.property
+    def append_batch_with_delay_response(self) -> Global___CapturedWrite.AppendBatchWithDelayResponse: ...
+    def __init__(
+        self,
+        *,
+        append: Global___CapturedWrite.Append | None = ...,
+        append_batch: Global___CapturedWrite.AppendBatch | None = ...,
+        append_batch_create_new_execution: Global___CapturedWrite.AppendBatchCreateNewExecution | None = ...,
+        append_stub_response: Global___CapturedWrite.AppendStubResponse | None = ...,
+        append_finished: Global___CapturedWrite.AppendFinished | None = ...,
+        append_batch_with_delay_response: Global___CapturedWrite.AppendBatchWithDelayResponse | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["append", b"append", "append_batch", b"append_batch", "append_batch_create_new_execution", b"append_batch_create_new_execution", "append_batch_with_delay_response", b"append_batch_with_delay_response", "append_finished", b"append_finished", "append_stub_response", b"append_stub_response", "write", b"write"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["append", b"append", "append_batch", b"append_batch", "append_batch_create_new_execution", b"append_batch_create_new_execution", "append_batch_with_delay_response", b"append_batch_with_delay_response", "append_finished", b"append_finished", "append_stub_response", b"append_stub_response", "write", b"write"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_write: _TypeAlias = _typing.Literal["append", "append_batch", "append_batch_create_new_execution", "append_stub_response", "append_finished", "append_batch_with_delay_response"]  # noqa: Y015
+    _WhichOneofArgType_write: _TypeAlias = _typing.Literal["write", b"write"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_write) -> _WhichOneofReturnType_write | None: ...
+
+Global___CapturedWrite: _TypeAlias = CapturedWrite  # noqa: Y015
+
+@_typing.final
+class ReplayExecutionRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EXECUTION_ID_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def execution_id(self) -> Global___ExecutionId: ...
+    def __init__(
+        self,
+        *,
+        execution_id: Global___ExecutionId | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["execution_id", b"execution_id"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["execution_id", b"execution_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReplayExecutionRequest: _TypeAlias = ReplayExecutionRequest  # noqa: Y015
+
+@_typing.final
+class ReplayExecutionResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Advanceable(_message.Message):
+        """It would do this next."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        CAPTURED_WRITES_FIELD_NUMBER: _builtins.int
+        @_builtins.property
+        def captured_writes(self) -> _containers.RepeatedCompositeFieldContainer[Global___CapturedWrite]: ...
+        def __init__(
+            self,
+            *,
+            captured_writes: _abc.Iterable[Global___CapturedWrite] | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["captured_writes", b"captured_writes"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class Finished(_message.Message):
+        """It has finished, and replays to its end."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        RESULT_FIELD_NUMBER: _builtins.int
+        @_builtins.property
+        def result(self) -> Global___SupportedFunctionResult: ...
+        def __init__(
+            self,
+            *,
+            result: Global___SupportedFunctionResult | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["result", b"result"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["result", b"result"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class Blocked(_message.Message):
+        """It waits for a response."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        def __init__(
+            self,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class ReplayFailed(_message.Message):
+        """It leaves its log; `error` says where and how."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        ERROR_FIELD_NUMBER: _builtins.int
+        CAPTURED_WRITES_FIELD_NUMBER: _builtins.int
+        error: _builtins.str
+        @_builtins.property
+        def captured_writes(self) -> _containers.RepeatedCompositeFieldContainer[Global___CapturedWrite]: ...
+        def __init__(
+            self,
+            *,
+            error: _builtins.str = ...,
+            captured_writes: _abc.Iterable[Global___CapturedWrite] | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["captured_writes", b"captured_writes", "error", b"error"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    ADVANCEABLE_FIELD_NUMBER: _builtins.int
+    FINISHED_FIELD_NUMBER: _builtins.int
+    BLOCKED_FIELD_NUMBER: _builtins.int
+    REPLAY_FAILED_FIELD_NUMBER: _builtins.int
+    COMPONENT_ID_FIELD_NUMBER: _builtins.int
+    NEXT_VERSION_FIELD_NUMBER: _builtins.int
+    next_version: _builtins.int
+    """The version that its next event gets."""
+    @_builtins.property
+    def advanceable(self) -> Global___ReplayExecutionResponse.Advanceable: ...
+    @_builtins.property
+    def finished(self) -> Global___ReplayExecutionResponse.Finished: ...
+    @_builtins.property
+    def blocked(self) -> Global___ReplayExecutionResponse.Blocked: ...
+    @_builtins.property
+    def replay_failed(self) -> Global___ReplayExecutionResponse.ReplayFailed: ...
+    @_builtins.property
+    def component_id(self) -> Global___ComponentId:
+        """The component that it was replayed on: its own, or the active one when its own is not loaded any more."""
+
+    def __init__(
+        self,
+        *,
+        advanceable: Global___ReplayExecutionResponse.Advanceable | None = ...,
+        finished: Global___ReplayExecutionResponse.Finished | None = ...,
+        blocked: Global___ReplayExecutionResponse.Blocked | None = ...,
+        replay_failed: Global___ReplayExecutionResponse.ReplayFailed | None = ...,
+        component_id: Global___ComponentId | None = ...,
+        next_version: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["advanceable", b"advanceable", "blocked", b"blocked", "component_id", b"component_id", "finished", b"finished", "outcome", b"outcome", "replay_failed", b"replay_failed"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["advanceable", b"advanceable", "blocked", b"blocked", "component_id", b"component_id", "finished", b"finished", "next_version", b"next_version", "outcome", b"outcome", "replay_failed", b"replay_failed"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_outcome: _TypeAlias = _typing.Literal["advanceable", "finished", "blocked", "replay_failed"]  # noqa: Y015
+    _WhichOneofArgType_outcome: _TypeAlias = _typing.Literal["outcome", b"outcome"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_outcome) -> _WhichOneofReturnType_outcome | None: ...
+
+Global___ReplayExecutionResponse: _TypeAlias = ReplayExecutionResponse  # noqa: Y015
+
+@_typing.final
+class AdvanceExecutionRequest(_message.Message):
+    """Either `captured_writes`, or `expected_version` and `steps`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EXECUTION_ID_FIELD_NUMBER: _builtins.int
+    CAPTURED_WRITES_FIELD_NUMBER: _builtins.int
+    PERSIST_BACKTRACE_FIELD_NUMBER: _builtins.int
+    EXPECTED_VERSION_FIELD_NUMBER: _builtins.int
+    STEPS_FIELD_NUMBER: _builtins.int
+    PAUSE_SUBMITTED_EXECUTIONS_FIELD_NUMBER: _builtins.int
+    persist_backtrace: _builtins.bool
+    """There are no backtraces in this version."""
+    expected_version: _builtins.int
+    """`next_version` of the replay."""
+    steps: _builtins.int
+    """How many captured writes are to be made true."""
+    pause_submitted_executions: _builtins.bool
+    """Whether executions that it creates are born paused."""
+    @_builtins.property
+    def execution_id(self) -> Global___ExecutionId: ...
+    @_builtins.property
+    def captured_writes(self) -> _containers.RepeatedCompositeFieldContainer[Global___CapturedWrite]:
+        """A beginning of what a replay showed, as it was shown."""
+
+    def __init__(
+        self,
+        *,
+        execution_id: Global___ExecutionId | None = ...,
+        captured_writes: _abc.Iterable[Global___CapturedWrite] | None = ...,
+        persist_backtrace: _builtins.bool = ...,
+        expected_version: _builtins.int | None = ...,
+        steps: _builtins.int = ...,
+        pause_submitted_executions: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version", "execution_id", b"execution_id", "expected_version", b"expected_version"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version", "captured_writes", b"captured_writes", "execution_id", b"execution_id", "expected_version", b"expected_version", "pause_submitted_executions", b"pause_submitted_executions", "persist_backtrace", b"persist_backtrace", "steps", b"steps"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__expected_version: _TypeAlias = _typing.Literal["expected_version"]  # noqa: Y015
+    _WhichOneofArgType__expected_version: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__expected_version) -> _WhichOneofReturnType__expected_version | None: ...
+
+Global___AdvanceExecutionRequest: _TypeAlias = AdvanceExecutionRequest  # noqa: Y015
+
+@_typing.final
+class AdvanceExecutionResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Success(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        FINISHED_FIELD_NUMBER: _builtins.int
+        @_builtins.property
+        def finished(self) -> Global___SupportedFunctionResult:
+            """Absent: it has not finished."""
+
+        def __init__(
+            self,
+            *,
+            finished: Global___SupportedFunctionResult | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["_finished", b"_finished", "finished", b"finished"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["_finished", b"_finished", "finished", b"finished"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        _WhichOneofReturnType__finished: _TypeAlias = _typing.Literal["finished"]  # noqa: Y015
+        _WhichOneofArgType__finished: _TypeAlias = _typing.Literal["_finished", b"_finished"]  # noqa: Y015
+        def WhichOneof(self, oneof_group: _WhichOneofArgType__finished) -> _WhichOneofReturnType__finished | None: ...
+
+    @_typing.final
+    class Error(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        @_typing.final
+        class VersionMismatch(_message.Message):
+            """It went on since it was replayed."""
+
+            DESCRIPTOR: _descriptor.Descriptor
+
+            EXPECTED_FIELD_NUMBER: _builtins.int
+            expected: _builtins.int
+            def __init__(
+                self,
+                *,
+                expected: _builtins.int = ...,
+            ) -> None: ...
+            _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+            def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+            _ClearFieldArgType: _TypeAlias = _typing.Literal["expected", b"expected"]  # noqa: Y015
+            def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+            def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+        @_typing.final
+        class ReplayMismatch(_message.Message):
+            """A replay shows something else now."""
+
+            DESCRIPTOR: _descriptor.Descriptor
+
+            def __init__(
+                self,
+            ) -> None: ...
+            _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+            def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+            _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+            def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+            def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+        @_typing.final
+        class TransientError(_message.Message):
+            DESCRIPTOR: _descriptor.Descriptor
+
+            MESSAGE_FIELD_NUMBER: _builtins.int
+            message: _builtins.str
+            def __init__(
+                self,
+                *,
+                message: _builtins.str = ...,
+            ) -> None: ...
+            _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+            def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+            _ClearFieldArgType: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
+            def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+            def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+        VERSION_MISMATCH_FIELD_NUMBER: _builtins.int
+        REPLAY_MISMATCH_FIELD_NUMBER: _builtins.int
+        TRANSIENT_ERROR_FIELD_NUMBER: _builtins.int
+        @_builtins.property
+        def version_mismatch(self) -> Global___AdvanceExecutionResponse.Error.VersionMismatch: ...
+        @_builtins.property
+        def replay_mismatch(self) -> Global___AdvanceExecutionResponse.Error.ReplayMismatch: ...
+        @_builtins.property
+        def transient_error(self) -> Global___AdvanceExecutionResponse.Error.TransientError: ...
+        def __init__(
+            self,
+            *,
+            version_mismatch: Global___AdvanceExecutionResponse.Error.VersionMismatch | None = ...,
+            replay_mismatch: Global___AdvanceExecutionResponse.Error.ReplayMismatch | None = ...,
+            transient_error: Global___AdvanceExecutionResponse.Error.TransientError | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "replay_mismatch", b"replay_mismatch", "transient_error", b"transient_error", "version_mismatch", b"version_mismatch"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "replay_mismatch", b"replay_mismatch", "transient_error", b"transient_error", "version_mismatch", b"version_mismatch"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        _WhichOneofReturnType_error: _TypeAlias = _typing.Literal["version_mismatch", "replay_mismatch", "transient_error"]  # noqa: Y015
+        _WhichOneofArgType_error: _TypeAlias = _typing.Literal["error", b"error"]  # noqa: Y015
+        def WhichOneof(self, oneof_group: _WhichOneofArgType_error) -> _WhichOneofReturnType_error | None: ...
+
+    SUCCESS_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def success(self) -> Global___AdvanceExecutionResponse.Success: ...
+    @_builtins.property
+    def error(self) -> Global___AdvanceExecutionResponse.Error: ...
+    def __init__(
+        self,
+        *,
+        success: Global___AdvanceExecutionResponse.Success | None = ...,
+        error: Global___AdvanceExecutionResponse.Error | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "result", b"result", "success", b"success"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "result", b"result", "success", b"success"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_result: _TypeAlias = _typing.Literal["success", "error"]  # noqa: Y015
+    _WhichOneofArgType_result: _TypeAlias = _typing.Literal["result", b"result"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_result) -> _WhichOneofReturnType_result | None: ...
+
+Global___AdvanceExecutionResponse: _TypeAlias = AdvanceExecutionResponse  # noqa: Y015
+
+@_typing.final
+class UpgradeExecutionComponentRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EXECUTION_ID_FIELD_NUMBER: _builtins.int
+    EXPECTED_COMPONENT_DIGEST_FIELD_NUMBER: _builtins.int
+    NEW_COMPONENT_DIGEST_FIELD_NUMBER: _builtins.int
+    SKIP_DETERMINISM_CHECK_FIELD_NUMBER: _builtins.int
+    skip_determinism_check: _builtins.bool
+    @_builtins.property
+    def execution_id(self) -> Global___ExecutionId: ...
+    @_builtins.property
+    def expected_component_digest(self) -> Global___ContentDigest:
+        """What it runs on now. Absent: whatever it is."""
+
+    @_builtins.property
+    def new_component_digest(self) -> Global___ContentDigest:
+        """Absent: the active component that exports its function."""
+
+    def __init__(
+        self,
+        *,
+        execution_id: Global___ExecutionId | None = ...,
+        expected_component_digest: Global___ContentDigest | None = ...,
+        new_component_digest: Global___ContentDigest | None = ...,
+        skip_determinism_check: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["execution_id", b"execution_id", "expected_component_digest", b"expected_component_digest", "new_component_digest", b"new_component_digest"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["execution_id", b"execution_id", "expected_component_digest", b"expected_component_digest", "new_component_digest", b"new_component_digest", "skip_determinism_check", b"skip_determinism_check"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpgradeExecutionComponentRequest: _TypeAlias = UpgradeExecutionComponentRequest  # noqa: Y015
+
+@_typing.final
+class UpgradeExecutionComponentResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpgradeExecutionComponentResponse: _TypeAlias = UpgradeExecutionComponentResponse  # noqa: Y015
+
+@_typing.final
+class ForkExecutionRequest(_message.Message):
+    """--- repairing -------------------------------------------------------------------------------------------------------"""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EXECUTION_ID_FIELD_NUMBER: _builtins.int
+    AT_VERSION_FIELD_NUMBER: _builtins.int
+    NEW_EXECUTION_ID_FIELD_NUMBER: _builtins.int
+    PAUSED_FIELD_NUMBER: _builtins.int
+    at_version: _builtins.int
+    """The fork takes over all events before this version. Absent: all that there are."""
+    paused: _builtins.bool
+    """Whether it is born paused."""
+    @_builtins.property
+    def execution_id(self) -> Global___ExecutionId: ...
+    @_builtins.property
+    def new_execution_id(self) -> Global___ExecutionId:
+        """Top-level. Absent: a fresh one."""
+
+    def __init__(
+        self,
+        *,
+        execution_id: Global___ExecutionId | None = ...,
+        at_version: _builtins.int | None = ...,
+        new_execution_id: Global___ExecutionId | None = ...,
+        paused: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_at_version", b"_at_version", "at_version", b"at_version", "execution_id", b"execution_id", "new_execution_id", b"new_execution_id"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_at_version", b"_at_version", "at_version", b"at_version", "execution_id", b"execution_id", "new_execution_id", b"new_execution_id", "paused", b"paused"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__at_version: _TypeAlias = _typing.Literal["at_version"]  # noqa: Y015
+    _WhichOneofArgType__at_version: _TypeAlias = _typing.Literal["_at_version", b"_at_version"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__at_version) -> _WhichOneofReturnType__at_version | None: ...
+
+Global___ForkExecutionRequest: _TypeAlias = ForkExecutionRequest  # noqa: Y015
+
+@_typing.final
+class ForkExecutionResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Outcome:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _OutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[ForkExecutionResponse._Outcome.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        OUTCOME_UNSPECIFIED: ForkExecutionResponse._Outcome.ValueType  # 0
+        OUTCOME_CREATED: ForkExecutionResponse._Outcome.ValueType  # 1
+        OUTCOME_EXISTS: ForkExecutionResponse._Outcome.ValueType  # 2
+
+    class Outcome(_Outcome, metaclass=_OutcomeEnumTypeWrapper): ...
+    OUTCOME_UNSPECIFIED: ForkExecutionResponse.Outcome.ValueType  # 0
+    OUTCOME_CREATED: ForkExecutionResponse.Outcome.ValueType  # 1
+    OUTCOME_EXISTS: ForkExecutionResponse.Outcome.ValueType  # 2
+
+    EXECUTION_ID_FIELD_NUMBER: _builtins.int
+    AT_VERSION_FIELD_NUMBER: _builtins.int
+    OUTCOME_FIELD_NUMBER: _builtins.int
+    at_version: _builtins.int
+    outcome: Global___ForkExecutionResponse.Outcome.ValueType
+    @_builtins.property
+    def execution_id(self) -> Global___ExecutionId: ...
+    def __init__(
+        self,
+        *,
+        execution_id: Global___ExecutionId | None = ...,
+        at_version: _builtins.int = ...,
+        outcome: Global___ForkExecutionResponse.Outcome.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["execution_id", b"execution_id"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_version", b"at_version", "execution_id", b"execution_id", "outcome", b"outcome"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ForkExecutionResponse: _TypeAlias = ForkExecutionResponse  # noqa: Y015
+
+@_typing.final
+class ResumeExecutionRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EXECUTION_ID_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def execution_id(self) -> Global___ExecutionId: ...
+    def __init__(
+        self,
+        *,
+        execution_id: Global___ExecutionId | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["execution_id", b"execution_id"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["execution_id", b"execution_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResumeExecutionRequest: _TypeAlias = ResumeExecutionRequest  # noqa: Y015
+
+@_typing.final
+class ResumeExecutionResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResumeExecutionResponse: _TypeAlias = ResumeExecutionResponse  # noqa: Y015
+
+@_typing.final
+class FailExecutionRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EXECUTION_ID_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    reason: _builtins.str
+    """Absent: that it was parked, and why."""
+    @_builtins.property
+    def execution_id(self) -> Global___ExecutionId: ...
+    def __init__(
+        self,
+        *,
+        execution_id: Global___ExecutionId | None = ...,
+        reason: _builtins.str | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_reason", b"_reason", "execution_id", b"execution_id", "reason", b"reason"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_reason", b"_reason", "execution_id", b"execution_id", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__reason: _TypeAlias = _typing.Literal["reason"]  # noqa: Y015
+    _WhichOneofArgType__reason: _TypeAlias = _typing.Literal["_reason", b"_reason"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__reason) -> _WhichOneofReturnType__reason | None: ...
+
+Global___FailExecutionRequest: _TypeAlias = FailExecutionRequest  # noqa: Y015
+
+@_typing.final
+class FailExecutionResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FailExecutionResponse: _TypeAlias = FailExecutionResponse  # noqa: Y015
 
 @_typing.final
 class ListComponentsRequest(_message.Message):

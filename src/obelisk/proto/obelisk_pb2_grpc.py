@@ -72,6 +72,56 @@ class ExecutionRepositoryStub:
                 request_serializer=obelisk_dot_proto_dot_obelisk__pb2.ListExecutionEventsAndResponsesRequest.SerializeToString,
                 response_deserializer=obelisk_dot_proto_dot_obelisk__pb2.ListExecutionEventsAndResponsesResponse.FromString,
                 _registered_method=True)
+        self.Stub = channel.unary_unary(
+                '/obelisk.ExecutionRepository/Stub',
+                request_serializer=obelisk_dot_proto_dot_obelisk__pb2.StubRequest.SerializeToString,
+                response_deserializer=obelisk_dot_proto_dot_obelisk__pb2.StubResponse.FromString,
+                _registered_method=True)
+        self.CancelExecution = channel.unary_unary(
+                '/obelisk.ExecutionRepository/CancelExecution',
+                request_serializer=obelisk_dot_proto_dot_obelisk__pb2.CancelExecutionRequest.SerializeToString,
+                response_deserializer=obelisk_dot_proto_dot_obelisk__pb2.CancelExecutionResponse.FromString,
+                _registered_method=True)
+        self.CancelDelay = channel.unary_unary(
+                '/obelisk.ExecutionRepository/CancelDelay',
+                request_serializer=obelisk_dot_proto_dot_obelisk__pb2.CancelDelayRequest.SerializeToString,
+                response_deserializer=obelisk_dot_proto_dot_obelisk__pb2.CancelDelayResponse.FromString,
+                _registered_method=True)
+        self.PauseExecution = channel.unary_unary(
+                '/obelisk.ExecutionRepository/PauseExecution',
+                request_serializer=obelisk_dot_proto_dot_obelisk__pb2.PauseExecutionRequest.SerializeToString,
+                response_deserializer=obelisk_dot_proto_dot_obelisk__pb2.PauseExecutionResponse.FromString,
+                _registered_method=True)
+        self.UnpauseExecution = channel.unary_unary(
+                '/obelisk.ExecutionRepository/UnpauseExecution',
+                request_serializer=obelisk_dot_proto_dot_obelisk__pb2.UnpauseExecutionRequest.SerializeToString,
+                response_deserializer=obelisk_dot_proto_dot_obelisk__pb2.UnpauseExecutionResponse.FromString,
+                _registered_method=True)
+        self.PauseDelay = channel.unary_unary(
+                '/obelisk.ExecutionRepository/PauseDelay',
+                request_serializer=obelisk_dot_proto_dot_obelisk__pb2.PauseDelayRequest.SerializeToString,
+                response_deserializer=obelisk_dot_proto_dot_obelisk__pb2.PauseDelayResponse.FromString,
+                _registered_method=True)
+        self.UnpauseDelay = channel.unary_unary(
+                '/obelisk.ExecutionRepository/UnpauseDelay',
+                request_serializer=obelisk_dot_proto_dot_obelisk__pb2.UnpauseDelayRequest.SerializeToString,
+                response_deserializer=obelisk_dot_proto_dot_obelisk__pb2.UnpauseDelayResponse.FromString,
+                _registered_method=True)
+        self.ReplayExecution = channel.unary_unary(
+                '/obelisk.ExecutionRepository/ReplayExecution',
+                request_serializer=obelisk_dot_proto_dot_obelisk__pb2.ReplayExecutionRequest.SerializeToString,
+                response_deserializer=obelisk_dot_proto_dot_obelisk__pb2.ReplayExecutionResponse.FromString,
+                _registered_method=True)
+        self.AdvanceExecution = channel.unary_unary(
+                '/obelisk.ExecutionRepository/AdvanceExecution',
+                request_serializer=obelisk_dot_proto_dot_obelisk__pb2.AdvanceExecutionRequest.SerializeToString,
+                response_deserializer=obelisk_dot_proto_dot_obelisk__pb2.AdvanceExecutionResponse.FromString,
+                _registered_method=True)
+        self.UpgradeExecutionComponent = channel.unary_unary(
+                '/obelisk.ExecutionRepository/UpgradeExecutionComponent',
+                request_serializer=obelisk_dot_proto_dot_obelisk__pb2.UpgradeExecutionComponentRequest.SerializeToString,
+                response_deserializer=obelisk_dot_proto_dot_obelisk__pb2.UpgradeExecutionComponentResponse.FromString,
+                _registered_method=True)
 
 
 class ExecutionRepositoryServicer:
@@ -129,6 +179,76 @@ class ExecutionRepositoryServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Stub(self, request, context):
+        """Gives the result of an execution of a stub activity. The same result again changes nothing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CancelExecution(self, request, context):
+        """Ends an execution and all that derives from it. Answered once that is durably wanted; the end follows.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CancelDelay(self, request, context):
+        """Ends a delay before it expires.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PauseExecution(self, request, context):
+        """Lets an execution stand still: responses are taken in, nothing is run.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UnpauseExecution(self, request, context):
+        """Lets a paused execution go on.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PauseDelay(self, request, context):
+        """Not available in this version.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UnpauseDelay(self, request, context):
+        """Not available in this version.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReplayExecution(self, request, context):
+        """Runs a workflow against its log and tells what it comes to. Changes nothing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AdvanceExecution(self, request, context):
+        """Lets a paused workflow go on by what a replay showed, and stand still again.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpgradeExecutionComponent(self, request, context):
+        """Runs an execution on another component from now on. A parked one is resumed by that.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ExecutionRepositoryServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -166,6 +286,56 @@ def add_ExecutionRepositoryServicer_to_server(servicer, server):
                     servicer.ListExecutionEventsAndResponses,
                     request_deserializer=obelisk_dot_proto_dot_obelisk__pb2.ListExecutionEventsAndResponsesRequest.FromString,
                     response_serializer=obelisk_dot_proto_dot_obelisk__pb2.ListExecutionEventsAndResponsesResponse.SerializeToString,
+            ),
+            'Stub': grpc.unary_unary_rpc_method_handler(
+                    servicer.Stub,
+                    request_deserializer=obelisk_dot_proto_dot_obelisk__pb2.StubRequest.FromString,
+                    response_serializer=obelisk_dot_proto_dot_obelisk__pb2.StubResponse.SerializeToString,
+            ),
+            'CancelExecution': grpc.unary_unary_rpc_method_handler(
+                    servicer.CancelExecution,
+                    request_deserializer=obelisk_dot_proto_dot_obelisk__pb2.CancelExecutionRequest.FromString,
+                    response_serializer=obelisk_dot_proto_dot_obelisk__pb2.CancelExecutionResponse.SerializeToString,
+            ),
+            'CancelDelay': grpc.unary_unary_rpc_method_handler(
+                    servicer.CancelDelay,
+                    request_deserializer=obelisk_dot_proto_dot_obelisk__pb2.CancelDelayRequest.FromString,
+                    response_serializer=obelisk_dot_proto_dot_obelisk__pb2.CancelDelayResponse.SerializeToString,
+            ),
+            'PauseExecution': grpc.unary_unary_rpc_method_handler(
+                    servicer.PauseExecution,
+                    request_deserializer=obelisk_dot_proto_dot_obelisk__pb2.PauseExecutionRequest.FromString,
+                    response_serializer=obelisk_dot_proto_dot_obelisk__pb2.PauseExecutionResponse.SerializeToString,
+            ),
+            'UnpauseExecution': grpc.unary_unary_rpc_method_handler(
+                    servicer.UnpauseExecution,
+                    request_deserializer=obelisk_dot_proto_dot_obelisk__pb2.UnpauseExecutionRequest.FromString,
+                    response_serializer=obelisk_dot_proto_dot_obelisk__pb2.UnpauseExecutionResponse.SerializeToString,
+            ),
+            'PauseDelay': grpc.unary_unary_rpc_method_handler(
+                    servicer.PauseDelay,
+                    request_deserializer=obelisk_dot_proto_dot_obelisk__pb2.PauseDelayRequest.FromString,
+                    response_serializer=obelisk_dot_proto_dot_obelisk__pb2.PauseDelayResponse.SerializeToString,
+            ),
+            'UnpauseDelay': grpc.unary_unary_rpc_method_handler(
+                    servicer.UnpauseDelay,
+                    request_deserializer=obelisk_dot_proto_dot_obelisk__pb2.UnpauseDelayRequest.FromString,
+                    response_serializer=obelisk_dot_proto_dot_obelisk__pb2.UnpauseDelayResponse.SerializeToString,
+            ),
+            'ReplayExecution': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReplayExecution,
+                    request_deserializer=obelisk_dot_proto_dot_obelisk__pb2.ReplayExecutionRequest.FromString,
+                    response_serializer=obelisk_dot_proto_dot_obelisk__pb2.ReplayExecutionResponse.SerializeToString,
+            ),
+            'AdvanceExecution': grpc.unary_unary_rpc_method_handler(
+                    servicer.AdvanceExecution,
+                    request_deserializer=obelisk_dot_proto_dot_obelisk__pb2.AdvanceExecutionRequest.FromString,
+                    response_serializer=obelisk_dot_proto_dot_obelisk__pb2.AdvanceExecutionResponse.SerializeToString,
+            ),
+            'UpgradeExecutionComponent': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpgradeExecutionComponent,
+                    request_deserializer=obelisk_dot_proto_dot_obelisk__pb2.UpgradeExecutionComponentRequest.FromString,
+                    response_serializer=obelisk_dot_proto_dot_obelisk__pb2.UpgradeExecutionComponentResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -370,6 +540,276 @@ class ExecutionRepository:
             metadata,
             _registered_method=True)
 
+    @staticmethod
+    def Stub(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/obelisk.ExecutionRepository/Stub',
+            obelisk_dot_proto_dot_obelisk__pb2.StubRequest.SerializeToString,
+            obelisk_dot_proto_dot_obelisk__pb2.StubResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CancelExecution(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/obelisk.ExecutionRepository/CancelExecution',
+            obelisk_dot_proto_dot_obelisk__pb2.CancelExecutionRequest.SerializeToString,
+            obelisk_dot_proto_dot_obelisk__pb2.CancelExecutionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CancelDelay(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/obelisk.ExecutionRepository/CancelDelay',
+            obelisk_dot_proto_dot_obelisk__pb2.CancelDelayRequest.SerializeToString,
+            obelisk_dot_proto_dot_obelisk__pb2.CancelDelayResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PauseExecution(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/obelisk.ExecutionRepository/PauseExecution',
+            obelisk_dot_proto_dot_obelisk__pb2.PauseExecutionRequest.SerializeToString,
+            obelisk_dot_proto_dot_obelisk__pb2.PauseExecutionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UnpauseExecution(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/obelisk.ExecutionRepository/UnpauseExecution',
+            obelisk_dot_proto_dot_obelisk__pb2.UnpauseExecutionRequest.SerializeToString,
+            obelisk_dot_proto_dot_obelisk__pb2.UnpauseExecutionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PauseDelay(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/obelisk.ExecutionRepository/PauseDelay',
+            obelisk_dot_proto_dot_obelisk__pb2.PauseDelayRequest.SerializeToString,
+            obelisk_dot_proto_dot_obelisk__pb2.PauseDelayResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UnpauseDelay(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/obelisk.ExecutionRepository/UnpauseDelay',
+            obelisk_dot_proto_dot_obelisk__pb2.UnpauseDelayRequest.SerializeToString,
+            obelisk_dot_proto_dot_obelisk__pb2.UnpauseDelayResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReplayExecution(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/obelisk.ExecutionRepository/ReplayExecution',
+            obelisk_dot_proto_dot_obelisk__pb2.ReplayExecutionRequest.SerializeToString,
+            obelisk_dot_proto_dot_obelisk__pb2.ReplayExecutionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AdvanceExecution(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/obelisk.ExecutionRepository/AdvanceExecution',
+            obelisk_dot_proto_dot_obelisk__pb2.AdvanceExecutionRequest.SerializeToString,
+            obelisk_dot_proto_dot_obelisk__pb2.AdvanceExecutionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpgradeExecutionComponent(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/obelisk.ExecutionRepository/UpgradeExecutionComponent',
+            obelisk_dot_proto_dot_obelisk__pb2.UpgradeExecutionComponentRequest.SerializeToString,
+            obelisk_dot_proto_dot_obelisk__pb2.UpgradeExecutionComponentResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
 
 class FunctionRepositoryStub:
     """Functions: what is deployed.
@@ -512,6 +952,170 @@ class ExecutionChanges:
             '/obelisk.ExecutionChanges/WatchExecutions',
             obelisk_dot_proto_dot_obelisk__pb2.WatchExecutionsRequest.SerializeToString,
             obelisk_dot_proto_dot_obelisk__pb2.WatchExecutionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+
+class ExecutionRepairStub:
+    """What to do about executions that cannot go on as they are. An addition of this server.
+    """
+
+    def __init__(self, channel):
+        """Constructor.
+
+        Args:
+            channel: A grpc.Channel.
+        """
+        self.ForkExecution = channel.unary_unary(
+                '/obelisk.ExecutionRepair/ForkExecution',
+                request_serializer=obelisk_dot_proto_dot_obelisk__pb2.ForkExecutionRequest.SerializeToString,
+                response_deserializer=obelisk_dot_proto_dot_obelisk__pb2.ForkExecutionResponse.FromString,
+                _registered_method=True)
+        self.ResumeExecution = channel.unary_unary(
+                '/obelisk.ExecutionRepair/ResumeExecution',
+                request_serializer=obelisk_dot_proto_dot_obelisk__pb2.ResumeExecutionRequest.SerializeToString,
+                response_deserializer=obelisk_dot_proto_dot_obelisk__pb2.ResumeExecutionResponse.FromString,
+                _registered_method=True)
+        self.FailExecution = channel.unary_unary(
+                '/obelisk.ExecutionRepair/FailExecution',
+                request_serializer=obelisk_dot_proto_dot_obelisk__pb2.FailExecutionRequest.SerializeToString,
+                response_deserializer=obelisk_dot_proto_dot_obelisk__pb2.FailExecutionResponse.FromString,
+                _registered_method=True)
+
+
+class ExecutionRepairServicer:
+    """What to do about executions that cannot go on as they are. An addition of this server.
+    """
+
+    def ForkExecution(self, request, context):
+        """Creates an execution that goes on from an earlier point of another one.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResumeExecution(self, request, context):
+        """Lets a parked execution go on: what kept it from it is mended.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def FailExecution(self, request, context):
+        """Ends a parked execution, and all that derives from it, as a failure.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+
+def add_ExecutionRepairServicer_to_server(servicer, server):
+    rpc_method_handlers = {
+            'ForkExecution': grpc.unary_unary_rpc_method_handler(
+                    servicer.ForkExecution,
+                    request_deserializer=obelisk_dot_proto_dot_obelisk__pb2.ForkExecutionRequest.FromString,
+                    response_serializer=obelisk_dot_proto_dot_obelisk__pb2.ForkExecutionResponse.SerializeToString,
+            ),
+            'ResumeExecution': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResumeExecution,
+                    request_deserializer=obelisk_dot_proto_dot_obelisk__pb2.ResumeExecutionRequest.FromString,
+                    response_serializer=obelisk_dot_proto_dot_obelisk__pb2.ResumeExecutionResponse.SerializeToString,
+            ),
+            'FailExecution': grpc.unary_unary_rpc_method_handler(
+                    servicer.FailExecution,
+                    request_deserializer=obelisk_dot_proto_dot_obelisk__pb2.FailExecutionRequest.FromString,
+                    response_serializer=obelisk_dot_proto_dot_obelisk__pb2.FailExecutionResponse.SerializeToString,
+            ),
+    }
+    generic_handler = grpc.method_handlers_generic_handler(
+            'obelisk.ExecutionRepair', rpc_method_handlers)
+    server.add_generic_rpc_handlers((generic_handler,))
+    server.add_registered_method_handlers('obelisk.ExecutionRepair', rpc_method_handlers)
+
+
+ # This class is part of an EXPERIMENTAL API.
+class ExecutionRepair:
+    """What to do about executions that cannot go on as they are. An addition of this server.
+    """
+
+    @staticmethod
+    def ForkExecution(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/obelisk.ExecutionRepair/ForkExecution',
+            obelisk_dot_proto_dot_obelisk__pb2.ForkExecutionRequest.SerializeToString,
+            obelisk_dot_proto_dot_obelisk__pb2.ForkExecutionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResumeExecution(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/obelisk.ExecutionRepair/ResumeExecution',
+            obelisk_dot_proto_dot_obelisk__pb2.ResumeExecutionRequest.SerializeToString,
+            obelisk_dot_proto_dot_obelisk__pb2.ResumeExecutionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def FailExecution(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/obelisk.ExecutionRepair/FailExecution',
+            obelisk_dot_proto_dot_obelisk__pb2.FailExecutionRequest.SerializeToString,
+            obelisk_dot_proto_dot_obelisk__pb2.FailExecutionResponse.FromString,
             options,
             channel_credentials,
             insecure,

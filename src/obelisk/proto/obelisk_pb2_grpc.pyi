@@ -5,7 +5,7 @@ The gRPC API of Obelisk.
 
 Names and numbers of the package `obelisk` are those of the original's API for every feature that both have, so that
 clients generated from its schema work against this server. What this server adds has field numbers from 1000 on, or
-is a service of its own (`ExecutionChanges`).
+is a service of its own (`ExecutionChanges`, `ExecutionRepair`).
 
 Values in `google.protobuf.Any` are JSON text: `value` holds UTF-8 bytes, `type_url` tells what they are and may be
 ignored. They are never packed messages.
@@ -58,6 +58,26 @@ class ExecutionRepositoryStub:
     """A part of the responses to the execution's join sets."""
     ListExecutionEventsAndResponses: _grpc.UnaryUnaryMultiCallable[_obelisk_pb2.ListExecutionEventsAndResponsesRequest, _obelisk_pb2.ListExecutionEventsAndResponsesResponse]
     """Both of the above and the current state, in one answer."""
+    Stub: _grpc.UnaryUnaryMultiCallable[_obelisk_pb2.StubRequest, _obelisk_pb2.StubResponse]
+    """Gives the result of an execution of a stub activity. The same result again changes nothing."""
+    CancelExecution: _grpc.UnaryUnaryMultiCallable[_obelisk_pb2.CancelExecutionRequest, _obelisk_pb2.CancelExecutionResponse]
+    """Ends an execution and all that derives from it. Answered once that is durably wanted; the end follows."""
+    CancelDelay: _grpc.UnaryUnaryMultiCallable[_obelisk_pb2.CancelDelayRequest, _obelisk_pb2.CancelDelayResponse]
+    """Ends a delay before it expires."""
+    PauseExecution: _grpc.UnaryUnaryMultiCallable[_obelisk_pb2.PauseExecutionRequest, _obelisk_pb2.PauseExecutionResponse]
+    """Lets an execution stand still: responses are taken in, nothing is run."""
+    UnpauseExecution: _grpc.UnaryUnaryMultiCallable[_obelisk_pb2.UnpauseExecutionRequest, _obelisk_pb2.UnpauseExecutionResponse]
+    """Lets a paused execution go on."""
+    PauseDelay: _grpc.UnaryUnaryMultiCallable[_obelisk_pb2.PauseDelayRequest, _obelisk_pb2.PauseDelayResponse]
+    """Not available in this version."""
+    UnpauseDelay: _grpc.UnaryUnaryMultiCallable[_obelisk_pb2.UnpauseDelayRequest, _obelisk_pb2.UnpauseDelayResponse]
+    """Not available in this version."""
+    ReplayExecution: _grpc.UnaryUnaryMultiCallable[_obelisk_pb2.ReplayExecutionRequest, _obelisk_pb2.ReplayExecutionResponse]
+    """Runs a workflow against its log and tells what it comes to. Changes nothing."""
+    AdvanceExecution: _grpc.UnaryUnaryMultiCallable[_obelisk_pb2.AdvanceExecutionRequest, _obelisk_pb2.AdvanceExecutionResponse]
+    """Lets a paused workflow go on by what a replay showed, and stand still again."""
+    UpgradeExecutionComponent: _grpc.UnaryUnaryMultiCallable[_obelisk_pb2.UpgradeExecutionComponentRequest, _obelisk_pb2.UpgradeExecutionComponentResponse]
+    """Runs an execution on another component from now on. A parked one is resumed by that."""
 
 @_typing.type_check_only
 class ExecutionRepositoryAsyncStub(ExecutionRepositoryStub):
@@ -81,6 +101,26 @@ class ExecutionRepositoryAsyncStub(ExecutionRepositoryStub):
     """A part of the responses to the execution's join sets."""
     ListExecutionEventsAndResponses: _aio.UnaryUnaryMultiCallable[_obelisk_pb2.ListExecutionEventsAndResponsesRequest, _obelisk_pb2.ListExecutionEventsAndResponsesResponse]  # type: ignore[assignment]
     """Both of the above and the current state, in one answer."""
+    Stub: _aio.UnaryUnaryMultiCallable[_obelisk_pb2.StubRequest, _obelisk_pb2.StubResponse]  # type: ignore[assignment]
+    """Gives the result of an execution of a stub activity. The same result again changes nothing."""
+    CancelExecution: _aio.UnaryUnaryMultiCallable[_obelisk_pb2.CancelExecutionRequest, _obelisk_pb2.CancelExecutionResponse]  # type: ignore[assignment]
+    """Ends an execution and all that derives from it. Answered once that is durably wanted; the end follows."""
+    CancelDelay: _aio.UnaryUnaryMultiCallable[_obelisk_pb2.CancelDelayRequest, _obelisk_pb2.CancelDelayResponse]  # type: ignore[assignment]
+    """Ends a delay before it expires."""
+    PauseExecution: _aio.UnaryUnaryMultiCallable[_obelisk_pb2.PauseExecutionRequest, _obelisk_pb2.PauseExecutionResponse]  # type: ignore[assignment]
+    """Lets an execution stand still: responses are taken in, nothing is run."""
+    UnpauseExecution: _aio.UnaryUnaryMultiCallable[_obelisk_pb2.UnpauseExecutionRequest, _obelisk_pb2.UnpauseExecutionResponse]  # type: ignore[assignment]
+    """Lets a paused execution go on."""
+    PauseDelay: _aio.UnaryUnaryMultiCallable[_obelisk_pb2.PauseDelayRequest, _obelisk_pb2.PauseDelayResponse]  # type: ignore[assignment]
+    """Not available in this version."""
+    UnpauseDelay: _aio.UnaryUnaryMultiCallable[_obelisk_pb2.UnpauseDelayRequest, _obelisk_pb2.UnpauseDelayResponse]  # type: ignore[assignment]
+    """Not available in this version."""
+    ReplayExecution: _aio.UnaryUnaryMultiCallable[_obelisk_pb2.ReplayExecutionRequest, _obelisk_pb2.ReplayExecutionResponse]  # type: ignore[assignment]
+    """Runs a workflow against its log and tells what it comes to. Changes nothing."""
+    AdvanceExecution: _aio.UnaryUnaryMultiCallable[_obelisk_pb2.AdvanceExecutionRequest, _obelisk_pb2.AdvanceExecutionResponse]  # type: ignore[assignment]
+    """Lets a paused workflow go on by what a replay showed, and stand still again."""
+    UpgradeExecutionComponent: _aio.UnaryUnaryMultiCallable[_obelisk_pb2.UpgradeExecutionComponentRequest, _obelisk_pb2.UpgradeExecutionComponentResponse]  # type: ignore[assignment]
+    """Runs an execution on another component from now on. A parked one is resumed by that."""
 
 class ExecutionRepositoryServicer(metaclass=_abc_1.ABCMeta):
     """--- services --------------------------------------------------------------------------------------------------------
@@ -143,6 +183,86 @@ class ExecutionRepositoryServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_obelisk_pb2.ListExecutionEventsAndResponsesResponse, _abc.Awaitable[_obelisk_pb2.ListExecutionEventsAndResponsesResponse]]:
         """Both of the above and the current state, in one answer."""
+
+    @_abc_1.abstractmethod
+    def Stub(
+        self,
+        request: _obelisk_pb2.StubRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_obelisk_pb2.StubResponse, _abc.Awaitable[_obelisk_pb2.StubResponse]]:
+        """Gives the result of an execution of a stub activity. The same result again changes nothing."""
+
+    @_abc_1.abstractmethod
+    def CancelExecution(
+        self,
+        request: _obelisk_pb2.CancelExecutionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_obelisk_pb2.CancelExecutionResponse, _abc.Awaitable[_obelisk_pb2.CancelExecutionResponse]]:
+        """Ends an execution and all that derives from it. Answered once that is durably wanted; the end follows."""
+
+    @_abc_1.abstractmethod
+    def CancelDelay(
+        self,
+        request: _obelisk_pb2.CancelDelayRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_obelisk_pb2.CancelDelayResponse, _abc.Awaitable[_obelisk_pb2.CancelDelayResponse]]:
+        """Ends a delay before it expires."""
+
+    @_abc_1.abstractmethod
+    def PauseExecution(
+        self,
+        request: _obelisk_pb2.PauseExecutionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_obelisk_pb2.PauseExecutionResponse, _abc.Awaitable[_obelisk_pb2.PauseExecutionResponse]]:
+        """Lets an execution stand still: responses are taken in, nothing is run."""
+
+    @_abc_1.abstractmethod
+    def UnpauseExecution(
+        self,
+        request: _obelisk_pb2.UnpauseExecutionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_obelisk_pb2.UnpauseExecutionResponse, _abc.Awaitable[_obelisk_pb2.UnpauseExecutionResponse]]:
+        """Lets a paused execution go on."""
+
+    @_abc_1.abstractmethod
+    def PauseDelay(
+        self,
+        request: _obelisk_pb2.PauseDelayRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_obelisk_pb2.PauseDelayResponse, _abc.Awaitable[_obelisk_pb2.PauseDelayResponse]]:
+        """Not available in this version."""
+
+    @_abc_1.abstractmethod
+    def UnpauseDelay(
+        self,
+        request: _obelisk_pb2.UnpauseDelayRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_obelisk_pb2.UnpauseDelayResponse, _abc.Awaitable[_obelisk_pb2.UnpauseDelayResponse]]:
+        """Not available in this version."""
+
+    @_abc_1.abstractmethod
+    def ReplayExecution(
+        self,
+        request: _obelisk_pb2.ReplayExecutionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_obelisk_pb2.ReplayExecutionResponse, _abc.Awaitable[_obelisk_pb2.ReplayExecutionResponse]]:
+        """Runs a workflow against its log and tells what it comes to. Changes nothing."""
+
+    @_abc_1.abstractmethod
+    def AdvanceExecution(
+        self,
+        request: _obelisk_pb2.AdvanceExecutionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_obelisk_pb2.AdvanceExecutionResponse, _abc.Awaitable[_obelisk_pb2.AdvanceExecutionResponse]]:
+        """Lets a paused workflow go on by what a replay showed, and stand still again."""
+
+    @_abc_1.abstractmethod
+    def UpgradeExecutionComponent(
+        self,
+        request: _obelisk_pb2.UpgradeExecutionComponentRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_obelisk_pb2.UpgradeExecutionComponentResponse, _abc.Awaitable[_obelisk_pb2.UpgradeExecutionComponentResponse]]:
+        """Runs an execution on another component from now on. A parked one is resumed by that."""
 
 def add_ExecutionRepositoryServicer_to_server(servicer: ExecutionRepositoryServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
 
@@ -207,3 +327,58 @@ class ExecutionChangesServicer(metaclass=_abc_1.ABCMeta):
         """First a snapshot of the execution and all that derives from it, then what changes, until it has finished."""
 
 def add_ExecutionChangesServicer_to_server(servicer: ExecutionChangesServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
+
+class ExecutionRepairStub:
+    """What to do about executions that cannot go on as they are. An addition of this server."""
+
+    @_typing.overload
+    def __new__(cls, channel: _grpc.Channel) -> _Self: ...
+    @_typing.overload
+    def __new__(cls, channel: _aio.Channel) -> ExecutionRepairAsyncStub: ...
+    ForkExecution: _grpc.UnaryUnaryMultiCallable[_obelisk_pb2.ForkExecutionRequest, _obelisk_pb2.ForkExecutionResponse]
+    """Creates an execution that goes on from an earlier point of another one."""
+    ResumeExecution: _grpc.UnaryUnaryMultiCallable[_obelisk_pb2.ResumeExecutionRequest, _obelisk_pb2.ResumeExecutionResponse]
+    """Lets a parked execution go on: what kept it from it is mended."""
+    FailExecution: _grpc.UnaryUnaryMultiCallable[_obelisk_pb2.FailExecutionRequest, _obelisk_pb2.FailExecutionResponse]
+    """Ends a parked execution, and all that derives from it, as a failure."""
+
+@_typing.type_check_only
+class ExecutionRepairAsyncStub(ExecutionRepairStub):
+    """What to do about executions that cannot go on as they are. An addition of this server."""
+
+    def __init__(self, channel: _aio.Channel) -> None: ...
+    ForkExecution: _aio.UnaryUnaryMultiCallable[_obelisk_pb2.ForkExecutionRequest, _obelisk_pb2.ForkExecutionResponse]  # type: ignore[assignment]
+    """Creates an execution that goes on from an earlier point of another one."""
+    ResumeExecution: _aio.UnaryUnaryMultiCallable[_obelisk_pb2.ResumeExecutionRequest, _obelisk_pb2.ResumeExecutionResponse]  # type: ignore[assignment]
+    """Lets a parked execution go on: what kept it from it is mended."""
+    FailExecution: _aio.UnaryUnaryMultiCallable[_obelisk_pb2.FailExecutionRequest, _obelisk_pb2.FailExecutionResponse]  # type: ignore[assignment]
+    """Ends a parked execution, and all that derives from it, as a failure."""
+
+class ExecutionRepairServicer(metaclass=_abc_1.ABCMeta):
+    """What to do about executions that cannot go on as they are. An addition of this server."""
+
+    @_abc_1.abstractmethod
+    def ForkExecution(
+        self,
+        request: _obelisk_pb2.ForkExecutionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_obelisk_pb2.ForkExecutionResponse, _abc.Awaitable[_obelisk_pb2.ForkExecutionResponse]]:
+        """Creates an execution that goes on from an earlier point of another one."""
+
+    @_abc_1.abstractmethod
+    def ResumeExecution(
+        self,
+        request: _obelisk_pb2.ResumeExecutionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_obelisk_pb2.ResumeExecutionResponse, _abc.Awaitable[_obelisk_pb2.ResumeExecutionResponse]]:
+        """Lets a parked execution go on: what kept it from it is mended."""
+
+    @_abc_1.abstractmethod
+    def FailExecution(
+        self,
+        request: _obelisk_pb2.FailExecutionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_obelisk_pb2.FailExecutionResponse, _abc.Awaitable[_obelisk_pb2.FailExecutionResponse]]:
+        """Ends a parked execution, and all that derives from it, as a failure."""
+
+def add_ExecutionRepairServicer_to_server(servicer: ExecutionRepairServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

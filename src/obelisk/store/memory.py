@@ -211,6 +211,10 @@ class MemoryStore:
         """Responses from `seq_from` on, ascending."""
         return self._inbox(execution_id, max(seq_from, 1), length)
 
+    def snapshot(self, execution_id: ExecutionId) -> Snapshot | None:
+        """All of the execution."""
+        return self.load(execution_id)
+
     def result(self, execution_id: ExecutionId) -> FinalResult | None:
         """How it ended."""
         row = self._rows.get(execution_id)

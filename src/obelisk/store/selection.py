@@ -29,7 +29,7 @@ def matches(state: ExecutionState, where: ExecutionFilter, now: Instant) -> bool
         or (where.ffqn_prefix is not None and not state.ffqn.startswith(where.ffqn_prefix))
         or (where.ffqn is not None and state.ffqn != where.ffqn)
         or (where.hide_finished and state.status is Status.FINISHED)
-        or (where.component is not None and state.component != where.component)
+        or (where.components and state.component not in where.components)
         or (where.deployment is not None and state.deployment != where.deployment)
         or (where.states and not classify(state, now).intersection(where.states))
     )

@@ -43,6 +43,7 @@ _NAME: Final = re.compile(r"[a-z_]+")
 _VALUE: Final = re.compile(r"-?[A-Za-z0-9_]+")
 
 _BEGIN: Final = sql("begin")
+_BEGIN_READ: Final = sql("begin_read")
 _COMMIT: Final = sql("commit")
 _ROLLBACK: Final = sql("rollback")
 _PRAGMA: Final = sql("pragma")
@@ -98,6 +99,18 @@ def transaction(connection: Connection) -> Iterator[None]:
             if connection.in_transaction:
                 connection.execute(_ROLLBACK)
         raise
+
+
+@contextmanager
+def reading(connection: Connection) -> Iterator[None]:
+    """Several reads of one state of the database."""
+    connection.execute(_BEGIN_READ)
+    try:
+        yield
+    finally:
+        with suppress(DatabaseFault):  # as above
+            if connection.in_transaction:
+                connection.execute(_ROLLBACK)
 
 
 def run_script(connection: Connection, script: str) -> None:

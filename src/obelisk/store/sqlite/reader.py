@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
-from obelisk.core.batch import StoreFailed
+from obelisk.core.batch import Snapshot, StoreFailed
 from obelisk.core.events import Created, Finished, LogEntry
 from obelisk.core.ids import ExecutionId
 from obelisk.core.instants import Instant
@@ -22,7 +22,7 @@ from obelisk.core.responses import Response
 from obelisk.core.transitions import ExecutionState
 from obelisk.store.selection import place_of
 from obelisk.store.sqlite import rows
-from obelisk.store.sqlite.connection import Connection, DatabaseFault, explain, open_reader
+from obelisk.store.sqlite.connection import Connection, DatabaseFault, explain, open_reader, reading
 from obelisk.store.sqlite.naming import Names
 from obelisk.store.sqlite.queries import sql
 
@@ -36,9 +36,9 @@ _OPEN: Final = sql("where_open")
 _EQUALS: Final = {
     "ffqn": sql("where_ffqn"),
     "ffqn_prefix": sql("where_ffqn_prefix"),
-    "component": sql("where_component"),
     "deployment": sql("where_deployment"),
 }
+_COMPONENTS: Final = sql("where_components")
 _OLDER: Final = sql("where_older")
 _NEWER: Final = sql("where_newer")
 _STATES: Final = {
@@ -109,6 +109,11 @@ class SqliteReader:
         with self._connection() as connection:
             key = rows.key_of(connection, execution_id)
             return [] if key is None else rows.read_responses(connection, self._names, key, seq_from, max(length, 0))
+
+    def snapshot(self, execution_id: ExecutionId) -> Snapshot | None:
+        """All of the execution, read in one transaction."""
+        with self._connection() as connection, reading(connection):
+            return rows.read_snapshot(connection, self._names, execution_id)
 
     def result(self, execution_id: ExecutionId) -> FinalResult | None:
         """How it ended."""
@@ -185,6 +190,8 @@ class _Query:
         for field, condition in _EQUALS.items():
             if (value := getattr(where, field)) is not None:
                 self._add(condition, **{field: value})
+        if where.components:
+            self._add(_COMPONENTS, components=msgspec.json.encode(where.components).decode())
         if where.hide_finished or (where.states and not any(state.startswith("finished") for state in where.states)):
             self._add(_OPEN)
         if where.states:

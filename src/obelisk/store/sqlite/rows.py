@@ -10,7 +10,7 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
-from obelisk.core.batch import Delay, Request, RequestBody
+from obelisk.core.batch import Delay, Request, RequestBody, Snapshot
 from obelisk.core.events import Event, Finished, LogEntry
 from obelisk.core.ids import ChildId, ExecutionId, is_top_level, join_set_of, relative
 from obelisk.core.responses import ChildFinished, DelayFinished, Response
@@ -111,6 +111,21 @@ def read_delays(connection: Connection, key: int, execution_id: ExecutionId) -> 
     """Unresolved delays, by expiry."""
     rows = connection.execute(_DELAYS, (key,)).fetchall()
     return [Delay(execution_id, delay, expires_at) for delay, expires_at in rows]
+
+
+def read_snapshot(connection: Connection, names: Names, execution_id: ExecutionId) -> Snapshot | None:
+    """All of an execution; delays by expiry. None when it does not exist."""
+    key = key_of(connection, execution_id)
+    state = None if key is None else read_state(connection, key)
+    if key is None or state is None:
+        return None
+    return Snapshot(
+        state,
+        read_log(connection, names, key, 0, ALL),
+        read_responses(connection, names, key, 0, ALL),
+        read_requests(connection, key, execution_id),
+        read_delays(connection, key, execution_id),
+    )
 
 
 def _with_names(connection: Connection, names: Names, read: Callable[[], list[T]]) -> list[T]:

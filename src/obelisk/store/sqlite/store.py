@@ -137,18 +137,7 @@ class SqliteStore:
     def load(self, execution_id: ExecutionId) -> Snapshot | None:
         """All of the execution; delays by expiry."""
         with self._using():
-            connection, names = self._connection, self._names
-            key = rows.key_of(connection, execution_id)
-            state = None if key is None else rows.read_state(connection, key)
-            if key is None or state is None:
-                return None
-            return Snapshot(
-                state,
-                rows.read_log(connection, names, key, 0, rows.ALL),
-                rows.read_responses(connection, names, key, 0, rows.ALL),
-                rows.read_requests(connection, key, execution_id),
-                rows.read_delays(connection, key, execution_id),
-            )
+            return rows.read_snapshot(self._connection, self._names, execution_id)
 
     def take_over(self, owner: ExecutorId, started: frozenset[ExecutionId]) -> Recovered:
         """Takes every lease of what is not finished, without an expiry, and counts the crashes."""

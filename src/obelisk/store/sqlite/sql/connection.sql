@@ -2,6 +2,10 @@
 -- description: Starts a write transaction; IMMEDIATE, because one that starts as a read can fail when it first writes.
 BEGIN IMMEDIATE
 
+-- name: begin_read
+-- description: Starts a read transaction: all reads in it see what the first one saw.
+BEGIN DEFERRED
+
 -- name: commit
 -- description: Makes the transaction durable.
 COMMIT

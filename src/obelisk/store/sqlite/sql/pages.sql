@@ -43,9 +43,9 @@ substr(ffqn, 1, length(:ffqn_prefix)) = :ffqn_prefix
 -- description: Executions that are not finished.
 +finish_kind IS NULL
 
--- name: where_component
--- description: Executions of one component.
-component = :component
+-- name: where_components
+-- description: Executions of some components, given as a JSON array.
+component IN (SELECT value FROM json_each(:components))
 
 -- name: where_deployment
 -- description: Executions of one deployment.
