@@ -5,9 +5,12 @@
     │   ├── InvalidArgument    it makes no sense, or does not fit the function's type
     │   ├── NotFound           it names what is not there
     │   ├── Conflict           what it wants to create is there already, and is something else
+    │   ├── NotReady           something else must be done before
+    │   ├── ReplayFailed       a log does not replay on the component that was asked for
     │   └── NotAvailable       it asks for a feature that this version does not have
     └── TryAgain               the request is fine, the moment is not
         ├── Overloaded         too much is waiting
+        ├── Moved              what it is about changed while it was looked at
         └── Stopping           this server is going away
 
 The message is for the caller: what happened, what was expected, what to do. Doors map classes to codes of their own.
@@ -36,6 +39,14 @@ class Conflict(CallerError):
     """Something else has that name already."""
 
 
+class NotReady(CallerError):
+    """Something else must be done before; the message says what."""
+
+
+class ReplayFailed(CallerError):
+    """A log does not replay on the component that was asked for; the message says where it leaves it, and how."""
+
+
 class NotAvailable(CallerError):
     """This version cannot do that."""
 
@@ -46,6 +57,10 @@ class TryAgain(ApiError):
 
 class Overloaded(TryAgain):
     """Too many requests are waiting."""
+
+
+class Moved(TryAgain):
+    """What the request is about changed while it was looked at."""
 
 
 class Stopping(TryAgain):

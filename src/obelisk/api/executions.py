@@ -1,44 +1,32 @@
-"""Executions: submitting them, and reading what became of them.
+"""Executions: reading what became of them.
 
-Decides what a door may ask and what is refused; every answer comes from the store, never from the engine's memory.
-Following one that still runs is the business of `following`.
+Decides what a door may ask; every answer comes from the store, never from the engine's memory. Following one that still
+runs is the business of `following`.
 """
 
 from __future__ import annotations
 
-from difflib import get_close_matches
-from enum import StrEnum
 from typing import Final
 
 import msgspec
 
-from obelisk.api.errors import Conflict, InvalidArgument, NotAvailable, NotFound, Overloaded, Stopping
-from obelisk.api.ports import Engine, FunctionView, InboxFull, ShuttingDown
+from obelisk.api.errors import InvalidArgument, NotFound
+from obelisk.api.ports import Catalogue, Engine, FunctionView
 from obelisk.api.reads import Reads
 from obelisk.api.views import Execution, Log, Responses, Result
 from obelisk.core.events import LogEntry, Parked
-from obelisk.core.ids import ExecutionId, absolute, is_top_level
-from obelisk.core.names import FunctionName
+from obelisk.core.ids import ExecutionId, absolute
 from obelisk.core.ports import FunctionKind
 from obelisk.core.reading import ExecutionFilter, Page
 from obelisk.core.responses import ChildFinished
 from obelisk.core.transitions import ExecutionState, Lifecycle
-from obelisk.core.values import Json
-from obelisk.engine.effects import AnswerKind
-from obelisk.wit.reader import InvalidJson, ValueMismatch
 
 LENGTH_MAX: Final = 65_535
 """The longest list that may be asked for."""
 ROWS_MAX: Final = 10_000
 """The longest list that is given; a longer one comes in pages."""
-
-
-class Submitted(StrEnum):
-    """What became of a submission."""
-
-    CREATED = "created"
-    EXISTS = "exists"
-    """The same had been submitted before; nothing was changed."""
+_LAST: Final = 4
+"""The last events of a parked execution, among which is why it was."""
 
 
 class Executions:
@@ -48,75 +36,6 @@ class Executions:
         self._engine = engine
         self._reads = reads
 
-    def new_id(self) -> ExecutionId:
-        """A fresh top-level id."""
-        return self._engine.new_execution_id()
-
-    async def submit(
-        self,
-        execution_id: ExecutionId,
-        ffqn: FunctionName,
-        params: bytes,
-        *,
-        metadata: dict[str, str] | None = None,
-        paused: bool = False,
-    ) -> Submitted:
-        """Creates an execution with the id that the client chose; `params` is a JSON array.
-
-        Durable when it returns. The same again (id, function, parameters) is no error, so a client that lost the answer
-        may repeat it. `InvalidArgument`, `NotFound`, `Conflict`, `NotAvailable`, `Overloaded` or `Stopping`.
-        """
-        if not is_top_level(execution_id):
-            raise InvalidArgument(f"{execution_id} is a derived id; only top-level executions can be submitted")
-        if paused:
-            raise NotAvailable("an execution cannot be submitted as paused in this version; submit it without")
-        canonical = self._check(ffqn, params)
-        try:
-            answer = await self._engine.submit(execution_id, ffqn, canonical, metadata or {}, None)
-        except InboxFull as error:
-            raise Overloaded(f"{error}; try again later") from None
-        except ShuttingDown:
-            raise Stopping from None
-        match answer:
-            case AnswerKind.CREATED:
-                return Submitted.CREATED
-            case AnswerKind.FUNCTION_NOT_FOUND:
-                raise self._unknown(ffqn)
-            case AnswerKind.EXISTS:
-                return await self._reads.run(self._same, execution_id, ffqn, canonical)
-
-    def _check(self, ffqn: FunctionName, params: bytes) -> Json:
-        catalogue = self._engine.catalogue
-        function = catalogue.function(ffqn)
-        if function is None or not function.submittable:
-            raise self._unknown(ffqn)
-        try:
-            return catalogue.check_params(ffqn, params)
-        except InvalidJson as error:
-            raise InvalidArgument(f"params are not JSON: {error}") from None
-        except ValueMismatch as error:
-            raise InvalidArgument(f"{error}; {ffqn} is {function.signature}") from None
-
-    def _unknown(self, ffqn: FunctionName) -> NotFound:
-        known = [
-            function.ffqn
-            for component in self._engine.catalogue.components()
-            for function in component.exports
-            if function.submittable
-        ]
-        near = get_close_matches(ffqn, known, n=1)
-        hint = f"; did you mean {near[0]}?" if near and near[0] != ffqn else ""
-        return NotFound(f"function not found: no deployed component exports {ffqn}{hint}")
-
-    def _same(self, execution_id: ExecutionId, ffqn: FunctionName, params: Json) -> Submitted:
-        created = self._engine.reader.created(execution_id)
-        if created is not None and created.ffqn == ffqn and bytes(created.params) == bytes(params):
-            return Submitted.EXISTS
-        what = "with other parameters" if created is not None and created.ffqn == ffqn else "of another function"
-        raise Conflict(f"{execution_id} exists already, as an execution {what}")
-
-    # --- reading -------------------------------------------------------------------------------------------------
-
     async def get(self, execution_id: ExecutionId, *, with_result: bool = False) -> Execution:
         """The execution as it is now; `with_result`: and how it ended, if it has. `NotFound`."""
         return await self._reads.run(self._read, execution_id, with_result)
@@ -124,7 +43,7 @@ class Executions:
     def _read(self, execution_id: ExecutionId, with_result: bool) -> Execution:
         state = self._engine.reader.state(execution_id)
         if state is None:
-            raise _no_execution(execution_id)
+            raise no_execution(execution_id)
         execution = self.shown(state)
         if not with_result or not execution.is_finished:
             return execution
@@ -135,28 +54,28 @@ class Executions:
 
     def shown(self, state: ExecutionState) -> Execution:
         """A state row with what else a list shows; blocks when the execution is parked."""
-        reason = ""
-        if state.lifecycle is Lifecycle.PARKED:
-            last = self._engine.reader.events(state.execution_id, state.next_version - 1, 1)
-            if last and isinstance(last[0].event, Parked):
-                reason = last[0].event.reason
-        return Execution(state, self._kind(state), reason)
+        kind = kind_of(self._engine.catalogue, state)
+        if state.lifecycle is not Lifecycle.PARKED:
+            return Execution(state, kind)
+        for entry in reversed(
+            self._engine.reader.events(state.execution_id, max(0, state.next_version - _LAST), _LAST)
+        ):
+            if isinstance(entry.event, Parked):
+                return Execution(state, kind, entry.event.reason, entry.event.detail)
+        return Execution(state, kind)
 
-    def _kind(self, state: ExecutionState) -> FunctionKind | None:
-        components = self._engine.catalogue.components()
-        for component in components:
-            if component.digest == state.component:
-                return component.kind
-        # An older version of a component: another one that exports the function now is most likely of the same kind.
-        for component in components:
-            if any(function.ffqn == state.ffqn for function in component.exports):
-                return component.kind
-        return None
-
-    async def page(self, where: ExecutionFilter, page: Page) -> list[Execution]:
-        """A page of executions, newest first. `InvalidArgument` for one that is too long."""
+    async def page(self, where: ExecutionFilter, page: Page, kinds: tuple[FunctionKind, ...] = ()) -> list[Execution]:
+        """A page of executions, newest first; `kinds`: only those of components of one of these kinds, as far as they are
+        loaded. `InvalidArgument` for a page that is too long.
+        """
         _check_length(page.length)
         page = msgspec.structs.replace(page, length=min(page.length, ROWS_MAX))
+        if kinds:
+            of_kinds = {digest for kind in kinds for digest in self._engine.catalogue.digests_of(kind)}
+            components = tuple(sorted(of_kinds.intersection(where.components) if where.components else of_kinds))
+            if not components:
+                return []
+            where = msgspec.structs.replace(where, components=components)
 
         def read() -> list[Execution]:
             return [self.shown(state) for state in self._engine.reader.executions(where, page, self._engine.now())]
@@ -172,7 +91,7 @@ class Executions:
             entries: list[LogEntry] = reader.events(execution_id, version_from, min(length, ROWS_MAX))
             created, state = reader.created(execution_id), reader.state(execution_id)
             if created is None or state is None:
-                raise _no_execution(execution_id)
+                raise no_execution(execution_id)
             return Log(execution_id, created, entries, state.next_version - 1)
 
         return await self._reads.run(read)
@@ -200,7 +119,15 @@ class Executions:
         return await self._reads.run(read)
 
 
-def _no_execution(execution_id: ExecutionId) -> NotFound:
+def kind_of(catalogue: Catalogue, state: ExecutionState) -> FunctionKind | None:
+    """What runs an execution; None when that cannot be known any more."""
+    # Of a component that is not loaded any more, the one that exports the function now is most likely of the same kind.
+    info = catalogue.pinned(state.component, state.ffqn) or catalogue.active(state.ffqn)
+    return None if info is None else info.kind
+
+
+def no_execution(execution_id: ExecutionId) -> NotFound:
+    """The refusal of an id that belongs to nobody."""
     return NotFound(f"entity not found: there is no execution {execution_id}")
 
 

@@ -8,21 +8,38 @@ from __future__ import annotations
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
-from obelisk.core.ids import DeploymentId, ExecutionId
+from obelisk.core.batch import RequestBody, Snapshot
+from obelisk.core.ids import DeploymentId, Digest, ExecutionId
 from obelisk.core.instants import Instant
 from obelisk.core.names import FunctionName
+from obelisk.core.ports import FunctionInfo, FunctionKind, Rejection
 from obelisk.core.reading import Reader
-from obelisk.core.values import Json
-from obelisk.engine.effects import AnswerKind
+from obelisk.core.replay import Replayed
+from obelisk.core.values import Err, Json, Ok
+from obelisk.engine.effects import Answer, AnswerKind
 from obelisk.engine.inbox import InboxFull
+from obelisk.engine.inputs import GiveResult
 from obelisk.runtime.changes import ShuttingDown
+from obelisk.runtime.replaying import ReplaysBusy
 from obelisk.runtime.views import ComponentView, FunctionView
 
-__all__ = ["Catalogue", "ComponentView", "Engine", "FunctionView", "InboxFull", "ShuttingDown", "Subscription"]
+__all__ = [
+    "Answer",
+    "AnswerKind",
+    "Catalogue",
+    "ComponentView",
+    "Engine",
+    "FunctionView",
+    "GiveResult",
+    "InboxFull",
+    "ReplaysBusy",
+    "ShuttingDown",
+    "Subscription",
+]
 
 
 class Catalogue(Protocol):
-    """The functions of the active deployment."""
+    """The functions of the active deployment, and of older components that executions still refer to."""
 
     @property
     def deployment_id(self) -> DeploymentId:
@@ -39,6 +56,22 @@ class Catalogue(Protocol):
 
     def check_params(self, ffqn: FunctionName, data: bytes) -> Json:
         """A JSON array from outside in canonical form. `obelisk.wit.reader`'s `InvalidJson` or `ValueMismatch`."""
+        ...
+
+    def active(self, ffqn: FunctionName) -> FunctionInfo | None:
+        """The function as the active deployment has it."""
+        ...
+
+    def pinned(self, component: Digest, ffqn: FunctionName) -> FunctionInfo | None:
+        """The function as a component has it; None when that component is not loaded, or has no such function."""
+        ...
+
+    def typed_result(self, component: Digest, ffqn: FunctionName, result: Json) -> Ok | Err | Rejection:
+        """A result in JSON, `{"ok": …}` or `{"err": …}`, as the function of that component returns it."""
+        ...
+
+    def digests_of(self, kind: FunctionKind) -> tuple[Digest, ...]:
+        """All components of one kind, active or not."""
         ...
 
 
@@ -78,8 +111,28 @@ class Engine(Protocol):
         params: Json,
         metadata: dict[str, str],
         scheduled_at: Instant | None,
+        *,
+        paused: bool = False,
     ) -> AnswerKind:
         """Creates an execution; answered once it is durable. `InboxFull` or `ShuttingDown`."""
+        ...
+
+    async def operate(self, execution_id: ExecutionId, body: RequestBody | GiveResult) -> Answer:
+        """Does something to an existing execution; answered once it is durable. `InboxFull` or `ShuttingDown`."""
+        ...
+
+    async def fork(
+        self, execution_id: ExecutionId, origin: Snapshot, version: int, component: Digest, *, paused: bool = False
+    ) -> Answer:
+        """Creates a copy of `origin` as it was before `version`; answered once it is durable. `InboxFull` or
+        `ShuttingDown`.
+        """
+        ...
+
+    async def replay(self, snapshot: Snapshot, component: Digest, calls_max: int, now: Instant) -> Replayed:
+        """Runs a workflow on `component`, which has its function, against its log; see `core.replay`. `ReplaysBusy` or
+        `ShuttingDown`.
+        """
         ...
 
     def watch(self, root: ExecutionId) -> AbstractAsyncContextManager[Subscription]:

@@ -5,8 +5,12 @@ from __future__ import annotations
 from obelisk.api.components import Components
 from obelisk.api.executions import Executions
 from obelisk.api.following import Following
+from obelisk.api.forking import Forking
+from obelisk.api.operations import Operations
 from obelisk.api.ports import Engine
 from obelisk.api.reads import Reads
+from obelisk.api.replaying import Replaying
+from obelisk.api.submitting import Submitting
 
 
 class Service:
@@ -14,8 +18,12 @@ class Service:
 
     def __init__(self, engine: Engine) -> None:
         self._reads = Reads()
+        self.submitting = Submitting(engine, self._reads)
         self.executions = Executions(engine, self._reads)
         self.following = Following(engine, self.executions, self._reads)
+        self.operations = Operations(engine, self.executions, self._reads)
+        self.replaying = Replaying(engine, self.executions, self._reads)
+        self.forking = Forking(engine, self.replaying, self._reads)
         self.components = Components(engine.catalogue)
 
     def close(self) -> None:

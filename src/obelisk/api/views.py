@@ -5,13 +5,16 @@ from __future__ import annotations
 import msgspec
 
 from obelisk.api.ports import FunctionView
+from obelisk.core.batch import Snapshot
 from obelisk.core.events import Created, LogEntry
-from obelisk.core.ids import ExecutionId
+from obelisk.core.ids import Digest, ExecutionId
 from obelisk.core.instants import Instant
+from obelisk.core.machine import Write
 from obelisk.core.ports import FunctionKind
 from obelisk.core.reading import FinalResult
 from obelisk.core.responses import Response
 from obelisk.core.transitions import ExecutionState, Lifecycle, Status
+from obelisk.core.values import Err, Ok, Outcome
 
 
 class Result(msgspec.Struct, frozen=True):
@@ -29,6 +32,7 @@ class Execution(msgspec.Struct, frozen=True):
     kind: FunctionKind | None
     """What runs it; None when its component is not deployed any more."""
     parked_reason: str = ""
+    parked_detail: str = ""
     result: Result | None = None
     """How it ended, where that was asked for."""
 
@@ -45,13 +49,70 @@ class Execution(msgspec.Struct, frozen=True):
             case Status.FINISHED, _:
                 return "finished", state.finished_at
             case _, Lifecycle.PARKED:
-                return "parked", self.parked_reason
+                return "parked", self.parked_reason, self.parked_detail
+            case _, Lifecycle.PAUSED | Lifecycle.CANCELLING:
+                return (state.lifecycle,)
             case Status.PENDING, _:
-                return "pending", state.lifecycle, state.pending_at
+                return "pending", state.pending_at
             case Status.LOCKED, _:
-                return "locked", state.lifecycle, state.run, state.lock_expires_at
+                return "locked", state.run, state.lock_expires_at
             case _:
-                return "blocked", state.lifecycle, state.blocked_on, state.lock_expires_at, state.closing
+                return "blocked", state.blocked_on, state.lock_expires_at, state.closing
+
+
+class StubResult(msgspec.Struct, frozen=True):
+    """The result that a workflow would give for an execution of a stub activity."""
+
+    outcome: Ok | Err
+    version: int
+    """Of the `finished` that it is, or would be."""
+    function: FunctionView | None
+
+
+class Replay(msgspec.Struct, frozen=True):
+    """What a workflow came to when it was run against its log."""
+
+    snapshot: Snapshot
+    """The execution as it was then."""
+    component: Digest
+    """What it was run on."""
+    at: Instant
+    """When its next host calls were made, for want of a better instant."""
+    steps: tuple[tuple[Write, ...], ...] = ()
+    """What it would write next, by host call."""
+    stub: StubResult | None = None
+    """Of the last step, where that gives a result for another execution."""
+    end: Outcome | None = None
+    """How it would end after these steps, or ended."""
+    problem: str = ""
+    """Where it left its log, and how; several lines. Empty: it did not."""
+
+    @property
+    def execution_id(self) -> ExecutionId:
+        """Whose log it was."""
+        return self.snapshot.state.execution_id
+
+    @property
+    def next_version(self) -> int:
+        """The version that its next event gets."""
+        return self.snapshot.state.next_version
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the execution had ended."""
+        return self.snapshot.state.status is Status.FINISHED
+
+
+class Advanced(msgspec.Struct, frozen=True):
+    """A paused execution went on by what was asked for."""
+
+    execution: Execution
+
+
+class Mismatch(msgspec.Struct, frozen=True):
+    """It went on since the client looked at it: its next event gets this version now."""
+
+    next_version: int
 
 
 class Log(msgspec.Struct, frozen=True):

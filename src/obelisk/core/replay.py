@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 
-from obelisk.core.calls import Log
+from obelisk.core.calls import Log, ScheduleJson, Stub, StubJson
 from obelisk.core.events import CancellationRequested, Created, LogEntry
 from obelisk.core.ids import ExecutionId
 from obelisk.core.instants import Instant
@@ -46,6 +46,8 @@ class Replayed(msgspec.Struct, frozen=True):
     """What it would write next, by host call."""
     lines: tuple[Log, ...] = ()
     """Log lines beyond the end of the log."""
+    unsettled: Stub | StubJson | ScheduleJson | None = None
+    """The last new call, when its answer depends on another execution."""
     gave_up: bool = False
     """It used too much CPU between two host calls."""
 
@@ -84,9 +86,10 @@ def replay(
                 items = machine.take_writes().items
                 new.append(tuple(item for item in items if isinstance(item, Write)))
                 lines += [item for item in items if isinstance(item, Log)]
-                if len(new) >= calls_max:
-                    return Replayed(new=tuple(new), lines=tuple(lines))
                 decision = decision.decision
+                if len(new) >= calls_max:
+                    unsettled = decision.call if isinstance(decision, Unsettled) else None
+                    return Replayed(new=tuple(new), lines=tuple(lines), unsettled=unsettled)
             match decision:
                 case Answered(reply):
                     decision = _advance(machine, guest, guest.send(reply), now, may_go_on)
@@ -96,7 +99,9 @@ def replay(
                     return Replayed(divergence=divergence, new=tuple(new))
                 case None:
                     return Replayed(new=tuple(new), gave_up=True)
-                case Blocked() | Unsettled() | Stopped():
+                case Unsettled(call):
+                    return Replayed(new=tuple(new), lines=tuple(lines), unsettled=call)
+                case Blocked() | Stopped():
                     return Replayed(new=tuple(new), lines=tuple(lines))
     finally:
         guest.close()

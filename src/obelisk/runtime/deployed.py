@@ -21,7 +21,7 @@ from obelisk.wasm.activity import ActivityRun, LogLine
 from obelisk.wasm.guest import WorkflowGuest
 from obelisk.wasm.link import EntryPoint, LinkedComponent
 from obelisk.wit.component import Function, Interface
-from obelisk.wit.extensions import classify, extension_interfaces
+from obelisk.wit.extensions import ExtensionKind, classify, extension_interfaces
 from obelisk.wit.outcomes import err_form
 from obelisk.wit.reader import InvalidJson, ValueMismatch
 from obelisk.wit.text import type_text
@@ -130,6 +130,10 @@ class Deployed:
         """An exported or generated function of an active component."""
         return self._functions.get(ffqn)
 
+    def digests_of(self, kind: FunctionKind) -> tuple[Digest, ...]:
+        """All components of one kind, active or not."""
+        return tuple({entry.info.component for entry in self._pinned.values() if entry.info.kind is kind})
+
     def check_params(self, ffqn: FunctionName, params: bytes) -> Json:
         """A client's parameters in canonical form. `FunctionNotFound`, or `InvalidJson` or `ValueMismatch` of `wit`."""
         found = self._active.get(ffqn)
@@ -141,8 +145,9 @@ class Deployed:
 def _view(component: DeployedComponent) -> ComponentView:
     wit = component.linked.component.wit
     exports: list[FunctionView] = []
+    is_stub = component.kind is FunctionKind.STUB
     for interface in wit.exports:
-        exports += [_function_view(interface, function) for function in interface.functions]
+        exports += [_function_view(interface, function, is_stub=is_stub) for function in interface.functions]
     for interface in wit.exports:
         for generated in extension_interfaces(interface, component.kind):
             exports += [_function_view(generated, function) for function in generated.functions]
@@ -156,8 +161,13 @@ def _view(component: DeployedComponent) -> ComponentView:
     )
 
 
-def _function_view(interface: Interface, function: Function) -> FunctionView:
+def _function_view(interface: Interface, function: Function, *, is_stub: bool = False) -> FunctionView:
     extension = classify(interface.name, function.name)
+    can_be_submitted = (
+        extension[1] is ExtensionKind.SCHEDULE
+        if extension is not None
+        else not is_stub and err_form(function.signature) is not None
+    )
     result = function.signature.result
     sides = (result.ok, result.err) if isinstance(result, Result) else (None, None)
     ok_type, err_type = (None if side is None else type_text(side) for side in sides)
@@ -167,7 +177,7 @@ def _function_view(interface: Interface, function: Function) -> FunctionView:
         return_type=None if result is None else type_text(result),
         signature=function.text,
         extension=None if extension is None else extension[1],
-        submittable=extension is None and err_form(function.signature) is not None,
+        submittable=can_be_submitted,
         ok_type=ok_type,
         err_type=err_type,
     )

@@ -25,6 +25,7 @@ from obelisk.core.instants import Instant
 from obelisk.core.names import FunctionName
 from obelisk.core.policy import ExecutionPolicy, Limits
 from obelisk.core.reading import Reader
+from obelisk.core.replay import Replayed
 from obelisk.core.values import Json
 from obelisk.engine.effects import Answer, AnswerKind
 from obelisk.engine.engine import Engine
@@ -39,6 +40,7 @@ from obelisk.runtime.deployed import Deployed, DeployedComponent
 from obelisk.runtime.driver import Driver
 from obelisk.runtime.lane import BEGUN_MAX, CpuLane
 from obelisk.runtime.marks import Marks
+from obelisk.runtime.replaying import Replays
 from obelisk.runtime.upkeep import Upkeep
 from obelisk.store.sqlite import SqliteStore
 from obelisk.wasm.component import ComponentLoader
@@ -60,10 +62,18 @@ class Runtime:
     """A started runtime. Its methods are for the loop's thread, `reader` for any."""
 
     def __init__(
-        self, store: SqliteStore, deployed: Deployed, driver: Driver, clock: Clock, changes: Changes, stack: ExitStack
+        self,
+        store: SqliteStore,
+        deployed: Deployed,
+        driver: Driver,
+        replays: Replays,
+        clock: Clock,
+        changes: Changes,
+        stack: ExitStack,
     ) -> None:
         """Made by `start`; `stack` holds what must be stopped, in reverse order."""
         self._driver = driver
+        self._replays = replays
         self._clock = clock
         self._changes = changes
         self._stack = stack
@@ -106,6 +116,12 @@ class Runtime:
         """
         return await self._ask(Fork(next(self._tokens), execution_id, origin, version, component, paused))
 
+    async def replay(self, snapshot: Snapshot, component: Digest, calls_max: int, now: Instant) -> Replayed:
+        """Runs a workflow on `component`, which has its function, against its log; see `core.replay`. `ReplaysBusy` or
+        `ShuttingDown`.
+        """
+        return await self._replays.run(snapshot, component, calls_max, now)
+
     async def _ask(self, call: ClientCall) -> Answer:
         if self._stopped:
             raise ShuttingDown("server is shutting down")
@@ -125,6 +141,7 @@ class Runtime:
     def refuse_new_work(self) -> None:
         """The first step of a stop: no more submissions, and all change streams end."""
         self._stopped = True
+        self._replays.refuse()
         self._changes.close()
 
     def stop(self) -> None:
@@ -209,7 +226,9 @@ def _start(config: Config, failure: Failure, building: ExitStack) -> Runtime:
     upkeep = Upkeep(store, failure.report)
     upkeep.start()
     stack.callback(upkeep.stop)
-    runtime = Runtime(store, deployed, driver, clock, changes, stack)
+    replays = Replays(deployed, ticker)
+    stack.callback(replays.stop)
+    runtime = Runtime(store, deployed, driver, replays, clock, changes, stack)
     stack.callback(driver.stop)
     driver.start(Attempts(deployed, lane, marks, driver.offer))
     return runtime

@@ -25,8 +25,11 @@ _CODES: Final[dict[type[errors.ApiError], grpc.StatusCode]] = {
     errors.InvalidArgument: grpc.StatusCode.INVALID_ARGUMENT,
     errors.NotFound: grpc.StatusCode.NOT_FOUND,
     errors.Conflict: grpc.StatusCode.ALREADY_EXISTS,
+    errors.NotReady: grpc.StatusCode.FAILED_PRECONDITION,
+    errors.ReplayFailed: grpc.StatusCode.INTERNAL,  # as the original answers, though it is nobody's bug but the component's
     errors.NotAvailable: grpc.StatusCode.UNIMPLEMENTED,
     errors.Overloaded: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    errors.Moved: grpc.StatusCode.ABORTED,
     errors.Stopping: grpc.StatusCode.UNAVAILABLE,
 }
 

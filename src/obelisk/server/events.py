@@ -7,12 +7,15 @@ absolute.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final
+from typing import Any, Final
 
 from obelisk.api.ports import Catalogue
 from obelisk.api.views import Log
 from obelisk.core.events import (
+    CancellationRequested,
+    ChildRejected,
     ChildRequested,
+    ComponentUpgraded,
     Created,
     DelayRequested,
     Event,
@@ -20,19 +23,30 @@ from obelisk.core.events import (
     HistoryEvent,
     JoinNext,
     JoinNextTooMany,
+    JoinNextTry,
     JoinSetCreated,
     Locked,
     LogEntry,
     Parked,
+    Paused,
     Persist,
+    PersistExecutionId,
+    PersistKind,
     PersistRandomString,
     PersistRandomU64,
+    RejectReason,
     Resumed,
+    Scheduled,
+    ScheduleRejected,
+    Stubbed,
+    StubResult,
     TemporarilyFailed,
     TemporarilyTimedOut,
+    TryOutcome,
     Unlocked,
+    Unpaused,
 )
-from obelisk.core.ids import ExecutionId, absolute, join_set_of, parent_of
+from obelisk.core.ids import ChildId, ExecutionId, absolute, join_set_of, parent_of
 from obelisk.core.instants import At, In, Now, ScheduleAt
 from obelisk.proto import obelisk_pb2 as pb
 from obelisk.server import messages
@@ -41,16 +55,35 @@ CHILD_PARAMS_URL: Final = "urn:obelisk:json:params:child-execution-request"
 
 _Event = pb.ExecutionEvent
 _History = pb.ExecutionEvent.HistoryEvent
-_ScheduledAt = _History.JoinSetRequest.DelayRequest.ScheduledAt
+_Child = _History.JoinSetRequest.ChildExecutionRequest
+_Delay = _History.JoinSetRequest.DelayRequest
+_CHILD_REJECTED: Final = {
+    RejectReason.FUNCTION_NOT_FOUND: _Child.Error.KIND_FUNCTION_NOT_FOUND,
+    RejectReason.TYPE_CHECK_ERROR: _Child.Error.KIND_TYPE_CHECK_ERROR,
+}
+_SCHEDULE_REJECTED: Final = {
+    RejectReason.FUNCTION_NOT_FOUND: _History.Schedule.Error.KIND_FUNCTION_NOT_FOUND,
+    RejectReason.TYPE_CHECK_ERROR: _History.Schedule.Error.KIND_TYPE_CHECK_ERROR,
+}
+_STUB_REFUSED: Final = {
+    StubResult.EXECUTION_NOT_FOUND: _History.Stub.Error.KIND_EXECUTION_NOT_FOUND,
+    StubResult.TYPE_CHECK_ERROR: _History.Stub.Error.KIND_TYPE_CHECK_ERROR,
+    StubResult.CONFLICT: _History.Stub.Error.KIND_CONFLICT,
+}
+_TRIED: Final = {
+    TryOutcome.FOUND: _History.JoinNextTry.FOUND,
+    TryOutcome.PENDING: _History.JoinNextTry.PENDING,
+    TryOutcome.ALL_PROCESSED: _History.JoinNextTry.ALL_PROCESSED,
+}
 
 
 def events(log: Log, catalogue: Catalogue) -> Iterator[pb.ExecutionEvent]:
     """The entries of `log`, in order."""
-    writer = _Writer(log.execution_id, log.created, catalogue)
+    writer = EventWriter(log.execution_id, log.created, catalogue)
     return map(writer.entry, log.entries)
 
 
-class _Writer:
+class EventWriter:
     """Writes the events of one execution."""
 
     def __init__(self, execution_id: ExecutionId, created: Created, catalogue: Catalogue) -> None:
@@ -59,6 +92,7 @@ class _Writer:
         self._catalogue = catalogue
 
     def entry(self, entry: LogEntry) -> pb.ExecutionEvent:
+        """One entry of the log."""
         message = _Event(created_at=messages.timestamp(entry.created_at), version=entry.version)
         self._write(entry.event, message)
         return message
@@ -88,6 +122,19 @@ class _Writer:
                     message.parked.detail = detail
             case Resumed():
                 message.resumed.SetInParent()
+            case Paused():
+                message.paused.SetInParent()
+            case Unpaused():
+                message.unpaused.SetInParent()
+            case CancellationRequested(failure):
+                message.cancellation_requested.SetInParent()
+                if failure is not None:
+                    message.cancellation_requested.failure.CopyFrom(messages.failure(failure))
+            case ComponentUpgraded(component, deployment, forced):
+                upgraded = message.component_upgrade_finished
+                upgraded.component_digest.CopyFrom(messages.digest(component))
+                upgraded.deployment_id.CopyFrom(messages.deployment(deployment))
+                upgraded.success.manual.force = forced
             case _:
                 message.history_variant.CopyFrom(self._history(event))
 
@@ -107,6 +154,12 @@ class _Writer:
             message.parent_join_set_id.CopyFrom(messages.join_set(event.join_set))
         if event.scheduled_by is not None:
             message.scheduled_by.id = event.scheduled_by
+        if event.forked_from is not None:
+            message.forked_from.execution_id.id = event.forked_from.execution_id
+            message.forked_from.version = event.forked_from.version
+            message.forked_from.began_at.CopyFrom(messages.timestamp(event.forked_from.began_at))
+        if event.timeout_us is not None:
+            message.timeout.CopyFrom(messages.duration(event.timeout_us))
         return message
 
     def _locked(self, event: Locked) -> pb.ExecutionEvent.Locked:
@@ -129,23 +182,17 @@ class _Writer:
                 return _History(persist=_History.Persist(data=data, kind=_persist_kind(kind)))
             case JoinSetCreated(join_set):
                 return _History(join_set_created=_History.JoinSetCreated(join_set_id=messages.join_set(join_set)))
-            case ChildRequested(child, ffqn, params):
-                child_request = _History.JoinSetRequest.ChildExecutionRequest(
-                    child_execution_id=messages.execution_id(absolute(self._id, child)),
-                    function_name=messages.function_name(ffqn),
-                    params=messages.json_any(params, CHILD_PARAMS_URL),
-                    ok=_History.JoinSetRequest.ChildExecutionRequest.Ok(),
-                )
+            case ChildRequested() | ChildRejected():
                 request = _History.JoinSetRequest(
-                    join_set_id=messages.join_set(join_set_of(child)), child_execution_request=child_request
+                    join_set_id=messages.join_set(join_set_of(event.child)),
+                    child_execution_request=self._child_request(event),
                 )
                 return _History(join_set_request=request)
             case DelayRequested(delay, schedule_at, expires_at):
-                delay_request = _History.JoinSetRequest.DelayRequest(
-                    delay_id=messages.delay_id(self._id, delay),
-                    expires_at=messages.timestamp(expires_at),
-                    scheduled_at=_scheduled_at(schedule_at),
+                delay_request = _Delay(
+                    delay_id=messages.delay_id(self._id, delay), expires_at=messages.timestamp(expires_at)
                 )
+                _put_schedule(delay_request.scheduled_at, schedule_at)
                 request = _History.JoinSetRequest(
                     join_set_id=messages.join_set(join_set_of(delay)), delay_request=delay_request
                 )
@@ -164,29 +211,90 @@ class _Writer:
                     function=None if ffqn is None else messages.function_name(ffqn),
                 )
                 return _History(join_next_too_many=too_many)
+            case JoinNextTry(join_set, tried):
+                join_set_id = messages.join_set(join_set)
+                return _History(join_next_try=_History.JoinNextTry(join_set_id=join_set_id, outcome=_TRIED[tried]))
+            case Scheduled() | ScheduleRejected():
+                return _History(schedule=_schedule(event))
+            case Stubbed():
+                return _History(stub=self._stub(event))
+
+    def _child_request(
+        self, event: ChildRequested | ChildRejected
+    ) -> pb.ExecutionEvent.HistoryEvent.JoinSetRequest.ChildExecutionRequest:
+        message = _Child(
+            child_execution_id=messages.execution_id(absolute(self._id, event.child)),
+            function_name=messages.function_name(event.ffqn),
+            params=messages.json_any(event.params, CHILD_PARAMS_URL),
+        )
+        if isinstance(event, ChildRejected):
+            message.error.kind = _CHILD_REJECTED[event.reason]
+            if event.message:
+                message.error.detail = event.message
+        else:
+            message.ok.SetInParent()
+            if event.given:
+                message.params_given.CopyFrom(messages.json_any(event.given, CHILD_PARAMS_URL))
+        if event.timeout_us is not None:
+            message.timeout.CopyFrom(messages.duration(event.timeout_us))
+        return message
+
+    def stubbed(self, event: Stubbed) -> ExecutionId:
+        """Whose result was given."""
+        target = event.target
+        return ExecutionId(target) if target.startswith("E_") else absolute(self._id, ChildId(target))
+
+    def _stub(self, event: Stubbed) -> pb.ExecutionEvent.HistoryEvent.Stub:
+        message = _History.Stub(execution_id=messages.execution_id(self.stubbed(event)), retval_hash=event.retval_hash)
+        if event.result is StubResult.OK:
+            message.ok.SetInParent()
+        else:
+            message.error.kind = _STUB_REFUSED[event.result]
+            if event.message:
+                message.error.detail = event.message
+        return message
 
 
-def _persist_kind(
-    kind: PersistRandomU64 | PersistRandomString,
-) -> pb.ExecutionEvent.HistoryEvent.Persist.PersistKind:
+def _schedule(event: Scheduled | ScheduleRejected) -> pb.ExecutionEvent.HistoryEvent.Schedule:
+    url = f"urn:obelisk:json:params:{event.ffqn}"
+    message = _History.Schedule(
+        execution_id=messages.execution_id(event.execution_id),
+        function_name=messages.function_name(event.ffqn),
+        params=messages.json_any(event.params, url),
+    )
+    _put_schedule(message.scheduled_at, event.schedule_at)
+    if isinstance(event, ScheduleRejected):
+        message.error.kind = _SCHEDULE_REJECTED[event.reason]
+        if event.message:
+            message.error.detail = event.message
+    else:
+        message.ok.SetInParent()
+        message.due_at.CopyFrom(messages.timestamp(event.scheduled_at))
+        if event.given:
+            message.params_given.CopyFrom(messages.json_any(event.given, url))
+    if event.timeout_us is not None:
+        message.timeout.CopyFrom(messages.duration(event.timeout_us))
+    return message
+
+
+def _persist_kind(kind: PersistKind) -> pb.ExecutionEvent.HistoryEvent.Persist.PersistKind:
     kinds = _History.Persist.PersistKind
     match kind:
         case PersistRandomU64(low, high):
             return kinds(random_u64=kinds.RandomU64(min=low, max_inclusive=high))
         case PersistRandomString(low, high):
             return kinds(random_string=kinds.RandomString(min_length=low, max_length_exclusive=high))
+        case PersistExecutionId():
+            return kinds(execution_id=kinds.ExecutionId())
 
 
-def _scheduled_at(
-    schedule: ScheduleAt,
-) -> pb.ExecutionEvent.HistoryEvent.JoinSetRequest.DelayRequest.ScheduledAt:
+def _put_schedule(message: Any, schedule: ScheduleAt) -> None:
+    """Writes into a `ScheduledAt`; there are two of the same form."""
     match schedule:
         case Now():
-            return _ScheduledAt(now=_ScheduledAt.Now())
+            message.now.SetInParent()
         case At(at):
-            return _ScheduledAt(at=_ScheduledAt.At(at=messages.timestamp(at)))
+            message.at.at.CopyFrom(messages.timestamp(at))
         case In(us):
-            message = _ScheduledAt()
             message_in = getattr(message, "in")  # a keyword of Python
             getattr(message_in, "in").CopyFrom(messages.duration(us))
-            return message

@@ -19,7 +19,7 @@ from obelisk.api.ports import Catalogue
 from obelisk.api.service import Service
 from obelisk.proto import obelisk_pb2 as pb
 from obelisk.proto import obelisk_pb2_grpc as pb_grpc
-from obelisk.server import services
+from obelisk.server import operations, services
 
 _GRPC_LOG: Final = logging.getLogger("grpc._cython.cygrpc")
 REFLECTION: Final = "grpc.reflection.v1.ServerReflection"
@@ -74,6 +74,7 @@ class GrpcDoor:
         )
         pb_grpc.add_FunctionRepositoryServicer_to_server(services.FunctionRepository(service), self._server)
         pb_grpc.add_ExecutionChangesServicer_to_server(services.ExecutionChanges(service), self._server)
+        pb_grpc.add_ExecutionRepairServicer_to_server(operations.ExecutionRepair(service), self._server)
         names = [each.full_name for each in pb.DESCRIPTOR.services_by_name.values()]
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         _add_reflection([*names, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name], self._server)

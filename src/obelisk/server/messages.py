@@ -42,6 +42,7 @@ _COMPONENT_TYPES: Final = {
     None: pb.COMPONENT_TYPE_UNSPECIFIED,
     FunctionKind.WORKFLOW: pb.COMPONENT_TYPE_WORKFLOW,
     FunctionKind.ACTIVITY: pb.COMPONENT_TYPE_ACTIVITY,
+    FunctionKind.STUB: pb.COMPONENT_TYPE_ACTIVITY_STUB,
 }
 _FAILURE_KINDS: Final = {
     FailureKind.TIMED_OUT: pb.EXECUTION_FAILURE_KIND_TIMED_OUT,
@@ -142,6 +143,8 @@ def status(execution: Execution) -> pb.ExecutionStatus:
             message.parked.SetInParent()
             if execution.parked_reason:
                 message.parked.reason = execution.parked_reason
+            if execution.parked_detail:
+                message.parked.detail = execution.parked_detail
         case _, Lifecycle.PAUSED:
             message.paused.SetInParent()
         case _, Lifecycle.CANCELLING:
@@ -211,12 +214,16 @@ def outcome(of: Outcome, function: FunctionView | None) -> pb.SupportedFunctionR
                 message.error.return_value.CopyFrom(json_any(value, RETURN_VALUE_URL))
                 if function is not None and function.err_type is not None:
                     message.wit_type_inline = function.err_type
-        case Failure(kind, reason, detail):
-            failure = pb.SupportedFunctionResult.ExecutionFailure(
-                kind=_FAILURE_KINDS[kind], reason=reason or None, detail=detail or None
-            )
-            message = pb.SupportedFunctionResult(execution_failure=failure)
+        case Failure():
+            message = pb.SupportedFunctionResult(execution_failure=failure(of))
     return message
+
+
+def failure(of: Failure) -> pb.SupportedFunctionResult.ExecutionFailure:
+    """Why the platform ended an execution."""
+    return pb.SupportedFunctionResult.ExecutionFailure(
+        kind=_FAILURE_KINDS[of.kind], reason=of.reason or None, detail=of.detail or None
+    )
 
 
 def finished_status(result: Result) -> pb.FinishedStatus:

@@ -11,9 +11,19 @@ from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from obelisk.api.errors import InvalidArgument
-from obelisk.core.ids import DeploymentId, Digest, ExecutionId, InvalidId, parse_digest, parse_execution_id
+from obelisk.core.ids import (
+    DelayId,
+    DeploymentId,
+    Digest,
+    ExecutionId,
+    InvalidId,
+    parse_delay_id,
+    parse_digest,
+    parse_execution_id,
+)
 from obelisk.core.instants import SECOND_US, Instant
 from obelisk.core.names import FunctionName, InvalidName, function_name
+from obelisk.core.ports import FunctionKind
 from obelisk.core.reading import ExecutionFilter, Page, StateFilter
 from obelisk.proto import obelisk_pb2 as pb
 
@@ -38,6 +48,11 @@ _STATES: Final = {
     _Filter.EXECUTION_STATE_FILTER_CANCELLING: StateFilter.CANCELLING,
     _Filter.EXECUTION_STATE_FILTER_PARKED: StateFilter.PARKED,
 }
+_KINDS: Final = {
+    pb.COMPONENT_TYPE_WORKFLOW: FunctionKind.WORKFLOW,
+    pb.COMPONENT_TYPE_ACTIVITY: FunctionKind.ACTIVITY,
+    pb.COMPONENT_TYPE_ACTIVITY_STUB: FunctionKind.STUB,
+}
 
 
 def require(request: Message, field: str) -> None:
@@ -56,6 +71,15 @@ def execution_id(message: pb.ExecutionId) -> ExecutionId:
     """An execution id."""
     try:
         return parse_execution_id(message.id)
+    except InvalidId as error:
+        raise InvalidArgument(str(error)) from None
+
+
+def delay_id_in(request: Message) -> DelayId:
+    """The delay id that the request must have."""
+    require(request, "delay_id")
+    try:
+        return parse_delay_id(getattr(request, "delay_id").id)  # noqa: B009 - of several types that have it
     except InvalidId as error:
         raise InvalidArgument(str(error)) from None
 
@@ -101,9 +125,18 @@ def executions_filter(request: pb.ListExecutionsRequest) -> ExecutionFilter:
         ffqn_prefix=_ffqn_prefix(request),
         hide_finished=request.hide_finished,
         states=tuple(_STATES[state] for state in request.state_filters if state in _STATES),
-        component=digest(request.component_digest) if request.HasField("component_digest") else None,
+        components=(digest(request.component_digest),) if request.HasField("component_digest") else (),
         deployment=deployment(request.deployment_id) if request.HasField("deployment_id") else None,
     )
+
+
+def executions_kinds(request: pb.ListExecutionsRequest) -> tuple[FunctionKind, ...]:
+    """Kinds of components; none: all."""
+    known = set(request.component_type_filters)
+    if not known <= _KINDS.keys():
+        names = ", ".join(map(pb.ComponentType.Name, _KINDS))
+        raise InvalidArgument(f"`component_type_filters` has {sorted(known - _KINDS.keys())}; expected any of {names}")
+    return tuple(_KINDS[kind] for kind in sorted(known))
 
 
 def _ffqn_prefix(request: pb.ListExecutionsRequest) -> str | None:

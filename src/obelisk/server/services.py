@@ -8,13 +8,14 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing
 from typing import Any, Final
 
-from obelisk.api.executions import Submitted
 from obelisk.api.ports import Catalogue
 from obelisk.api.service import Service
+from obelisk.api.submitting import Submitted
 from obelisk.proto import obelisk_pb2 as pb
 from obelisk.proto import obelisk_pb2_grpc as pb_grpc
 from obelisk.server import events, messages, requests
 from obelisk.server.answers import LIST_BYTES_MAX, answering, fitting
+from obelisk.server.operations import OperationRpcs
 
 _TRACE_HEADERS: Final = ("traceparent", "tracestate")
 _TRACE_LENGTH_MAX: Final = 512
@@ -24,10 +25,12 @@ _OUTCOMES: Final = {
 }
 
 
-class ExecutionRepository(pb_grpc.ExecutionRepositoryServicer):
+class ExecutionRepository(OperationRpcs, pb_grpc.ExecutionRepositoryServicer):
     """Executions."""
 
     def __init__(self, service: Service, catalogue: Catalogue) -> None:
+        OperationRpcs.__init__(self, service, catalogue)
+        self._submitting = service.submitting
         self._executions = service.executions
         self._following = service.following
         self._catalogue = catalogue
@@ -37,7 +40,7 @@ class ExecutionRepository(pb_grpc.ExecutionRepositoryServicer):
     ) -> pb.GenerateExecutionIdResponse:
         """A fresh id."""
         async with answering(context):
-            return pb.GenerateExecutionIdResponse(execution_id=messages.execution_id(self._executions.new_id()))
+            return pb.GenerateExecutionIdResponse(execution_id=messages.execution_id(self._submitting.new_id()))
 
     async def Submit(self, request: pb.SubmitRequest, context: Any) -> pb.SubmitResponse:
         """Creates an execution."""
@@ -45,7 +48,7 @@ class ExecutionRepository(pb_grpc.ExecutionRepositoryServicer):
             execution_id = requests.execution_id_in(request)
             requests.require(request, "function_name")
             requests.require(request, "params")
-            submitted = await self._executions.submit(
+            submitted = await self._submitting.submit(
                 execution_id,
                 requests.ffqn(request.function_name),
                 request.params.value,
@@ -75,7 +78,7 @@ class ExecutionRepository(pb_grpc.ExecutionRepositoryServicer):
         """A page of executions."""
         async with answering(context):
             where, page = requests.executions_filter(request), requests.executions_page(request)
-            found = await self._executions.page(where, page)
+            found = await self._executions.page(where, page, requests.executions_kinds(request))
             if page.newer:  # what does not fit is left off at the far end
                 newest_last = fitting(map(messages.summary, reversed(found)))
                 return pb.ListExecutionsResponse(executions=reversed(newest_last))
