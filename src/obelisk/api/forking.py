@@ -80,7 +80,7 @@ class Forking:
             case AnswerKind.NOT_FOUND:
                 raise no_execution(origin_id)
             case _:
-                raise InvalidArgument(f"cannot fork, {answer.message or answer.kind}")
+                raise InvalidArgument(answer.message or f"cannot fork: {answer.kind}")
 
     def _check_same(self, execution_id: ExecutionId, origin_id: ExecutionId, version: int) -> None:
         created = self._engine.reader.created(execution_id)

@@ -76,7 +76,7 @@ class Operations:
             case AnswerKind.FINISHED:
                 return Cancelled.FINISHED
             case _:
-                raise _refused("cancel", answer)
+                raise _refused(answer)
 
     async def cancel_delay(self, delay_id: DelayId) -> DelayCancelled:
         """Ends a delay before it expires; who awaits it hears that it was cancelled."""
@@ -86,7 +86,7 @@ class Operations:
             case AnswerKind.DONE | AnswerKind.REQUESTED:
                 return DelayCancelled.CANCELLED
             case AnswerKind.REFUSED:
-                raise _refused("cancel", answer)
+                raise _refused(answer)
         ended = await self._reads.run(self._delay_response, execution_id, delay)
         if ended is None:
             if await self._reads.run(self._has_delay, execution_id, delay):
@@ -148,7 +148,7 @@ class Operations:
             case AnswerKind.FINISHED:
                 raise InvalidArgument(f"cannot {verb}, execution has finished")
             case _:
-                raise _refused(verb, answer)
+                raise _refused(answer)
 
     # --- stub activities ---------------------------------------------------------------------------------------------
 
@@ -173,7 +173,7 @@ class Operations:
             case AnswerKind.FINISHED | AnswerKind.CONFLICT:
                 await self._reads.run(self._check_same, execution_id, typed)
             case _:
-                raise _refused("give a result", answer)
+                raise _refused(answer)
 
     async def give_failure(self, execution_id: ExecutionId) -> None:
         """Ends an execution of a stub activity with the error that callers get of one that failed."""
@@ -222,8 +222,8 @@ class Operations:
         return answer
 
 
-def _refused(verb: str, answer: Answer) -> InvalidArgument:
-    return InvalidArgument(f"cannot {verb}, {answer.message or answer.kind}")
+def _refused(answer: Answer) -> InvalidArgument:
+    return InvalidArgument(answer.message or f"refused: {answer.kind}")
 
 
 def _no_stub(ffqn: str) -> NotFound:

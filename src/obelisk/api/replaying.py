@@ -138,7 +138,7 @@ class Replaying:
             case AnswerKind.FINISHED:
                 raise InvalidArgument("cannot advance, execution has finished")
             case _:
-                raise InvalidArgument(f"cannot advance, {answer.message or answer.kind}")
+                raise InvalidArgument(answer.message or f"cannot advance: {answer.kind}")
 
     # --- upgrade -----------------------------------------------------------------------------------------------------
 
@@ -185,7 +185,7 @@ class Replaying:
                         "cannot upgrade, execution has finished; fork it to run it on another component"
                     )
                 case _:
-                    raise InvalidArgument(f"cannot upgrade, {answer.message or answer.kind}")
+                    raise InvalidArgument(answer.message or f"cannot upgrade: {answer.kind}")
         raise NotReady(
             f"{execution_id} went on each of the {LOOKS_MAX} times that its log was replayed on the new component:"
             " pause it, upgrade it, then unpause it"

@@ -34,6 +34,7 @@ class Connection:
         self.executions = pb_grpc.ExecutionRepositoryStub(self._channel)
         self.functions = pb_grpc.FunctionRepositoryStub(self._channel)
         self.changes = pb_grpc.ExecutionChangesStub(self._channel)
+        self.repair = pb_grpc.ExecutionRepairStub(self._channel)
 
     def close(self) -> None:
         """Ends it, and every call with it."""
@@ -120,7 +121,7 @@ def _explain(error: grpc.RpcError, url: str) -> str:
                 f"no server can be reached at {url} ({details}); start one with `obelisk server run`,"
                 " or say where it is with --api-url"
             )
-        case grpc.StatusCode.ABORTED:
+        case grpc.StatusCode.ABORTED if details == "server is shutting down":
             return f"the server at {url} ended the call: {details}"
         case grpc.StatusCode.RESOURCE_EXHAUSTED if "larger than max" in details:  # gRPC's words, not the server's
             return f"the request is too big ({details}); parameters must be smaller than 4 MiB"
@@ -128,6 +129,8 @@ def _explain(error: grpc.RpcError, url: str) -> str:
             return f"the server is busy: {details}"
         case grpc.StatusCode.UNIMPLEMENTED:
             return f"the server at {url} cannot do that: {details}"
+        case grpc.StatusCode.INTERNAL if details.startswith("replay failed: "):
+            return details  # no fault of the server
         case grpc.StatusCode.INTERNAL | grpc.StatusCode.UNKNOWN:
             return f"the server failed: {details}"
         case _:

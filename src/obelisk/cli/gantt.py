@@ -25,6 +25,8 @@ COLOURS: Final = {
     "blocked_by_join_set": "blue",
     "pending_at": "yellow",
     "parked": "magenta",
+    "paused": "magenta",
+    "cancelling": "red",
 }
 _WAITING: Final = "░"
 _RUNNING: Final = "█"

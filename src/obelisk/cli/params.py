@@ -38,6 +38,13 @@ def params_json(arguments: tuple[str, ...], *, separate: bool) -> bytes:
     return f"[{','.join(texts)}]".encode()
 
 
+def value_json(argument: str, what: str) -> bytes:
+    """One JSON value, or what a file holds, in the user's own spelling. `NotJson`."""
+    text = _content(argument)
+    _parse(text, what)
+    return text.encode()
+
+
 def _content(argument: str) -> str:
     if not argument.startswith("@"):
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import typing
 from typing import Final
 
 from google.protobuf.any_pb2 import Any
@@ -60,6 +61,16 @@ def status(of: pb.ExecutionStatus) -> str:
             return f"Finished: {result_kind(of.finished.result_kind)}"
         case None:
             return "Unknown"
+
+
+def parked_detail(of: pb.ExecutionStatus) -> str:
+    """What else there is to say about a parked execution, below its line: how its log and a replay of it differ."""
+    return indented(of.parked.detail)
+
+
+def indented(text: str) -> str:
+    """Lines that belong to the one above."""
+    return "".join(f"\n    {line}" for line in text.splitlines())
 
 
 def result_kind(of: pb.ResultKind) -> str:
@@ -123,12 +134,29 @@ def _event(of: pb.ExecutionEvent) -> str:
             return f"Finished({result(of.finished.value).splitlines()[0]})"
         case "parked":
             return f"Parked({of.parked.reason})"
+        case "cancellation_requested":
+            requested = of.cancellation_requested
+            return (
+                f"CancellationRequested({_failure(requested.failure)})" if requested.HasField("failure") else _name(of)
+            )
+        case "component_upgrade_finished":
+            upgraded = of.component_upgrade_finished
+            forced = ", without a check" if upgraded.success.manual.force else ""
+            return f"ComponentUpgradeFinished({upgraded.component_digest.digest}{forced})"
         case "history_variant":
             return _history(of.history_variant)
-        case None:
-            return "Unknown"
-        case other:
-            return "".join(word.capitalize() for word in other.split("_"))
+        case _:
+            return _name(of)
+
+
+def _name(of: pb.ExecutionEvent | pb.ExecutionEvent.HistoryEvent) -> str:
+    """The kind of an event that has nothing else to say."""
+    kind = of.WhichOneof("event")
+    return "Unknown" if kind is None else "".join(word.capitalize() for word in kind.split("_"))
+
+
+def _failure(of: pb.SupportedFunctionResult.ExecutionFailure) -> str:
+    return f"{failure_kind(of.kind)}: {of.reason}" if of.reason else failure_kind(of.kind)
 
 
 def _history(of: pb.ExecutionEvent.HistoryEvent) -> str:
@@ -145,17 +173,77 @@ def _history(of: pb.ExecutionEvent.HistoryEvent) -> str:
             child = request.child_execution_request
             return (
                 f"ChildExecutionRequest({child.child_execution_id.id}, {ffqn(child.function_name)},"
-                f" `{json_text(child.params)}`)"
+                f" `{json_text(child.params)}`{_refusal(child)})"
             )
         case "join_next":
             closing = ", closing" if of.join_next.closing else ""
             return f"JoinNext({join_set(of.join_next.join_set_id)}{closing})"
         case "join_next_too_many":
             return f"JoinNextTooMany({join_set(of.join_next_too_many.join_set_id)})"
+        case "join_next_try":
+            tried = of.join_next_try
+            outcome = pb.ExecutionEvent.HistoryEvent.JoinNextTry.Outcome.Name(tried.outcome).lower()
+            return f"JoinNextTry({join_set(tried.join_set_id)}, {outcome})"
+        case "schedule":
+            schedule = of.schedule
+            when = f", at `{schedule.due_at.ToJsonString()}`" if schedule.HasField("due_at") else ""
+            return (
+                f"Schedule({schedule.execution_id.id}, {ffqn(schedule.function_name)}, `{json_text(schedule.params)}`"
+                f"{when}{_refusal(schedule)})"
+            )
+        case "stub":
+            return f"Stub({of.stub.execution_id.id}{_refusal(of.stub) or ', ok'})"
         case None:
-            return "Unknown"
-        case other:
-            return "".join(word.capitalize() for word in other.split("_"))
+            return _name(of)
+
+
+_Refusable = (
+    pb.ExecutionEvent.HistoryEvent.JoinSetRequest.ChildExecutionRequest
+    | pb.ExecutionEvent.HistoryEvent.Schedule
+    | pb.ExecutionEvent.HistoryEvent.Stub
+)
+
+
+def _refusal(of: _Refusable) -> str:
+    """Why it could not be done; empty: it was."""
+    if of.WhichOneof("result") != "error":
+        return ""
+    error: typing.Any = of.error
+    kind = error.Kind.Name(error.kind).removeprefix("KIND_").lower()
+    return f", {kind}: {error.detail}" if error.detail else f", {kind}"
+
+
+def replay(of: pb.ReplayExecutionResponse) -> str:
+    """What a replay came to; a line, and below it what belongs to it."""
+    match of.WhichOneof("outcome"):
+        case "advanceable":
+            writes = of.advanceable.captured_writes
+            return f"outcome: advanceable, {len(writes)} writes" + indented("\n".join(map(captured, writes)))
+        case "finished":
+            return f"outcome: finished\nresult: {result(of.finished.result)}"
+        case "blocked":
+            return "outcome: blocked"
+        case "replay_failed":
+            first, _, rest = of.replay_failed.error.partition("\n")
+            return f"outcome: replay_failed, error: {first}" + indented(rest)
+        case None:
+            return "outcome: unknown"
+
+
+def captured(of: pb.CapturedWrite) -> str:
+    """A row of what a replay shows: the version of its first event, and its events."""
+    kind = of.WhichOneof("write")
+    if kind is None:
+        return "Unknown"
+    body = getattr(of, kind)
+    match kind:
+        case "append":
+            events = [_event(body.event)]
+        case "append_finished":
+            events = [f"Finished({result(body.event.value).splitlines()[0]})"]
+        case _:
+            events = [_event(event) for event in body.events]
+    return f"{body.version} {', '.join(events)}"
 
 
 def response(of: pb.ResponseWithCursor) -> str:
