@@ -442,7 +442,7 @@ def test_executions_in_rows(obelisk, server):
 
 
 def test_a_long_list_comes_in_pages(obelisk, server, monkeypatch):
-    monkeypatch.setattr("obelisk.cli.execution._PAGE", 2)
+    monkeypatch.setattr("obelisk.cli.reading._PAGE", 2)
     done = finished(server.engine, 3)
     assert len(obelisk("execution", "list", "--show-derived", "--limit", "3").output.splitlines()) == 3
     assert len(obelisk("execution", "list", "--show-derived").output.splitlines()) == 4

@@ -7,13 +7,16 @@ from __future__ import annotations
 import asyncio
 import functools
 import threading
+from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
+import msgspec
+
 from obelisk.api.service import Service
-from obelisk.core import transitions
-from obelisk.core.batch import Expect, NewEvent, NewResponse, Unit
+from obelisk.core import calls, transitions
+from obelisk.core.batch import Expect, NewEvent, NewResponse, RequestBody, Snapshot, Unit
 from obelisk.core.events import (
     ChildRequested,
     Created,
@@ -22,6 +25,8 @@ from obelisk.core.events import (
     JoinNext,
     JoinSetCreated,
     Locked,
+    Paused,
+    RejectReason,
 )
 from obelisk.core.ids import (
     ChildId,
@@ -38,18 +43,23 @@ from obelisk.core.ids import (
     ulid,
 )
 from obelisk.core.instants import SECOND_US, Instant
-from obelisk.core.names import FunctionName
-from obelisk.core.ports import FunctionKind
+from obelisk.core.names import FunctionName, function_of
+from obelisk.core.ports import FunctionInfo, FunctionKind, Rejection, Typed
+from obelisk.core.replay import Replayed, replay
 from obelisk.core.responses import ChildFinished, DelayFinished, Response
-from obelisk.core.values import Json, Ok, Outcome
-from obelisk.engine.effects import AnswerKind
+from obelisk.core.values import Err, Json, Ok, Outcome
+from obelisk.engine.effects import Answer, AnswerKind
 from obelisk.engine.inbox import InboxFull
+from obelisk.engine.inputs import GiveResult
 from obelisk.runtime.changes import Changes, ShuttingDown
 from obelisk.runtime.views import ComponentView, FunctionView
 from obelisk.server.grpc import GrpcDoor
 from obelisk.store.memory import MemoryStore
+from obelisk.testing.guests import Flow, FlowFunction, PythonGuest
 from obelisk.wit.codec import ParamsCodec
 from obelisk.wit.extensions import ExtensionKind
+from obelisk.wit.outcomes import outcome_codec
+from obelisk.wit.reader import InvalidJson, ValueMismatch
 from obelisk.wit.text import signature_text, type_text
 from obelisk.wit.types import Prim, Result, Signature, Type
 
@@ -58,8 +68,15 @@ FIBOA_CONCURRENT = FunctionName("template-fibo:workflow/fibo-workflow-ifc.fiboa-
 FIBO = FunctionName("template-fibo:activity/fibo-activity-ifc.fibo")
 GREET = FunctionName("testing:activity/greet@1.2.0.greet")
 FIBO_SUBMIT = FunctionName("template-fibo:activity-obelisk-ext/fibo-activity-ifc.fibo-submit")
+FIBO_SCHEDULE = FunctionName("template-fibo:activity-obelisk-schedule/fibo-activity-ifc.fibo-schedule")
+APPROVE = FunctionName("testing:stub/approvals.approve")
+APPROVE_STUB = FunctionName("testing:stub-obelisk-stub/approvals.approve-stub")
+NOTICE = FunctionName("testing:stub/approvals.notice")
 WORKFLOW_DIGEST = Digest("sha256:" + "a" * 64)
 ACTIVITY_DIGEST = Digest("sha256:" + "b" * 64)
+STUB_DIGEST = Digest("sha256:" + "c" * 64)
+OLD_DIGEST = Digest("sha256:" + "e" * 64)
+"""An older version of the workflow component: loaded, not active."""
 DEPLOYMENT = DeploymentId("Dep_01K42AJA8QHD7D3GTJAYMASFYZ")
 EXECUTOR = ExecutorId("Exr_01K42AJA8QHD7D3GTJAYMASFYZ")
 START = Instant(1_767_225_600_000_000)  # 2026-01-01T00:00:00Z
@@ -72,6 +89,8 @@ SIGNATURES = {
     FIBOA_CONCURRENT: _FIBOA_SIGNATURE,
     FIBO: _FIBO_SIGNATURE,
     GREET: _GREET_SIGNATURE,
+    APPROVE: Signature((("what", Prim.STRING),), Result(Prim.BOOL, Prim.STRING)),
+    NOTICE: Signature((), Result(None, None)),
 }
 
 
@@ -79,7 +98,7 @@ def _side(type_: Type | None) -> str | None:
     return None if type_ is None else type_text(type_)
 
 
-def view(ffqn: FunctionName) -> FunctionView:
+def view(ffqn: FunctionName, *, submittable: bool = True) -> FunctionView:
     signature = SIGNATURES[ffqn]
     result = signature.result
     assert isinstance(result, Result)
@@ -88,7 +107,7 @@ def view(ffqn: FunctionName) -> FunctionView:
         params=tuple((name, type_text(type_)) for name, type_ in signature.params),
         return_type=type_text(result),
         signature=signature_text(signature),
-        submittable=True,
+        submittable=submittable,
         ok_type=_side(result.ok),
         err_type=_side(result.err),
     )
@@ -101,6 +120,39 @@ _SUBMIT_VIEW = FunctionView(
     signature="func(join-set: borrow<join-set>, n: u8) -> execution-id",
     extension=ExtensionKind.SUBMIT,
 )
+_SCHEDULE_VIEW = FunctionView(
+    ffqn=FIBO_SCHEDULE,
+    params=(("schedule-at", "schedule-at"), ("n", "u8")),
+    return_type="execution-id",
+    signature="func(schedule-at: schedule-at, n: u8) -> execution-id",
+    extension=ExtensionKind.SCHEDULE,
+    submittable=True,
+)
+_STUB_VIEW = FunctionView(
+    ffqn=APPROVE_STUB,
+    params=(("execution-id", "execution-id"), ("execution-result", "result<bool, string>")),
+    return_type="result<_, stub-error>",
+    signature="func(execution-id: execution-id, execution-result: result<bool, string>) -> result<_, stub-error>",
+    extension=ExtensionKind.STUB,
+)
+
+
+def fiboa(execution_id: ExecutionId, params: Json) -> Flow:
+    """What `fiboa` does: `iterations` calls of `fibo`, in series."""
+    n, iterations = msgspec.json.decode(params)
+    outcome: Any = Ok(Json(b"0"))
+    for _ in range(iterations):
+        outcome = yield calls.CallChild(FIBO, Json(b"[%d]" % n))
+    return outcome if isinstance(outcome, Ok) else Err()
+
+
+def fiboa_of_old(execution_id: ExecutionId, params: Json) -> Flow:
+    """The older version counts one more."""
+    n, iterations = msgspec.json.decode(params)
+    outcome: Any = Ok(Json(b"0"))
+    for _ in range(iterations):
+        outcome = yield calls.CallChild(FIBO, Json(b"[%d]" % (n + 1)))
+    return outcome if isinstance(outcome, Ok) else Err()
 
 
 class SmallCatalogue:
@@ -120,10 +172,12 @@ class SmallCatalogue:
                 "activity_myfibo",
                 FunctionKind.ACTIVITY,
                 ACTIVITY_DIGEST,
-                (view(FIBO), view(GREET), _SUBMIT_VIEW),
+                (view(FIBO), view(GREET), _SCHEDULE_VIEW, _SUBMIT_VIEW),
                 (),
             ),
         ]
+        self.older = {OLD_DIGEST: (FunctionKind.WORKFLOW, (FIBOA,))}
+        """Components that are loaded, and not active: kind and functions."""
 
     def components(self) -> list[ComponentView]:
         return list(self._components)
@@ -134,6 +188,50 @@ class SmallCatalogue:
 
     def check_params(self, ffqn: FunctionName, data: bytes) -> Json:
         return Json(ParamsCodec(SIGNATURES[ffqn]).canonical(data))
+
+    def active(self, ffqn: FunctionName) -> FunctionInfo | None:
+        for component in self._components:
+            if ffqn in SIGNATURES and any(function.ffqn == ffqn for function in component.exports):
+                return self._info(ffqn, component.kind, component.digest)
+        return None
+
+    def pinned(self, component: Digest, ffqn: FunctionName) -> FunctionInfo | None:
+        info = self.active(ffqn)
+        if info is not None and info.component == component:
+            return info
+        kind, functions = self.older.get(component, (None, ()))
+        return self._info(ffqn, kind, component) if kind is not None and ffqn in functions else None
+
+    @staticmethod
+    def _info(ffqn: FunctionName, kind: FunctionKind, component: Digest) -> FunctionInfo:
+        return FunctionInfo(ffqn, kind, component, outcome_codec(SIGNATURES[ffqn].result).form)
+
+    def typed_params(self, ffqn: FunctionName, params: Json) -> Typed | Rejection:
+        info = self.active(ffqn)
+        if info is None:
+            return Rejection(RejectReason.FUNCTION_NOT_FOUND)
+        return Typed(self.check_params(ffqn, bytes(params)), info)
+
+    def typed_result(self, component: Digest, ffqn: FunctionName, result: Json) -> Ok | Err | Rejection:
+        try:
+            return outcome_codec(SIGNATURES[ffqn].result).decode(result)
+        except (InvalidJson, ValueMismatch) as error:
+            return Rejection(RejectReason.TYPE_CHECK_ERROR, str(error))
+
+    def digests_of(self, kind: FunctionKind) -> tuple[Digest, ...]:
+        active = [component.digest for component in self._components if component.kind is kind]
+        return (*active, *(digest for digest, (older, _) in self.older.items() if older is kind))
+
+    def deploy_stubs(self) -> None:
+        """A component of stub activities comes."""
+        exports = (view(APPROVE, submittable=False), view(NOTICE, submittable=False), _STUB_VIEW)
+        self._components.append(ComponentView("approvals", FunctionKind.STUB, STUB_DIGEST, exports, ()))
+
+    def undeploy(self, ffqn: FunctionName) -> None:
+        """The component that exports it is not there any more."""
+        self._components = [
+            component for component in self._components if all(function.ffqn != ffqn for function in component.exports)
+        ]
 
 
 class LockedReader:
@@ -165,6 +263,16 @@ class SmallEngine:
         self.script: Callable[[ExecutionId], Awaitable[None]] | None = None
         """What happens to an execution once it has been submitted."""
         self.script_errors: list[BaseException | None] = []
+        self.operated: list[tuple[ExecutionId, RequestBody | GiveResult]] = []
+        """What was wanted of executions; nothing is done about it but what `on_operate` does."""
+        self.answers: deque[Answer | AnswerKind] = deque()
+        """What is answered next; done, when there is nothing."""
+        self.on_operate: Callable[[ExecutionId, RequestBody | GiveResult], None] = lambda execution_id, body: None
+        self.forked: list[tuple[ExecutionId, ExecutionId, int, Digest, bool]] = []
+        self.flows: dict[tuple[Digest, FunctionName], FlowFunction] = {
+            (WORKFLOW_DIGEST, FIBOA): fiboa,
+            (OLD_DIGEST, FIBOA): fiboa_of_old,
+        }
         self._scripts: set[asyncio.Future[None]] = set()
         self._lock = threading.Lock()
         self.reader: Any = LockedReader(self.store, self._lock)
@@ -188,19 +296,52 @@ class SmallEngine:
         params: Json,
         metadata: dict[str, str],
         scheduled_at: Instant | None,
+        *,
+        paused: bool = False,
     ) -> AnswerKind:
-        if self.is_stopping:
-            raise ShuttingDown("server is shutting down")
-        if self.is_full:
-            raise InboxFull("2000 submissions are waiting (limits.inbox_max)")
+        self._refuse()
         if self.store.state(execution_id) is not None:
             return AnswerKind.EXISTS
         self.create(execution_id, ffqn, bytes(params), metadata=metadata, scheduled_at=scheduled_at)
+        if paused:
+            self.append(execution_id, Paused())
         if self.script is not None:
             running = asyncio.ensure_future(self.script(execution_id))
             self._scripts.add(running)
             running.add_done_callback(self._script_done)
         return AnswerKind.CREATED
+
+    def _refuse(self) -> None:
+        if self.is_stopping:
+            raise ShuttingDown("server is shutting down")
+        if self.is_full:
+            raise InboxFull("2000 submissions are waiting (limits.inbox_max)")
+
+    async def operate(self, execution_id: ExecutionId, body: RequestBody | GiveResult) -> Answer:
+        self._refuse()
+        self.operated.append((execution_id, body))
+        self.on_operate(execution_id, body)
+        return self._answer()
+
+    async def fork(
+        self, execution_id: ExecutionId, origin: Snapshot, version: int, component: Digest, *, paused: bool = False
+    ) -> Answer:
+        self._refuse()
+        self.forked.append((execution_id, origin.state.execution_id, version, component, paused))
+        return self._answer()
+
+    def _answer(self) -> Answer:
+        answer = self.answers.popleft() if self.answers else AnswerKind.DONE
+        return answer if isinstance(answer, Answer) else Answer(0, answer)
+
+    async def replay(self, snapshot: Snapshot, component: Digest, calls_max: int, now: Instant) -> Replayed:
+        self._refuse()
+        state = snapshot.state
+        guest = PythonGuest(state.execution_id, self.flows[component, state.ffqn])
+        typing = self.catalogue.typed_params
+        return replay(
+            state.execution_id, snapshot.log, snapshot.responses, guest, now, typing=typing, calls_max=calls_max
+        )
 
     def _script_done(self, script: asyncio.Future[None]) -> None:
         self._scripts.discard(script)
@@ -229,13 +370,14 @@ class SmallEngine:
         *,
         metadata: dict[str, str] | None = None,
         scheduled_at: Instant | None = None,
+        component: Digest | None = None,
     ) -> ExecutionId:
         """A new execution, pending."""
-        kind = WORKFLOW_DIGEST if "workflow" in ffqn else ACTIVITY_DIGEST
+        info = self.catalogue.active(ffqn)
         event = Created(
             ffqn=ffqn,
             params=Json(params),
-            component=kind,
+            component=component or (WORKFLOW_DIGEST if info is None else info.component),
             deployment=DEPLOYMENT,
             scheduled_at=self._now if scheduled_at is None else scheduled_at,
             join_set=None if parent_of(execution_id) is None else join_set_of(relative(execution_id)),
@@ -268,19 +410,22 @@ class SmallEngine:
         expires = Instant(self._now + SECOND_US)
         self.append(execution_id, Locked(executor=EXECUTOR, run=run, lock_expires_at=expires, max_retries=5))
 
-    def call(self, parent: ExecutionId, index: int, params: bytes = b"[10]") -> ExecutionId:
-        """The parent calls `fibo` directly, for the `index`-th time, and blocks; the child is born locked."""
-        join_set = JoinSetId(f"o:{index}-fibo")
+    def call(self, parent: ExecutionId, index: int, params: bytes = b"[10]", ffqn: FunctionName = FIBO) -> ExecutionId:
+        """The parent calls `fibo` directly, for the `index`-th time, and blocks; the child is born locked. One of a stub
+        activity is not.
+        """
+        join_set = JoinSetId(f"o:{index}-{function_of(ffqn)}")
         child = ChildId(f"{join_set}_1")
         child_id = absolute(parent, child)
         self.append(
             parent,
             JoinSetCreated(join_set),
-            ChildRequested(child, FIBO, Json(params)),
-            JoinNext(join_set, Instant(self._now + SECOND_US), FIBO),
+            ChildRequested(child, ffqn, Json(params)),
+            JoinNext(join_set, Instant(self._now + SECOND_US), ffqn),
         )
-        self.create(child_id, FIBO, params)
-        self.lock(child_id)
+        self.create(child_id, ffqn, params)
+        if ffqn == FIBO:
+            self.lock(child_id)
         return child_id
 
     def finish(self, execution_id: ExecutionId, outcome: Outcome) -> None:

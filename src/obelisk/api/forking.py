@@ -98,8 +98,8 @@ def _version(origin: Snapshot, version: int | None) -> int:
         return last
     if not 1 <= version <= len(log):
         raise InvalidArgument(
-            f"version {version} is beyond the log of {execution_id}, whose events have the versions 0 to {len(log) - 1}:"
-            f" choose one from 1 to {last}"
+            f"version {version} is no place in the log of {execution_id}, whose events have the versions 0 to"
+            f" {len(log) - 1}: choose one from 1 to {last}"
         )
     if version > last:
         raise InvalidArgument(

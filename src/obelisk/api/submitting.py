@@ -28,6 +28,7 @@ from obelisk.wit.types import Value
 
 _UNITS_US: Final = (MILLISECOND_US, SECOND_US, 60 * SECOND_US, 3_600 * SECOND_US, 86_400 * SECOND_US)
 """Of the cases of `duration`, in their order."""
+_WHEN: Final = '"now", {"in":{"seconds":5}} or {"at":{"seconds":1767225600,"nanoseconds":0}}'
 _NOW: Final = 0
 _AT: Final = 1
 
@@ -97,12 +98,12 @@ class Submitting:
         items = _items(params)
         if not items:
             count = len(function.params)
-            raise InvalidArgument(f"params: expected {count} parameters, got none; {_of(function)}")
+            raise InvalidArgument(f"params: expected {count} parameters, got none; the first one says when: {_WHEN}")
         try:
             value = value_codec(SCHEDULE_AT).decode(items[0])
         except ValueMismatch as error:
             where = ValueMismatch(error.path.replace("value", "params[0]", 1), error.expected, error.got)
-            raise InvalidArgument(f"{where}; {_of(function)}") from None
+            raise InvalidArgument(f"{where}; for example {_WHEN}") from None
         try:
             at = due_at(_schedule_at(value), self._engine.now())
         except InstantOutOfRange as error:
@@ -129,7 +130,7 @@ class Submitting:
                 return NotFound(f"function not found: {ffqn} can be called by workflows only, not submitted")
             return NotFound(
                 f"function not found: {ffqn} cannot be submitted; an execution of a stub activity is created by the"
-                " workflow that calls it, and its result is given with `execution stub`"
+                " workflow that calls it, and is given its result from outside"
             )
         known = [
             view.ffqn
