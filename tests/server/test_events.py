@@ -2,30 +2,45 @@
 
 import typing
 
+import msgspec
 import pytest
 from google.protobuf.json_format import MessageToDict
 from obelisk_tests_small_engine import DEPLOYMENT, FIBO, FIBOA, START, WORKFLOW_DIGEST, SmallCatalogue
 
 from obelisk.api.views import Log
 from obelisk.core.events import (
+    CancellationRequested,
+    ChildRejected,
     ChildRequested,
+    ComponentUpgraded,
     Created,
     DelayRequested,
     Event,
     Finished,
     JoinNext,
     JoinNextTooMany,
+    JoinNextTry,
     JoinSetCreated,
     Locked,
     LogEntry,
+    Origin,
     Parked,
+    Paused,
     Persist,
+    PersistExecutionId,
     PersistRandomString,
     PersistRandomU64,
+    RejectReason,
     Resumed,
+    Scheduled,
+    ScheduleRejected,
+    Stubbed,
+    StubResult,
     TemporarilyFailed,
     TemporarilyTimedOut,
+    TryOutcome,
     Unlocked,
+    Unpaused,
 )
 from obelisk.core.ids import ExecutionId
 from obelisk.core.instants import At, In, Now
@@ -36,8 +51,10 @@ ID = ExecutionId("E_01K42AJA8QHD7D3GTJAYMASFYZ")
 CREATED = Created(
     ffqn=FIBOA, params=Json(b"[1,2]"), component=WORKFLOW_DIGEST, deployment=DEPLOYMENT, scheduled_at=START
 )
+CATALOGUE = SmallCatalogue()
 AT = "2026-01-01T00:00:00Z"
 OTHER = "sha256:" + "d" * 64
+OTHER_ID = ExecutionId("E_01K42AJA8QHD7D3GTJAYMASFY0")
 
 
 def on_the_wire(event):
@@ -108,6 +125,102 @@ HISTORY = [
     ),
     (JoinNext("g:1", START), {"join_next": {"join_set_id": G1, "run_expires_at": AT}}),
     (JoinNextTooMany("g:1", FIBO), {"join_next_too_many": {"join_set_id": G1, "function": name(FIBO)}}),
+    (
+        Persist(PersistExecutionId(), Json(f'"{OTHER_ID}"'.encode())),
+        {"persist": {"kind": {"execution_id": {}}, "data": f'"{OTHER_ID}"'.encode()}},
+    ),
+    (
+        ChildRejected("g:1_2", FIBO, Json(b"[3]"), RejectReason.TYPE_CHECK_ERROR, "expected u8", timeout_us=2_000_000),
+        {
+            "join_set_request": {
+                "join_set_id": G1,
+                "child_execution_request": {
+                    "child_execution_id": {"id": f"{ID}.g:1_2"},
+                    "function_name": name(FIBO),
+                    "params": b"[3]",
+                    "error": {"kind": "KIND_TYPE_CHECK_ERROR", "detail": "expected u8"},
+                    "timeout": "2s",
+                },
+            }
+        },
+    ),
+    (
+        ChildRejected("g:1_2", FIBO, Json(b"[3]"), RejectReason.FUNCTION_NOT_FOUND),
+        {
+            "join_set_request": {
+                "join_set_id": G1,
+                "child_execution_request": {
+                    "child_execution_id": {"id": f"{ID}.g:1_2"},
+                    "function_name": name(FIBO),
+                    "params": b"[3]",
+                    "error": {"kind": "KIND_FUNCTION_NOT_FOUND"},
+                },
+            }
+        },
+    ),
+    (JoinNextTry("g:1", TryOutcome.FOUND), {"join_next_try": {"join_set_id": G1}}),
+    (JoinNextTry("g:1", TryOutcome.PENDING), {"join_next_try": {"join_set_id": G1, "outcome": "PENDING"}}),
+    (JoinNextTry("g:1", TryOutcome.ALL_PROCESSED), {"join_next_try": {"join_set_id": G1, "outcome": "ALL_PROCESSED"}}),
+    (
+        Scheduled(OTHER_ID, FIBO, Json(b"[3]"), In(1_500_000), START, timeout_us=1_000),
+        {
+            "schedule": {
+                "execution_id": {"id": OTHER_ID},
+                "scheduled_at": {"in": {"in": "1.500s"}},
+                "ok": {},
+                "function_name": name(FIBO),
+                "params": b"[3]",
+                "due_at": AT,
+                "timeout": "0.001s",
+            }
+        },
+    ),
+    (
+        ScheduleRejected(OTHER_ID, FIBO, Json(b"[3]"), Now(), RejectReason.FUNCTION_NOT_FOUND),
+        {
+            "schedule": {
+                "execution_id": {"id": OTHER_ID},
+                "scheduled_at": {"now": {}},
+                "error": {"kind": "KIND_FUNCTION_NOT_FOUND"},
+                "function_name": name(FIBO),
+                "params": b"[3]",
+            }
+        },
+    ),
+    (
+        ScheduleRejected(OTHER_ID, FIBO, Json(b"[3]"), At(START), RejectReason.TYPE_CHECK_ERROR, "no", 1_000),
+        {
+            "schedule": {
+                "execution_id": {"id": OTHER_ID},
+                "scheduled_at": {"at": {"at": AT}},
+                "error": {"kind": "KIND_TYPE_CHECK_ERROR", "detail": "no"},
+                "function_name": name(FIBO),
+                "params": b"[3]",
+                "timeout": "0.001s",
+            }
+        },
+    ),
+    (
+        Stubbed("g:1_2.o:1-x_1", "sha256:1", StubResult.OK),
+        {"stub": {"execution_id": {"id": f"{ID}.g:1_2.o:1-x_1"}, "retval_hash": "sha256:1", "ok": {}}},
+    ),
+    *(
+        (
+            Stubbed(f"{OTHER_ID}.g:1_1", "sha256:1", result, message),
+            {
+                "stub": {
+                    "execution_id": {"id": f"{OTHER_ID}.g:1_1"},
+                    "retval_hash": "sha256:1",
+                    "error": {"kind": kind, **({"detail": message} if message else {})},
+                }
+            },
+        )
+        for result, kind, message in [
+            (StubResult.EXECUTION_NOT_FOUND, "KIND_EXECUTION_NOT_FOUND", ""),
+            (StubResult.TYPE_CHECK_ERROR, "KIND_TYPE_CHECK_ERROR", "expected bool"),
+            (StubResult.CONFLICT, "KIND_CONFLICT", ""),
+        ]
+    ),
 ]
 
 
@@ -118,10 +231,15 @@ def test_history(event, expected):
     for holder, field in [
         (history.persist, "data"),
         (history.join_set_request.child_execution_request, "params"),
+        (history.schedule, "params"),
     ]:
         if holder.HasField(field):
             value = getattr(holder, field)
-            assert value.type_url in {"unknown", "urn:obelisk:json:params:child-execution-request"}
+            assert value.type_url in {
+                "unknown",
+                "urn:obelisk:json:params:child-execution-request",
+                f"urn:obelisk:json:params:{FIBO}",
+            }
             assert bytes(value.value) == _bytes_in(expected)
             holder.ClearField(field)
     assert MessageToDict(history, preserving_proto_field_name=True) == _without_bytes(expected)
@@ -159,6 +277,31 @@ def _without_bytes(expected):
         ),
         (Parked("why"), {"reason": "why"}),
         (Resumed(), {}),
+        (Paused(), {}),
+        (Unpaused(), {}),
+        (CancellationRequested(), {}),
+        (
+            CancellationRequested(Failure(FailureKind.NONDETERMINISM_DETECTED, "given up", "params")),
+            {
+                "failure": {
+                    "kind": "EXECUTION_FAILURE_KIND_NONDETERMINISM_DETECTED",
+                    "reason": "given up",
+                    "detail": "params",
+                }
+            },
+        ),
+        (
+            ComponentUpgraded(OTHER, DEPLOYMENT),
+            {"component_digest": {"digest": OTHER}, "success": {"manual": {}}, "deployment_id": {"id": DEPLOYMENT}},
+        ),
+        (
+            ComponentUpgraded(OTHER, DEPLOYMENT, forced=True),
+            {
+                "component_digest": {"digest": OTHER},
+                "success": {"manual": {"force": True}},
+                "deployment_id": {"id": DEPLOYMENT},
+            },
+        ),
     ],
     ids=lambda value: type(value).__name__,
 )
@@ -181,6 +324,33 @@ def test_a_lock_names_the_component_it_runs_on():
     assert "max_retries" not in other["retry_config"]
 
 
+def test_what_a_guest_wrote_otherwise_is_there_too():
+    child = ChildRequested("g:1_2", FIBO, Json(b"[3]"), Json(b"[3.0]"), timeout_us=1_000_000)
+    scheduled = Scheduled(OTHER_ID, FIBO, Json(b"[3]"), Now(), START, Json(b"[3.0]"))
+    log = Log(ID, CREATED, [LogEntry(7, START, child), LogEntry(8, START, scheduled)], 8)
+    one, other = (message.history_variant for message in events(log, SmallCatalogue()))
+    request = one.join_set_request.child_execution_request
+    assert (request.params.value, request.params_given.value) == (b"[3]", b"[3.0]")
+    assert request.timeout.seconds == 1
+    assert (other.schedule.params.value, other.schedule.params_given.value) == (b"[3]", b"[3.0]")
+
+
+def test_a_fork_names_its_origin():
+    fork = msgspec.structs.replace(CREATED, forked_from=Origin(OTHER_ID, 7, START), timeout_us=2_000_000)
+    forked, created = (
+        message.created
+        for message in events(Log(ID, CREATED, [LogEntry(0, START, fork), LogEntry(0, START, CREATED)], 0), CATALOGUE)
+    )
+    assert MessageToDict(forked.forked_from, preserving_proto_field_name=True) == {
+        "execution_id": {"id": OTHER_ID},
+        "version": 7,
+        "began_at": AT,
+    }
+    assert forked.timeout.seconds == 2
+    assert not created.HasField("forked_from")
+    assert not created.HasField("timeout")
+
+
 def test_every_kind_of_event_is_tested_here():
     kinds = set()
 
@@ -190,6 +360,7 @@ def test_every_kind_of_event_is_tested_here():
 
     collect(Event)
     here = {type(event) for event, _ in HISTORY} | {
-        Created, Locked, Unlocked, TemporarilyFailed, TemporarilyTimedOut, Finished, Parked, Resumed,
+        Created, Locked, Unlocked, TemporarilyFailed, TemporarilyTimedOut, Finished, Parked, Resumed, Paused, Unpaused,
+        CancellationRequested, ComponentUpgraded,
     }  # fmt: skip
     assert kinds == here

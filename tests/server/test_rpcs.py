@@ -297,6 +297,7 @@ def test_a_parked_execution_is_shown_as_parked(serving):
         stub = pb_grpc.ExecutionRepositoryStub(channel)
         message = await stub.GetStatus(status_request(execution_id)).read()
         assert message.summary.current_status.parked.reason == "no match"
+        assert message.summary.current_status.parked.detail == "version 3"
         found = await stub.ListExecutionEvents(
             pb.ListExecutionEventsRequest(execution_id=pb.ExecutionId(id=execution_id), length=10)
         )
@@ -381,7 +382,15 @@ def test_executions_by_every_filter(serving):
         assert await listed(
             state_filters=[request.EXECUTION_STATE_FILTER_FINISHED_OK, request.EXECUTION_STATE_FILTER_UNSPECIFIED]
         ) == {done}
+        workflow, stub_type = pb.COMPONENT_TYPE_WORKFLOW, pb.COMPONENT_TYPE_ACTIVITY_STUB
+        assert await listed(component_type_filters=[workflow]) == {done}
+        assert await listed(component_type_filters=[workflow, pb.COMPONENT_TYPE_ACTIVITY, workflow]) == {
+            done, waiting, later,
+        }  # fmt: skip
+        assert await listed(component_type_filters=[stub_type]) == set()
         for bad in (
+            {"component_type_filters": [pb.COMPONENT_TYPE_CRON]},
+            {"component_type_filters": [77]},
             {"function_filter": scope()},
             {"component_digest": pb.ContentDigest(digest="md5:1")},
             {"deployment_id": pb.DeploymentId(id="x")},
@@ -548,7 +557,8 @@ def test_health_and_both_reflections(serving):
                 response_deserializer=reflection_pb2.ServerReflectionResponse.FromString,
             )(iter([reflection_pb2.ServerReflectionRequest(list_services="")]))
             names = {one.name for one in (await call.read()).list_services_response.service}
-            assert {"obelisk.ExecutionRepository", "obelisk.FunctionRepository", "obelisk.ExecutionChanges"} <= names
+            services = {"ExecutionRepository", "FunctionRepository", "ExecutionChanges", "ExecutionRepair"}
+            assert {f"obelisk.{service}" for service in services} <= names
             assert "grpc.reflection.v1.ServerReflection" in names
 
     serving(scenario)
@@ -556,7 +566,7 @@ def test_health_and_both_reflections(serving):
 
 def test_an_rpc_of_a_later_version_is_unimplemented(serving):
     async def scenario(engine, service, channel):
-        call = channel.unary_unary("/obelisk.ExecutionRepository/CancelExecution")
+        call = channel.unary_unary("/obelisk.ExecutionRepository/GetBacktrace")
         code, _ = await fails(call(b""))
         assert code is grpc.StatusCode.UNIMPLEMENTED
 
