@@ -25,7 +25,7 @@ from obelisk.server import messages, requests
 from obelisk.server.events import EventWriter
 
 PARAMS_URL: Final = "urn:obelisk:json:params"
-OURS: Final = 1_000
+_OURS: Final = 1_000
 """From this number on fields are additions of this server."""
 
 _Write = pb.CapturedWrite
@@ -207,7 +207,7 @@ def _known(write: pb.CapturedWrite) -> pb.CapturedWrite:
 def _strip(message: Message) -> None:
     """Clears the fields of ours, at any depth."""
     for field, value in message.ListFields():
-        if field.number >= OURS:
+        if field.number >= _OURS:
             message.ClearField(field.name)
         elif field.message_type is None or field.message_type.GetOptions().map_entry:
             continue
