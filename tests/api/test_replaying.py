@@ -181,7 +181,8 @@ def test_a_workflow_that_computes_for_too_long(run):
         engine.replay = gave_up
         replay = await service.replaying.replay(created(engine))
         assert replay.problem == (
-            "the workflow computed for more than 10000 ms between two host calls (exec.cpu_budget)"
+            "the workflow computed for more than 10000 ms between two host calls (exec.cpu_budget), or called"
+            " the host again and again without leaving a trace"
         )
         ended_so = created(engine)
         engine.append(ended_so, Finished(Failure(FailureKind.OUT_OF_FUEL)))

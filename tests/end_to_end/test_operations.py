@@ -315,6 +315,6 @@ def test_an_endless_workflow_is_replayed_for_as_long_as_its_cpu_budget(operated:
     assert replayed.exit_code == 1
     assert replayed.output == (
         "outcome: replay_failed, error: the workflow computed for more than 50 ms between two host calls"
-        " (exec.cpu_budget)\n"
+        " (exec.cpu_budget), or called the host again and again without leaving a trace\n"
     )
     operated.done("cancel", execution_id)

@@ -229,7 +229,10 @@ def _problem(snapshot: Snapshot, replayed: Replayed, info: FunctionInfo) -> str:
         if isinstance(recorded, Failure) and recorded.kind is FailureKind.OUT_OF_FUEL:
             return ""
         budget_ms = info.policy.cpu_budget_us // 1_000
-        return f"the workflow computed for more than {budget_ms} ms between two host calls (exec.cpu_budget)"
+        return (
+            f"the workflow computed for more than {budget_ms} ms between two host calls (exec.cpu_budget), or called the"
+            " host again and again without leaving a trace"
+        )
     if recorded is None or len(replayable(snapshot.log)) < len(snapshot.log):
         return ""  # it goes on; or it was ended by somebody, and only what is before that is its own
     return _other_end(recorded, replayed, snapshot.state.next_version - 1)
