@@ -111,7 +111,8 @@ def test_only_the_clock_reads_the_wall_clock():
 
 
 def test_no_source_file_is_huge():
-    assert [name_of(path) for path in walk(ROOT / "src") if path.stat().st_size > SIZE_MAX] == []
+    written = [path for path in walk(ROOT / "src") if "_pb2" not in path.name]  # the rest is generated
+    assert [name_of(path) for path in written if path.stat().st_size > SIZE_MAX] == []
 
 
 def test_no_tabs():

@@ -29,6 +29,7 @@ from obelisk.wit.types import Value
 _UNITS_US: Final = (MILLISECOND_US, SECOND_US, 60 * SECOND_US, 3_600 * SECOND_US, 86_400 * SECOND_US)
 """Of the cases of `duration`, in their order."""
 _WHEN: Final = '"now", {"in":{"seconds":5}} or {"at":{"seconds":1767225600,"nanoseconds":0}}'
+_decode_items: Final = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _NOW: Final = 0
 _AT: Final = 1
 
@@ -156,7 +157,7 @@ def _of(function: FunctionView) -> str:
 
 def _items(params: bytes) -> list[msgspec.Raw]:
     try:
-        return msgspec.json.decode(params, type=list[msgspec.Raw])
+        return _decode_items(params)
     except msgspec.ValidationError:
         raise InvalidArgument("params: expected a JSON array") from None
     except msgspec.DecodeError as error:
