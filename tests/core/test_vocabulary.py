@@ -143,6 +143,18 @@ def test_what_is_not_a_function_name_is_refused(text: str) -> None:
         names.parse_function_name(text)
 
 
+@pytest.mark.parametrize("part", ["a-", "A-", "1-", "a1-", "A-a-", "a-1-A-", "aA-"])
+def test_a_name_that_is_none_is_refused_at_once_however_long_it_is(part: str) -> None:
+    for text in (f"a:b/c.d-{part * 1_000}_", f"d-{part * 1_000}_:b/c.d"):
+        with pytest.raises(InvalidName, match="is not a function name"):
+            names.parse_function_name(text)
+
+
+@pytest.mark.parametrize("name", ["a", "A", "a-1", "A-1", "a-B-c1-2-D3", "a1-1a-1A", "a-" * 1_000 + "a"])
+def test_a_function_name_is_words_joined_by_dashes(name: str) -> None:
+    assert names.parse_function_name(f"a:b/c.{name}") == f"a:b/c.{name}"
+
+
 # --- instants --------------------------------------------------------------------------------------------------------
 
 

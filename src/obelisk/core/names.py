@@ -13,8 +13,8 @@ FunctionName = NewType("FunctionName", str)
 InterfaceName = NewType("InterfaceName", str)
 """`namespace:package/interface` or `namespace:package/interface@1.2.3`."""
 
-_WORD: Final = r"[a-z][a-z0-9]*(?:-[a-z0-9]+)*|[A-Z][A-Z0-9]*(?:-[A-Z0-9]+)*"
-_KEBAB: Final = rf"(?:{_WORD})(?:-(?:{_WORD}))*"
+# Each name matches in one way only: guests write names too, and must not make the search for a match take long.
+_KEBAB: Final = r"(?:[a-z][0-9a-z]*|[A-Z][0-9A-Z]*)(?:-(?:[0-9a-z]+|[0-9]*[A-Z][0-9A-Z]*))*"
 _INTERFACE: Final = re.compile(rf"{_KEBAB}:{_KEBAB}/{_KEBAB}(?:@[0-9A-Za-z.+-]+)?")
 _FUNCTION: Final = re.compile(_KEBAB)
 
