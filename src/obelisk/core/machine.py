@@ -210,6 +210,8 @@ class Machine:
         """What a new `join_next` says about how long its run may stay hot; set by the engine."""
         self.clock = Instant(0)
         """The workflow's clock: the latest instant that it has consumed; never goes back."""
+        self.events = 0
+        """History events that its calls met in the log or appended."""
         self._log = [entry for entry in log if entry.event.history]
         self._cursor = 0
         self._arrived: dict[JoinSetId, deque[Response]] = {}
@@ -219,6 +221,8 @@ class Machine:
         self._generated = 0
         self._one_offs = 0
         self._draws = 0
+        self._has_news = False
+        """Whether an event was appended since `take_writes`."""
         self._processed: dict[ExecutionId, tuple[_Child, Outcome]] = {}
         self._last_direct: ExecutionId | None = None
         self._last_one_off: tuple[str, bool] | None = None
@@ -289,6 +293,7 @@ class Machine:
         self._log.clear()
         self._cursor = 0
         self._abandoned = True
+        self._unsettled = None
         for join_set in reversed(self._open):
             self._cancel_members(self._open[join_set])
         self._ending = outcome
@@ -328,6 +333,7 @@ class Machine:
     def take_writes(self) -> Writes:
         """What new calls led to since the last time."""
         writes, self.writes = self.writes, Writes()
+        self._has_news = False
         return writes
 
     def _go_on(self, now: Instant) -> Decision:
@@ -352,9 +358,7 @@ class Machine:
                 return self._unless_new(Answered(reply))
 
     def _unless_new(self, decision: Decision) -> Decision:
-        if self.mode is Mode.VERIFY and any(isinstance(item, Write) for item in self.writes.items):
-            return Stopped(decision)
-        return decision
+        return Stopped(decision) if self.mode is Mode.VERIFY and self._has_news else decision
 
     def _ask(self, now: Instant) -> Decision:
         """The new call's answer depends on another execution. In mode *verify* it is shown as if all were well."""
@@ -379,6 +383,7 @@ class Machine:
         self, event: HistoryEvent, now: Instant, *, answered: bool = False, exists: bool = False
     ) -> HistoryEvent:
         """Meets the next recorded event, which is returned, or appends `event`."""
+        self.events += 1
         if self._cursor < len(self._log):
             entry = self._log[self._cursor]
             recorded = _history(entry)
@@ -392,6 +397,7 @@ class Machine:
             return recorded
         self.clock = max(self.clock, now)
         self.writes.items.append(Write(event, answered, exists))
+        self._has_news = True
         return event
 
     # --- join sets ---------------------------------------------------------------------------------------------------
@@ -457,15 +463,22 @@ class Machine:
         self._add_child(join, child, recorded.ffqn, recorded.form)
         return child
 
-    def _due(self, schedule: ScheduleAt, now: Instant) -> Instant:
-        """When a new schedule is due; the record has the instant, so a replay, made later, does not compute it."""
+    def _due(self, schedule: ScheduleAt, now: Instant, *recorded_as: type[HistoryEvent]) -> Instant:
+        """When a schedule is due. The record (an event `recorded_as` what the call causes) has the instant, so a replay,
+        made later, does not compute it. Where the log goes on otherwise, the call was refused, and is again.
+        """
+        if self.replaying:
+            entry = self._log[self._cursor]
+            if isinstance(entry.event, recorded_as):
+                return now
+            now = entry.created_at
         try:
-            return now if self.replaying else due_at(schedule, now)
+            return due_at(schedule, now)
         except InstantOutOfRange as error:
             raise _Misused(str(error)) from None
 
     def _submit_delay(self, join_set: JoinSetId, join: _JoinSet, schedule: ScheduleAt, now: Instant) -> DelayRef:
-        due = self._due(schedule, now)
+        due = self._due(schedule, now, DelayRequested)
         join.delays += 1
         delay = DelayRef(ids.member(join_set, join.delays))
         recorded = self._record(DelayRequested(delay, schedule, due), now)
@@ -601,7 +614,12 @@ class Machine:
         return calls.WokenAt(expires_at) if response.body.ok else calls.DelayCancelled()
 
     def _forget(self, join_set: JoinSetId) -> None:
-        del self._open[join_set]
+        newest, join = (
+            self._open.popitem()
+        )  # unlike `del`, it leaves no gap at the end, so that finding the newest is O(1)
+        if newest != join_set:
+            self._open[newest] = join
+            del self._open[join_set]
         self._arrived.pop(join_set, None)
 
     def _on_member(self, response: Response, now: Instant) -> Reply:
@@ -633,7 +651,10 @@ class Machine:
         return None
 
     def _call_json(self, call: calls.CallJson, now: Instant) -> Reply | None:
-        join_set, join = self._one_off(function_of(call.ffqn), now)
+        name = function_of(call.ffqn)
+        if not ids.is_join_set_name(name):
+            return calls.FunctionNotFound()  # no function is called that
+        join_set, join = self._one_off(name, now)
         child = self._submit_given(join_set, join, call, now)
         if not isinstance(child, str):
             self._forget(join_set)
@@ -730,14 +751,14 @@ class Machine:
         else:
             execution_id = prng.random_execution_id(self.execution_id, self._draws)
         self._draws += 1
-        at = self._due(call.schedule_at, now)
+        at = self._due(call.schedule_at, now, Scheduled)
         self._record(Scheduled(execution_id, call.ffqn, call.params, call.schedule_at, at), now)
         return execution_id
 
     def _schedule_json(self, call: calls.ScheduleJson, now: Instant) -> Reply | None:
         if not ids.is_top_level(call.execution_id):
             return calls.TypeCheckError(f"{call.execution_id} is a derived id; only top-level executions are scheduled")
-        at = self._due(call.schedule_at, now)
+        at = self._due(call.schedule_at, now, Scheduled, ScheduleRejected)
         recorded = self._recorded()
         if recorded is None:
             typed = self._typing(call.ffqn, call.params)
@@ -815,6 +836,7 @@ class Machine:
         name = "sleep" if call.name is None else call.name
         if not ids.is_join_set_name(name):
             raise _Misused(_BAD_NAME.format(name))
+        self._due(call.schedule_at, now, JoinSetCreated)  # what is refused leaves no join set
         join_set, join = self._one_off(name, now)
         self._submit_delay(join_set, join, call.schedule_at, now)
         self._await(join_set, join, None, Machine._on_slept, now)

@@ -8,6 +8,7 @@ this; it is the machine in mode *verify* and nothing else. It does not know wher
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from typing import Final
 
 import msgspec
 
@@ -34,6 +35,10 @@ from obelisk.core.ports import Called, Guest, Returned, Step, Trapped, Yielded
 from obelisk.core.responses import Response
 from obelisk.core.values import Outcome
 
+IDLE_CALLS_MAX: Final = 1_000_000
+"""Host calls in a row that neither meet an event of the log nor write one. A workflow that goes on like that runs for
+ever, which nobody waits for."""
+
 
 class Replayed(msgspec.Struct, frozen=True):
     """What a replay came to. One of `outcome` and `divergence` at most is given; neither: it waits, or stopped."""
@@ -49,7 +54,7 @@ class Replayed(msgspec.Struct, frozen=True):
     unsettled: Stub | StubJson | ScheduleJson | None = None
     """The last new call, when its answer depends on another execution."""
     gave_up: bool = False
-    """It used too much CPU between two host calls."""
+    """It used too much CPU between two host calls, or made too many that leave no trace."""
 
 
 def replayable(log: Sequence[LogEntry]) -> Sequence[LogEntry]:
@@ -69,6 +74,7 @@ def replay(
     *,
     typing: Typing = no_typing,
     calls_max: int = 1,
+    idle_calls_max: int = IDLE_CALLS_MAX,
     may_go_on: Callable[[], bool] = lambda: True,
 ) -> Replayed:
     """Replays `log` on a guest that was not started, and closes it. Goes on for up to `calls_max` new host calls that write
@@ -79,30 +85,48 @@ def replay(
     machine = Machine(execution_id, replayable(log), responses, Mode.VERIFY, typing)
     new: list[tuple[Write, ...]] = []
     lines: list[Log] = []
+    idle_calls = 0
+
+    def take() -> tuple[Write, ...]:
+        items = machine.take_writes().items
+        lines.extend(item for item in items if isinstance(item, Log))
+        return tuple(item for item in items if isinstance(item, Write))
+
+    def came_to(
+        outcome: Outcome | None = None,
+        divergence: Divergence | None = None,
+        unsettled: Stub | StubJson | ScheduleJson | None = None,
+        *,
+        gave_up: bool = False,
+    ) -> Replayed:
+        take()
+        return Replayed(outcome, divergence, tuple(new), tuple(lines), unsettled, gave_up)
+
     try:
         decision = _advance(machine, guest, guest.start(created.params), now, may_go_on)
         while True:
             if isinstance(decision, Stopped):
-                items = machine.take_writes().items
-                new.append(tuple(item for item in items if isinstance(item, Write)))
-                lines += [item for item in items if isinstance(item, Log)]
+                new.append(take())
                 decision = decision.decision
                 if len(new) >= calls_max:
-                    unsettled = decision.call if isinstance(decision, Unsettled) else None
-                    return Replayed(new=tuple(new), lines=tuple(lines), unsettled=unsettled)
+                    return came_to(unsettled=decision.call if isinstance(decision, Unsettled) else None)
             match decision:
                 case Answered(reply):
+                    met = machine.events
                     decision = _advance(machine, guest, guest.send(reply), now, may_go_on)
+                    idle_calls = idle_calls + 1 if machine.events == met else 0
+                    if idle_calls > idle_calls_max:
+                        return came_to(gave_up=True)
                 case Ended(outcome):
-                    return Replayed(outcome, new=tuple(new), lines=tuple(lines))
+                    return came_to(outcome)
                 case Diverged(divergence):
-                    return Replayed(divergence=divergence, new=tuple(new))
+                    return came_to(divergence=divergence)
                 case None:
-                    return Replayed(new=tuple(new), gave_up=True)
+                    return came_to(gave_up=True)
                 case Unsettled(call):
-                    return Replayed(new=tuple(new), lines=tuple(lines), unsettled=call)
+                    return came_to(unsettled=call)
                 case Blocked() | Stopped():
-                    return Replayed(new=tuple(new), lines=tuple(lines))
+                    return came_to()
     finally:
         guest.close()
 
