@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import msgspec
 import pytest
 
 from obelisk.core import calls
@@ -14,6 +15,7 @@ from obelisk.core.calls import Call
 from obelisk.core.events import (
     JoinNext,
     JoinSetCreated,
+    LogEntry,
     Persist,
     PersistExecutionId,
     PersistRandomString,
@@ -23,7 +25,7 @@ from obelisk.core.events import (
 )
 from obelisk.core.ids import Digest, ExecutionId
 from obelisk.core.instants import INSTANT_MAX, At, In, Instant, Now
-from obelisk.core.machine import Answered, Blocked, Cancel, Ended, Mode, Unsettled, Write
+from obelisk.core.machine import Answered, Blocked, Cancel, Ended, Mode, Unsettled, Write, no_typing
 from obelisk.core.names import FunctionName
 from obelisk.core.ports import FunctionInfo, FunctionKind, Typed
 from obelisk.core.values import Err, ErrForm, Failure, FailureKind, Json
@@ -165,6 +167,8 @@ def test_the_end_of_a_workflow_without_open_sets_writes_nothing() -> None:
 CLOSE, CLOSED = calls.JoinSetClose("g:1"), "the join set g:1 is closed"
 OUT_OF_RANGE = "the schedule lies beyond the year 9999"
 TOO_LATE = In(INSTANT_MAX)
+LATE = In(INSTANT_MAX - NOW + 1)
+"""Just too late when it is asked for."""
 USES = [
     SUBMIT,
     calls.SubmitJson("g:1", F, ONE),
@@ -254,6 +258,23 @@ def test_misuse_closes_open_sets_first_and_replays_while_it_does(call: Call, rea
         assert replay.take() == NOTHING
 
 
+@pytest.mark.parametrize("call", [calls.Sleep(LATE), calls.SubmitDelay("g:1", LATE), calls.Schedule(F, ONE, LATE)])
+def test_a_schedule_that_was_refused_stays_so_however_early_it_is_replayed(call: Call) -> None:
+    live = DrivenMachine()
+    assert live.step(SET, SUBMIT, call) == Blocked("g:1", closing=True)
+    live.take()
+    replay = live.reloaded()
+    replay.step(SET, SUBMIT)
+    assert replay.machine.step(call, Instant(0)) == Blocked("g:1", closing=True)
+    assert replay.take() == NOTHING
+
+
+def test_the_join_set_of_a_call_that_was_rejected_is_closed() -> None:
+    live = DrivenMachine(typing=no_typing)
+    refused = Failure(FailureKind.UNCATEGORIZED, "host call refused: the join set o:1-work is closed")
+    assert live.step(calls.CallJson(F, ONE), calls.JoinNext("o:1-work")) == Ended(refused)
+
+
 def test_a_schedule_that_was_in_range_stays_so_however_late_it_is_replayed() -> None:
     just = In(INSTANT_MAX - NOW)
     some = [SET, calls.SubmitDelay("g:1", just), calls.Schedule(F, ONE, just), calls.Sleep(just)]
@@ -318,11 +339,32 @@ def test_d4_all_processed_stays_all_processed_although_more_responses_exist_by_t
 
 
 def test_the_clock_follows_what_was_consumed_and_never_goes_back() -> None:
-    live = DrivenMachine(typing=fits)
-    live.machine.step(SET, Instant(10))
-    assert live.machine.clock == 10
-    live.machine.step(SET, Instant(5))
-    assert live.machine.clock == 10
+    live = DrivenMachine()
+    machine = live.machine
+    for at, clock in ((10, 10), (5, 10), (20, 20)):
+        machine.step(SET, Instant(at))
+        assert machine.clock == clock
+    live.step(SUBMIT, SUBMIT)
+    early, late = child("g:1_1"), child("g:1_2")
+    live.deliver(
+        msgspec.structs.replace(early, created_at=Instant(LATER + 7)), msgspec.structs.replace(late, created_at=NOW)
+    )
+    assert machine.clock == NOW
+    machine.step(calls.JoinNext("g:1"), Instant(30))
+    assert machine.clock == LATER + 7
+    machine.step(calls.JoinNext("g:1"), Instant(40))
+    assert machine.clock == LATER + 7
+
+
+def test_the_clock_of_a_replay_is_that_of_the_log() -> None:
+    log = [LogEntry(version, Instant(at), JoinSetCreated(f"g:{version + 1}")) for version, at in enumerate((10, 5, 20))]
+    replay = DrivenMachine(log=log)
+    for clock in (10, 10, 20, NOW):
+        replay.step(SET)
+        assert replay.machine.clock == clock
+    abandoned = DrivenMachine(log=log)
+    abandoned.abandon(OK)
+    assert abandoned.machine.clock == 20
 
 
 def test_a_second_response_of_a_member_is_ignored() -> None:

@@ -36,7 +36,7 @@ from obelisk.core.ids import Digest, ExecutionId
 from obelisk.core.instants import At, In, Instant, Now
 from obelisk.core.machine import Answered, Blocked, Diverged, Mode, Unsettled
 from obelisk.core.names import FunctionName
-from obelisk.core.nondeterminism import difference, left_over, same
+from obelisk.core.nondeterminism import SHOWN_MAX, difference, left_over, same
 from obelisk.core.ports import FunctionInfo, FunctionKind, Rejection, Typed
 from obelisk.core.values import NO_VALUE, Err, ErrForm, Json
 from obelisk.testing.machines import NOTHING, NOW, OK, ROOT, RUN, DrivenMachine, child, entries
@@ -163,6 +163,36 @@ def test_what_is_left_over_is_told(event: HistoryEvent) -> None:
     assert told.version == 5
     assert told.detail.endswith("), now the workflow does not")
     assert f"({event.__struct_fields__[0]} " in told.detail
+
+
+# --- long values -----------------------------------------------------------------------------------------------------
+
+
+def request(text: str) -> ChildRequested:
+    return ChildRequested("g:1_1", F, Json(f'["{text}"]'.encode()))
+
+
+@pytest.mark.parametrize("before", [0, 1, 98, 100, 5_000, 2_000_000])
+def test_of_long_values_the_part_that_differs_is_told(before: int) -> None:
+    recorded, now = (request("x" * before + letter + "z" * 3_000) for letter in "ab")
+    (line,) = difference(now, recorded, 0).detail.split("\n")
+    was, is_now = line.removeprefix("params: recorded ").split(", now ")
+    assert was.replace("a", "b") == is_now != was
+    assert len(was) <= SHOWN_MAX + 2
+    assert was.endswith("z…")
+    assert was.startswith("…x" if before >= 100 else '["')
+
+
+def test_a_long_value_that_begins_as_the_other_is_told() -> None:
+    recorded, now = request("x" * 3_000), request("x" * 3_001)
+    shown = difference(now, recorded, 0).detail
+    assert shown == f'params: recorded …{"x" * 100}"], now …{"x" * 100}x"]'
+
+
+def test_of_long_values_of_different_events_the_beginning_is_told() -> None:
+    for shown in (difference(JoinSetCreated("g:1"), request("é" * 3_000), 0), left_over(request("é" * 3_000), 0)):
+        assert "é" * (SHOWN_MAX - 2) + "…" in shown.detail
+        assert len(shown.detail) < 2 * SHOWN_MAX
 
 
 # --- calls -----------------------------------------------------------------------------------------------------------

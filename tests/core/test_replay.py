@@ -28,7 +28,7 @@ from obelisk.core.events import (
     StubResult,
 )
 from obelisk.core.ids import Digest, ExecutionId
-from obelisk.core.instants import In, Instant, Now
+from obelisk.core.instants import INSTANT_MAX, In, Instant, Now
 from obelisk.core.machine import Write
 from obelisk.core.names import FunctionName
 from obelisk.core.nondeterminism import Divergence
@@ -133,6 +133,16 @@ def test_it_is_refused_a_host_call() -> None:
 
     expected = Failure(FailureKind.UNCATEGORIZED, "host call refused: the join set g:1 is closed")
     assert replayed(flow) == Replayed(expected)
+
+
+def test_a_schedule_that_was_refused_at_the_end_is_refused_again_although_the_clock_went_back() -> None:
+    def flow(execution_id: ExecutionId, params: Json) -> Flow:
+        yield calls.Sleep(In(INSTANT_MAX - NOW + 1))
+        return OK
+
+    refused = Failure(FailureKind.UNCATEGORIZED, "host call refused: the schedule lies beyond the year 9999")
+    log, guest = log_of(CREATED, LOCKED, Finished(refused)), PythonGuest(ROOT, flow)
+    assert replay(ROOT, log, [], guest, Instant(0)) == Replayed(refused)
 
 
 def test_it_leaves_its_log() -> None:

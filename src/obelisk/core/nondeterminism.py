@@ -43,6 +43,12 @@ _COMPARED: Final[dict[type[msgspec.Struct], tuple[str, ...]]] = {
 }
 
 
+SHOWN_MAX: Final = 1_000
+"""Characters of a value that are shown."""
+_CONTEXT: Final = 100
+"""Characters that are shown before the first difference of two long values."""
+
+
 class Divergence(msgspec.Struct, frozen=True):
     """Where a replay left the recorded log, and how."""
 
@@ -68,7 +74,7 @@ def difference(call: HistoryEvent, recorded: HistoryEvent, version: int) -> Dive
         lines += [f"now {field}: {_show(value)}" for field, value in _fields(call)]
     else:
         lines = [
-            f"{field}: recorded {_show(was)}, now {_show(now)}"
+            f"{field}: " + _two(_text(was), _text(now))
             for field in _COMPARED[type(call)]
             if (was := _of(recorded, field)) != (now := _of(call, field))
         ]
@@ -92,5 +98,34 @@ def _fields(event: HistoryEvent) -> list[tuple[str, object]]:
     return [(field, value) for field, value in named if field != "timeout_us" or value is not None]
 
 
-def _show(value: object) -> str:
+def _text(value: object) -> str:
     return bytes(value).decode() if isinstance(value, Json) else msgspec.json.encode(value).decode()
+
+
+def _show(value: object) -> str:
+    return _cut(_text(value), 0)
+
+
+def _cut(text: str, begin: int) -> str:
+    """At most `SHOWN_MAX` characters, from `begin` on."""
+    end = begin + SHOWN_MAX
+    return f"{'…' if begin else ''}{text[begin:end]}{'…' if end < len(text) else ''}"
+
+
+def _two(was: str, now: str) -> str:
+    """Two values, the part where they begin to differ if they are long."""
+    is_long = max(len(was), len(now)) > SHOWN_MAX
+    begin = max(0, _common(was, now) - _CONTEXT) if is_long else 0
+    return f"recorded {_cut(was, begin)}, now {_cut(now, begin)}"
+
+
+def _common(one: str, other: str) -> int:
+    """How many characters two texts have in common at their beginning."""
+    low, high = 0, min(len(one), len(other))
+    while low < high:
+        middle = (low + high + 1) // 2
+        if one[low:middle] == other[low:middle]:
+            low = middle
+        else:
+            high = middle - 1
+    return low

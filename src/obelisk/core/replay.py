@@ -82,6 +82,7 @@ def replay(
     """
     created = log[0].event
     assert isinstance(created, Created)
+    now = max(now, log[-1].created_at)  # so that a schedule which was refused at the end of the log is refused again
     machine = Machine(execution_id, replayable(log), responses, Mode.VERIFY, typing)
     new: list[tuple[Write, ...]] = []
     lines: list[Log] = []
