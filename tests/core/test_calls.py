@@ -385,6 +385,13 @@ READY = [
         calls.InvalidName("'a.b' has characters other than ASCII letters, digits, '-' and '/'"),
     ),
     Case("submit", SUBMIT, (ChildRequested("g:1_1", F, ONE),), f"{ROOT}.g:1_1", (SET,)),
+    Case(
+        "submit of what the guest does not know all of",
+        calls.Submit("g:1", G, ONE, None),
+        (ChildRequested("g:1_1", G, ONE, form=ErrForm.VARIANT),),
+        FIRST,
+        (SET,),
+    ),
     Case("second submit", SUBMIT_G, (ChildRequested("g:1_2", G, ONE),), f"{ROOT}.g:1_2", (SET, SUBMIT, HOUR)),
     Case("submit-delay", HOUR, (DelayRequested("g:1_1", In(3_600), Instant(4_600)),), f"{DELAY}.g:1_1", (SET, SUBMIT)),
     Case(

@@ -118,7 +118,7 @@ class Workflow:
             case "call-json":
                 return calls.CallJson(ffqn, params, pick([None, 7], one))
             case "submit":
-                return calls.Submit(join_set, NAMES[two % 2], params)
+                return calls.Submit(join_set, NAMES[two % 2], params, pick([ErrForm.VARIANT, None], one))
             case "submit-json":
                 return calls.SubmitJson(join_set, pick(NAMES, two), pick(PARAMS, two + one))
             case "delay":

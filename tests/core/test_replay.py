@@ -230,14 +230,19 @@ def test_the_end_closes_join_sets_and_that_is_shown_as_one_call() -> None:
 
 
 def test_what_depends_on_another_execution_is_shown_as_if_all_were_well_and_is_the_last() -> None:
+    schedule, stub = calls.ScheduleJson(TOP, F, ONE, Now()), calls.StubJson(f"{ROOT}.g:1_1", RESULT)
+
     def flow(execution_id: ExecutionId, params: Json) -> Flow:
-        yield calls.ScheduleJson(TOP, F, ONE, Now())
-        yield calls.StubJson(f"{ROOT}.g:1_1", RESULT)
+        yield schedule
+        yield stub
         return OK
 
     scheduled = Scheduled(TOP, F, ONE, Now(), LATER)
-    assert replayed(flow, calls_max=9, typing=deployed) == Replayed(new=((Write(scheduled),),))
+    for count in (1, 9):
+        shown = replayed(flow, calls_max=count, typing=deployed)
+        assert shown == Replayed(new=((Write(scheduled),),), unsettled=schedule)
     shown = replayed(flow, (CREATED, scheduled), calls_max=9)
+    assert shown.unsettled == stub
     ((write,),) = shown.new
     assert isinstance(write.event, Stubbed)
     assert (write.event.target, write.event.result) == ("g:1_1", StubResult.OK)
