@@ -7,7 +7,17 @@ import msgspec
 import pytest
 
 from obelisk.config import ComponentConfig, Config, ConfigError, load
-from obelisk.config.keys import ACTIVITY, ACTIVITY_LATER, ROOT, ROOT_LATER, WORKFLOW, WORKFLOW_LATER, Key
+from obelisk.config.keys import (
+    ACTIVITY,
+    ACTIVITY_LATER,
+    ROOT,
+    ROOT_LATER,
+    STUB,
+    STUB_LATER,
+    WORKFLOW,
+    WORKFLOW_LATER,
+    Key,
+)
 from obelisk.config.settings import (
     MEMORY_MAX_BYTES_DEFAULT,
     Address,
@@ -16,11 +26,15 @@ from obelisk.config.settings import (
     LogStyle,
     LogWriter,
 )
-from obelisk.core.policy import Blocking, ExecutionPolicy, Limits, RetryPolicy
+from obelisk.core.policy import Blocking, ExecutionPolicy, Limits, OnTrap, RetryPolicy
 from obelisk.core.ports import FunctionKind
+from obelisk.wit.declared import Declared
 
 DIGEST = "sha256:" + "0a" * 32
 COMPONENT = '[[workflow]]\nname = "w"\nlocation = "w.wasm"\n'
+ACTIVITY_COMPONENT = '[[activity_wasm]]\nname = "a"\nlocation = "a.wasm"\n'
+STUB_COMPONENT = '[[activity_stub]]\nname = "s"\n'
+INLINE = STUB_COMPONENT + 'ffqn = "my:pkg/ifc.ask"\nreturn_type = "result"\n'
 
 Read = Callable[..., Config]
 
@@ -90,7 +104,7 @@ def test_the_documented_example(read: Read, tmp_path: Path):
         ComponentConfig(
             kind=FunctionKind.ACTIVITY,
             name="activity_myfibo",
-            path=tmp_path / "a.wasm",
+            source=tmp_path / "a.wasm",
             content_digest=None,
             policy=ExecutionPolicy(lock_expiry_us=10_000_000),
             memory_max_bytes=MEMORY_MAX_BYTES_DEFAULT,
@@ -98,7 +112,7 @@ def test_the_documented_example(read: Read, tmp_path: Path):
         ComponentConfig(
             kind=FunctionKind.WORKFLOW,
             name="myworkflow",
-            path=tmp_path / "w.wasm",
+            source=tmp_path / "w.wasm",
             content_digest=None,
             policy=ExecutionPolicy(retry=RetryPolicy(max_retries=0, retry_on_err=False)),
             memory_max_bytes=MEMORY_MAX_BYTES_DEFAULT,
@@ -119,10 +133,13 @@ def test_every_value_of_an_activity_arrives(read: Read):
         exec.locking_strategy = "auto"
         max_retries = 0
         retry_exp_backoff.minutes = 2
+        retry_backoff_max.hours = 1
+        retry_jitter = 0.25
         retry_on_err = false
     """).components
     assert component.content_digest == DIGEST
-    assert component.policy == ExecutionPolicy(1_500_000, RetryPolicy(0, 120_000_000, retry_on_err=False))
+    retry = RetryPolicy(0, 120_000_000, retry_on_err=False, backoff_max_us=3_600_000_000, jitter=0.25)
+    assert component.policy == ExecutionPolicy(1_500_000, retry)
     assert component.memory_max_bytes is None
 
 
@@ -135,12 +152,64 @@ def test_every_value_of_a_workflow_arrives(read: Read):
         exec.cpu_budget.milliseconds = 20
         exec.memory_max_bytes = 4_194_304
         join_next_blocking_strategy = "interrupt"
+        on_trap = "park"
         retry_exp_backoff.seconds = 1
     """).components
+    assert component.policy.on_trap is OnTrap.PARK
     assert component.policy.lock_expiry_us == 10_000
     assert component.policy.cpu_budget_us == 20_000
     assert component.policy.blocking is Blocking.INTERRUPT
     assert component.memory_max_bytes == 4 << 20
+
+
+def test_a_stub_is_described_by_a_file_or_a_folder(read: Read, tmp_path: Path):
+    (tmp_path / "wit").mkdir()
+    (tmp_path / "s.wit").touch()
+    config = read(f"""
+        [[activity_stub]]
+        name = "of_a_component"
+        location.path = "a.wasm"
+        content_digest = "{DIGEST}"
+        [[activity_external]]
+        name = "of_a_file"
+        location = "s.wit"
+        [[activity_stub]]
+        name = "of_a_folder"
+        wit = "${{OBELISK_TOML_DIR}}/wit"
+    """)
+    # in the order of the file, but the tables of one spelling together
+    assert config.components == (
+        ComponentConfig(FunctionKind.STUB, "of_a_component", tmp_path / "a.wasm", DIGEST),
+        ComponentConfig(FunctionKind.STUB, "of_a_folder", tmp_path / "wit", None),
+        ComponentConfig(FunctionKind.STUB, "of_a_file", tmp_path / "s.wit", None),
+    )
+
+
+def test_a_stub_is_described_in_place(read: Read):
+    [component] = read("""
+        [[activity_stub]]
+        name = "approval"
+        ffqn = "shop:orders/approval@1.2.0.ask"
+        params = [
+            { name = "order", type = "u64" },
+            { name = "list", type = "list<tuple<string,\tu8>>" },
+        ]
+        return_type = '''
+          result<option<bool>,
+                 string>'''
+    """).components
+    assert component == ComponentConfig(
+        FunctionKind.STUB,
+        "approval",
+        Declared(
+            "shop:orders/approval@1.2.0.ask",
+            (("order", "u64"), ("list", "list<tuple<string, u8>>")),
+            "result<option<bool>, string>",
+        ),
+        None,
+    )
+    [without_params] = read(INLINE).components
+    assert without_params.source == Declared("my:pkg/ifc.ask", (), "result")
 
 
 @pytest.mark.parametrize(
@@ -318,7 +387,8 @@ def test_all_problems_are_told_at_once_with_their_places(read: Read, tmp_path: P
         '  environment: api.listening_addr: expected an address "HOST:PORT" (port 0: any free one); found "here"',
         (
             f'  {file}: [[workflow]] "w": max_retries: unknown key; known here: '
-            "blocking_strategy, content_digest, exec, join_next_blocking_strategy, location, name, retry_exp_backoff"
+            "blocking_strategy, content_digest, exec, join_next_blocking_strategy, location, name, on_trap, "
+            "retry_exp_backoff"
         ),
         (
             f'  {file}: [[workflow]] "w": exec.cpu_budget: expected a duration: exactly one of milliseconds, seconds, '
@@ -338,7 +408,10 @@ def test_all_problems_are_told_at_once_with_their_places(read: Read, tmp_path: P
         ('sqlite.dir = "x"', "sqlite.dir: unknown key; did you mean sqlite.directory?"),
         ('listening_addr = "x"', "listening_addr: unknown key; did you mean api.listening_addr?"),
         ("[[activity]]", "activity: unknown key; did you mean activity_wasm?"),
-        ("zzz = 1", "zzz: unknown key; known here: activity_wasm, api, codegen_cache, database, limits, log, sqlite, "),
+        (
+            "zzz = 1",
+            "zzz: unknown key; known here: activity_external, activity_stub, activity_wasm, api, codegen_cache, ",
+        ),
         ("api = 5", "api: expected a table with listening_addr; found 5 (an integer)"),
         ('api.listening_addr = "x:65536"', "api.listening_addr: expected an address "),
         ("workflow = 1", "workflow: expected an array of tables, written [[workflow]]; found 1 (an integer)"),
@@ -408,10 +481,125 @@ def test_problems_of_the_root(read: Read, text: str, problem: str):
             "blocking_strategy = 'await'\njoin_next_blocking_strategy = 'await'",
             "join_next_blocking_strategy: is another spelling of blocking_strategy, which is set too; keep one of them",
         ),
+        ("on_trap = 'retry'", 'on_trap: expected one of "fail", "park"; found "retry"'),
+        ("retry_jitter = 0.5", "retry_jitter: unknown key; known here: "),
     ],
 )
 def test_problems_of_a_component(read: Read, text: str, problem: str):
     assert only_problem(read, COMPONENT + text).startswith(f'[[workflow]] "w": {problem}')
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("retry_jitter = 1.5", "retry_jitter: expected a number, 0 to 1; found 1.5 (a float)"),
+        ("retry_jitter = -1", "retry_jitter: expected a number, 0 to 1; found -1 (an integer)"),
+        ("retry_jitter = nan", "retry_jitter: expected a number, 0 to 1; found nan (a float)"),
+        ("retry_jitter = true", "retry_jitter: expected a number, 0 to 1; found true (a boolean)"),
+        ("retry_backoff_max.seconds = 0", "retry_backoff_max: expected a duration: "),
+        (
+            "retry_backoff_max.milliseconds = 99",
+            "retry_backoff_max: is less than retry_exp_backoff, which the first retry waits",
+        ),
+        (
+            "retry_backoff_max.seconds = 9\nretry_exp_backoff.seconds = 10",
+            "retry_backoff_max: is less than retry_exp_backoff, which the first retry waits",
+        ),
+        ("retry_backoff_max.milliseconds = 99\nretry_exp_backoff = 10", "retry_exp_backoff: expected a duration: "),
+        ("on_trap = 'park'", "on_trap: unknown key; known here: "),
+    ],
+)
+def test_problems_of_an_activity(read: Read, text: str, problem: str):
+    assert only_problem(read, ACTIVITY_COMPONENT + text).startswith(f'[[activity_wasm]] "a": {problem}')
+
+
+def test_retries_may_wait_as_long_as_the_first_one(read: Read):
+    [component] = read(ACTIVITY_COMPONENT + "retry_backoff_max.milliseconds = 100\nretry_jitter = 1").components
+    assert (component.policy.retry.backoff_max_us, component.policy.retry.jitter) == (100_000, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        (STUB_COMPONENT, "location: is missing; expected a location, or ffqn, params and return_type instead"),
+        (
+            INLINE + 'location = "a.wasm"',
+            "ffqn: describes a function here, but location is set too; keep one of them",
+        ),
+        (
+            STUB_COMPONENT + 'params = []\nwit = "a.wasm"',
+            "params: describes a function here, but wit is set too; keep one of them",
+        ),
+        (
+            STUB_COMPONENT + 'wit = "a.wasm"\nlocation = "a.wasm"',
+            "location: is another spelling of wit, which is set too; keep one of them",
+        ),
+        (
+            STUB_COMPONENT + 'ffqn = "my:pkg/ifc.ask"',
+            'return_type: is missing; expected a WIT type without braces, such as "list<u8>"',
+        ),
+        (
+            STUB_COMPONENT + 'return_type = "result"',
+            'ffqn: is missing; expected a function name "namespace:package/interface.function"',
+        ),
+        (
+            INLINE.replace("my:pkg/ifc.ask", "my:pkg.ask"),
+            'ffqn: expected a function name "namespace:package/interface.function"; found "my:pkg.ask"',
+        ),
+        (INLINE.replace('"result"', "{}"), "return_type: expected a WIT type without braces, "),
+        (INLINE.replace('"result"', '" "'), "return_type: expected a WIT type without braces, "),
+        (INLINE + 'params = "u8"', 'params: expected an array of { name = …, type = … }; found "u8"'),
+        (
+            INLINE + 'params = [{ name = "n" }]',
+            "params[0]: expected { name = …, type = … }; found a table with name",
+        ),
+        (
+            INLINE + 'params = [{ name = "n", type = "u8" }, { name = "my_n", type = "u8" }]',
+            'params[1].name: expected a name such as first-name; found "my_n"',
+        ),
+        (
+            INLINE + 'params = [{ name = "n", type = "u8" }, { name = "n", type = "u16" }]',
+            'params[1].name: "n" is the name of another parameter too',
+        ),
+        (INLINE + "max_retries = 1", "max_retries: unknown key; known here: content_digest, ffqn, location, name, "),
+        (
+            STUB_COMPONENT + 'location = "none.wit"',
+            "location: expected the path of a component, of a .wit file, or of a ",
+        ),
+        (STUB_COMPONENT + 'location = "oci://a/b:c"', "location: oci:// is known, not available in this version"),
+    ],
+)
+def test_problems_of_a_stub(read: Read, text: str, problem: str):
+    assert only_problem(read, text).startswith(f'[[activity_stub]] "s": {problem}')
+
+
+@pytest.mark.parametrize(
+    "type_",
+    [
+        "u8, b: u8",
+        "u8) -> result; g: func(a: u8",
+        "list<u8",
+        "u8>",
+        ">u8<",
+        "record { a: u8 }",
+        "u8 // x",
+        "%u8",
+        "a/b",
+    ],
+)
+def test_a_type_is_one_piece_of_wit(read: Read, type_: str):
+    text = f'{INLINE}params = [{{ name = "n", type = "{type_}" }}]'
+    assert only_problem(read, text) == (
+        '[[activity_stub]] "s": params[0].type: expected a WIT type without braces, such as "list<u8>"; '
+        f'found "{type_}"'
+    )
+
+
+def test_all_problems_of_a_stub_are_told(read: Read):
+    text = "[[activity_external]]\nffqn = 5\nparams = 5\nreturn_type = 5"
+    assert [(table, key) for table, key, _ in problems(read, text)] == [
+        ("[[activity_external]] number 1", key) for key in ("ffqn", "params", "return_type", "name")
+    ]
 
 
 @pytest.mark.parametrize(
@@ -459,8 +647,14 @@ def test_later_keys_of_workflows(read: Read, path: str):
 
 @pytest.mark.parametrize("path", [later.path for later in ACTIVITY_LATER])
 def test_later_keys_of_activities(read: Read, path: str):
-    text = f'[[activity_wasm]]\nname = "a"\nlocation = "a.wasm"\n{path} = 1'
+    text = f"{ACTIVITY_COMPONENT}{path} = 1"
     assert only_problem(read, text) == f'[[activity_wasm]] "a": {path}: known, not available in this version'
+
+
+@pytest.mark.parametrize("path", [later.path for later in STUB_LATER])
+def test_later_keys_of_stubs(read: Read, path: str):
+    text = f"{INLINE}{path} = 1"
+    assert only_problem(read, text) == f'[[activity_stub]] "s": {path}: known, not available in this version'
 
 
 ZOO = (
@@ -494,7 +688,7 @@ ZOO = (
 
 @pytest.mark.parametrize("value", ZOO)
 def test_no_value_is_met_with_anything_but_a_problem(read: Read, value: str):
-    tables = {"": ROOT, "[[workflow]]\n": WORKFLOW, "[[activity_wasm]]\n": ACTIVITY}
+    tables = {"": ROOT, "[[workflow]]\n": WORKFLOW, "[[activity_wasm]]\n": ACTIVITY, STUB_COMPONENT: STUB, INLINE: STUB}
     for header, keys in tables.items():
         for key in keys:
             try:
@@ -536,3 +730,4 @@ def test_the_digest_is_of_what_is_resolved(read: Read, tmp_path: Path):
     assert read(text.replace("seconds = 2", "seconds = 3")).digest != digest
     assert read(text.replace("w.wasm", "a.wasm")).digest != digest
     assert read(text, OBELISK__SQLITE__PRAGMA__CACHE_SIZE="1").digest != digest
+    assert len({read(INLINE).digest, read(INLINE.replace('"result"', '"result<u8>"')).digest, digest}) == 3

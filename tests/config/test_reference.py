@@ -6,7 +6,18 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from obelisk.config.keys import ACTIVITY, ACTIVITY_LATER, ROOT, ROOT_LATER, WORKFLOW, WORKFLOW_LATER, Key, Later
+from obelisk.config.keys import (
+    ACTIVITY,
+    ACTIVITY_LATER,
+    ROOT,
+    ROOT_LATER,
+    STUB,
+    STUB_LATER,
+    WORKFLOW,
+    WORKFLOW_LATER,
+    Key,
+    Later,
+)
 from obelisk.config.kinds import Duration
 from obelisk.config.loading import _defaults, load
 from obelisk.config.places import Places
@@ -18,6 +29,7 @@ SECTIONS = {
     "root": (ROOT, ROOT_LATER),
     "workflow": (WORKFLOW, WORKFLOW_LATER),
     "activity_wasm": (ACTIVITY, ACTIVITY_LATER),
+    "activity_stub": (STUB, STUB_LATER),
 }
 
 
@@ -62,12 +74,17 @@ def test_defaults_are_those_of_the_policies(tmp_path: Path):
     assert load(None, {"XDG_CONFIG_HOME": str(tmp_path)}, tmp_path).limits == Limits()
     places = Places.of({}, tmp_path)
     activity, workflow = _defaults(ACTIVITY, places), _defaults(WORKFLOW, places)
-    assert (
-        RetryPolicy(activity["max_retries"], activity["retry_exp_backoff"], activity["retry_on_err"]) == RetryPolicy()
+    assert RetryPolicy() == RetryPolicy(
+        max_retries=activity["max_retries"],
+        exp_backoff_us=activity["retry_exp_backoff"],
+        retry_on_err=activity["retry_on_err"],
+        backoff_max_us=activity["retry_backoff_max"],
+        jitter=activity["retry_jitter"],
     )
     policy = ExecutionPolicy()
     assert activity["exec.lock_expiry"] == workflow["exec.lock_expiry"] == policy.lock_expiry_us
     assert (workflow["blocking_strategy"], workflow["exec.cpu_budget"]) == (policy.blocking, policy.cpu_budget_us)
+    assert workflow["on_trap"] == policy.on_trap
 
 
 def test_every_limit_of_the_engine_is_a_key():

@@ -11,7 +11,7 @@ import pytest
 
 import obelisk
 from obelisk.config.settings import MEMORY_MAX_BYTES_DEFAULT
-from obelisk.core.policy import ExecutionPolicy, Limits, RetryPolicy
+from obelisk.core.policy import ExecutionPolicy, Limits, OnTrap, RetryPolicy
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "guides" / "limits.md").read_text()
 ROW = re.compile(r"\| `(?P<name>[\w.]+)` \| (?P<value>[\d,]+)(?: (?P<unit>\S+))? \|")
@@ -46,8 +46,10 @@ def test_every_policy_of_a_component_is_documented() -> None:
     value, unit = SHOWN["exec.memory_max_bytes"]
     assert value * UNITS[unit] == MEMORY_MAX_BYTES_DEFAULT
     # A new field belongs into the page and into this test.
-    assert set(ExecutionPolicy.__struct_fields__) == {"lock_expiry_us", "retry", "blocking", "cpu_budget_us"}
-    assert set(RetryPolicy.__struct_fields__) == {"max_retries", "exp_backoff_us", "retry_on_err"}
+    assert set(ExecutionPolicy.__struct_fields__) == {"lock_expiry_us", "retry", "blocking", "on_trap", "cpu_budget_us"}
+    retry = {"max_retries", "exp_backoff_us", "retry_on_err", "backoff_max_us", "jitter"}
+    assert set(RetryPolicy.__struct_fields__) == retry
+    assert (policy.retry.backoff_max_us, policy.retry.jitter, policy.on_trap) == (None, 0, OnTrap.FAIL)
 
 
 def test_constants_have_the_documented_values() -> None:

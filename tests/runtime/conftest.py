@@ -19,8 +19,16 @@ from obelisk.core.values import Err, Failure, Ok
 from obelisk.engine.effects import AnswerKind
 from obelisk.runtime import Failure as RuntimeFailure
 from obelisk.runtime import Runtime, start
+from obelisk.wasm.component import ComponentLoader
+from obelisk.wasm.engine import EngineConfig, Engines
 
 ALL = 1 << 30
+
+
+@pytest.fixture(scope="session")
+def loader(tmp_path_factory: pytest.TempPathFactory) -> ComponentLoader:
+    """A loader of components, with a cache."""
+    return ComponentLoader(Engines(EngineConfig(pooling=False)), tmp_path_factory.mktemp("code"))
 
 
 class Running:

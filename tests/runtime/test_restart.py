@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 
 from obelisk.core.events import Locked, Parked, kind_of
 from obelisk.core.transitions import Lifecycle, Status
+from obelisk.core.values import Ok
 
 FLOWS = "testing:workflow/flows."
 
@@ -82,6 +84,44 @@ def test_an_open_execution_keeps_its_component(flows: Any, testing_components: A
     assert result.outcome.value
     assert flows.runtime.reader.state(execution_id).component == before
     assert flows.run(FLOWS + "named", "new") == ("ok", "n:new")
+
+
+def test_an_open_execution_keeps_its_component_and_its_settings_when_the_file_is_replaced(
+    running: Callable[[str], Any], testing_components: Any, changed_component: Path, tmp_path: Path
+) -> None:
+    """Also when its table changes at the same time, and when its code is not compiled any more."""
+    acts, flows_file = tmp_path / "acts.wasm", tmp_path / "flows.wasm"
+    shutil.copy(testing_components.activity, acts)
+    shutil.copy(testing_components.workflow, flows_file)
+    flows = running(
+        f"""
+        [[activity_wasm]]
+        name = "acts"
+        location = "{acts}"
+        [[workflow]]
+        name = "flows"
+        location = "{flows_file}"
+        exec.cpu_budget.seconds = 7
+        """
+    )
+
+    async def begin() -> str:
+        execution_id: str = await flows.submit(FLOWS + "sleeper", 400)
+        await blocked(flows, execution_id)
+        return execution_id
+
+    execution_id = asyncio.run(begin())
+    before = flows.runtime.catalogue.active(FLOWS + "sleeper")
+    shutil.copy(changed_component, flows_file)
+    shutil.rmtree(tmp_path / "code")
+    restarted(flows, lambda toml: toml.replace("exec.cpu_budget.seconds = 7", "exec.cpu_budget.seconds = 8"))
+    after = flows.runtime.catalogue.active(FLOWS + "sleeper")
+    assert after.component != before.component
+    assert (before.policy.cpu_budget_us, after.policy.cpu_budget_us) == (7_000_000, 8_000_000)
+    assert flows.runtime.catalogue.pinned(before.component, FLOWS + "sleeper") == before
+    result = asyncio.run(asyncio.wait_for(flows.result(execution_id), 10))
+    assert isinstance(result.outcome, Ok)
+    assert flows.runtime.reader.state(execution_id).component == before.component
 
 
 def test_without_its_component_an_execution_is_parked_and_goes_nowhere(

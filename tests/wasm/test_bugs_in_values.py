@@ -74,7 +74,7 @@ def through(build, loader):
         guest = WorkflowGuest(entry)
         attempt = None
         try:
-            step = guest.start(Json(entry.params.canonical(f"[{given}]")))
+            step = guest.start(Json(entry.function.params.canonical(f"[{given}]")))
             assert isinstance(step, Called) and isinstance(step.call, CallChild)
             attempt = ActivityRun(activity.entries[step.call.ffqn], lambda level, message: None)
             stored = attempt.start(step.call.params).outcome

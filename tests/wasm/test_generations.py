@@ -24,8 +24,9 @@ from obelisk.core.responses import ChildFinished, Response
 from obelisk.core.values import Err, ErrForm, Failure, FailureKind, Json, Ok
 from obelisk.wasm.activity import ActivityRun
 from obelisk.wasm.guest import WorkflowGuest
-from obelisk.wasm.link import link_activity, link_stub, link_workflow
+from obelisk.wasm.link import link_activity, link_workflow
 from obelisk.wit.checks import Component, check
+from obelisk.wit.executable import executables
 from obelisk.wit.reader import InvalidJson, ValueMismatch
 
 ROOT = "E_01K42AJA8QHD7D3GTJAYMASFYZ"
@@ -37,26 +38,28 @@ class Alone:
 
     def __init__(self, components):
         self.functions = {
-            ffqn: (kind, linked, entry) for kind, linked in components for ffqn, entry in linked.entries.items()
+            ffqn: (kind, component.digest, function)
+            for kind, component, _ in components
+            for ffqn, function in executables(component.wit).items()
         }
+        self.entries = {ffqn: entry for _, _, entries in components for ffqn, entry in entries.items()}
 
     def typing(self, ffqn, params):
         if ffqn not in self.functions:
             return Rejection(RejectReason.FUNCTION_NOT_FOUND)
-        kind, linked, entry = self.functions[ffqn]
+        kind, digest, function = self.functions[ffqn]
         try:
-            canonical = Json(entry.params.canonical(params))
+            canonical = Json(function.params.canonical(params))
         except (InvalidJson, ValueMismatch) as error:
             return Rejection(RejectReason.TYPE_CHECK_ERROR, str(error))
-        form = entry.outcomes.form
-        return Typed(canonical, FunctionInfo(ffqn, kind, linked.component.digest, form, ExecutionPolicy()))
+        form = function.outcomes.form
+        return Typed(canonical, FunctionInfo(ffqn, kind, digest, form, ExecutionPolicy()))
 
     def child(self, ffqn, params):
         """The outcome of an activity; None of what nothing runs."""
-        kind, _, entry = self.functions[ffqn]
-        if kind is FunctionKind.STUB:
+        if self.functions[ffqn][0] is FunctionKind.STUB:
             return None
-        run = ActivityRun(entry, lambda level, message: None)
+        run = ActivityRun(self.entries[ffqn], lambda level, message: None)
         try:
             return run.start(params).outcome
         finally:
@@ -66,7 +69,7 @@ class Alone:
         """The outcome, the log and the responses."""
         machine = Machine(ROOT, log, responses, mode, self.typing)
         log, responses, done = [*log], [*responses], {}
-        guest = WorkflowGuest(self.functions[ffqn][2])
+        guest = WorkflowGuest(self.entries[ffqn])
         step = guest.start(Json(json.dumps(params).encode()))
         try:
             while True:
@@ -104,14 +107,16 @@ class Alone:
 @pytest.fixture(scope="session")
 def alone(calling_components, testing_components, loader):
     """Both generations beside each other, with the activity and the stub that they use: one sound deployment."""
-    workflow, activity, stub = FunctionKind.WORKFLOW, FunctionKind.ACTIVITY, FunctionKind.STUB
-    components = [
-        (activity, link_activity(loader.load(testing_components.activity))),
-        (stub, link_stub(loader.load(calling_components.stubs))),
-        (workflow, link_workflow(loader.load(calling_components.flows_five))),
-        (workflow, link_workflow(loader.load(calling_components.flows_six))),
+    linked = [
+        (FunctionKind.ACTIVITY, link_activity(loader.load(testing_components.activity))),
+        (FunctionKind.WORKFLOW, link_workflow(loader.load(calling_components.flows_five))),
+        (FunctionKind.WORKFLOW, link_workflow(loader.load(calling_components.flows_six))),
     ]
-    assert check([Component(str(n), kind, c.component.wit) for n, (kind, c) in enumerate(components)]) == ()
+    components = [
+        (FunctionKind.STUB, loader.load_wit(calling_components.stubs), {}),
+        *((kind, each.component, each.entries) for kind, each in linked),
+    ]
+    assert check([Component(str(n), kind, each.wit) for n, (kind, each, _) in enumerate(components)]) == ()
     return Alone(components)
 
 

@@ -51,8 +51,9 @@ from obelisk.core.instants import At, In, Instant, Now
 from obelisk.core.ports import FunctionKind, Returned
 from obelisk.core.values import Err, ErrForm, Failure, FailureKind, Json, Ok
 from obelisk.wasm.guest import WorkflowGuest
-from obelisk.wasm.link import link_activity, link_stub, link_workflow
+from obelisk.wasm.link import link_activity, link_workflow
 from obelisk.wit.checks import Component, check
+from obelisk.wit.executable import executables
 
 ROOT = "E_01K42AJA8QHD7D3GTJAYMASFYZ"
 OTHER = "E_01K42AJA8QHD7D3GTJAYMASFY0"
@@ -428,12 +429,13 @@ def test_a_schedule_beyond_the_calendar_is_a_misuse(linked):
 def test_both_generations_stand_side_by_side(calling_components, testing_components, loader, linked):
     """As one deployment: with the activity and the stub that they call."""
     activity = link_activity(loader.load(testing_components.activity))
-    stubs = link_stub(loader.load(calling_components.stubs))
-    assert list(stubs.entries) == [DECIDE] and stubs.entries[DECIDE].outcomes.form is ErrForm.STRING
+    stubs = loader.load_wit(calling_components.stubs)
+    functions = executables(stubs.wit)
+    assert list(functions) == [DECIDE] and functions[DECIDE].outcomes.form is ErrForm.STRING
     for generation in ("five", "six", "older"):
         components = [
             Component("acts", FunctionKind.ACTIVITY, activity.component.wit),
-            Component("stubs", FunctionKind.STUB, stubs.component.wit),
+            Component("stubs", FunctionKind.STUB, stubs.wit),
             Component("calls", FunctionKind.WORKFLOW, linked[generation].component.wit),
         ]
         assert check(components) == ()

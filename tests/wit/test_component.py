@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from obelisk.wit.component import Function, UnreadableWit, read_component_wit
+from obelisk.wit.component import Function, NoOneWorld, UnreadableWit, read_component_wit, read_package_wit
 from obelisk.wit.host import (
     HOST_INTERFACES,
     WASM_BACKTRACE,
@@ -131,6 +131,39 @@ def test_resources_of_one_name_can_be_told_apart():
     signature = Signature((("x", Borrow("a:b/c@1.0.0.d")),), Own("e:f/g.d"))
     assert signature_text(signature) == "func(x: borrow<d>) -> d"
     assert signature_text(signature, qualified=True) == "func(x: borrow<a:b/c@1.0.0.d>) -> e:f/g.d"
+
+
+def test_a_package_stands_for_the_component_that_its_world_describes(wasm_tools, wit_dir):
+    folder = wit_dir(
+        "package a:b@1.0.0; world w { import log: func(); import c:d/e; export i; } interface i { f: func() -> result; }"
+        " interface j { g: func() -> result; }",
+        cd="package c:d; interface e { h: func() -> result; } world w { export e; }",
+    )
+    text = wasm_tools("component", "wit", "--json", str(folder))
+    wit = read_package_wit(text, "a:b@1.0.0")
+    assert [interface.name for interface in wit.exports] == ["a:b/i@1.0.0"]
+    assert [interface.name for interface in wit.imports] == ["c:d/e"]
+    assert wit.root_imports == ("log",)
+    assert [interface.name for interface in read_package_wit(text, "c:d").exports] == ["c:d/e"]
+    with pytest.raises(UnreadableWit, match=r"did not describe the package a:b$"):
+        read_package_wit(text, "a:b")
+
+
+def test_a_package_without_a_world_exports_all_its_interfaces(wasm_tools, wit_dir):
+    folder = wit_dir(
+        "package a:b; interface i { use c:d/e.{r}; f: func(r: r) -> result; } interface j { type t = u8; }",
+        cd="package c:d; interface e { record r { a: u8 } h: func() -> result; }",
+    )
+    wit = read_package_wit(wasm_tools("component", "wit", "--json", str(folder)), "a:b")
+    assert [(interface.name, len(interface.functions)) for interface in wit.exports] == [("a:b/i", 1), ("a:b/j", 0)]
+    assert wit.exports[0].functions[0].text == "func(r: record { a: u8 }) -> result"
+    assert wit.imports == ()
+
+
+def test_a_package_with_several_worlds_says_nothing(wasm_tools, wit_dir):
+    text = wasm_tools("component", "wit", "--json", str(wit_dir("package a:b; world v {} world w {}")))
+    with pytest.raises(NoOneWorld, match=r"the package a:b has 2 worlds \(v, w\); expected one, or none"):
+        read_package_wit(text, "a:b")
 
 
 def test_the_packaged_wit_says_what_the_host_supplies(wasm_tools, wit_dir):

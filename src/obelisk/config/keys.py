@@ -22,16 +22,20 @@ from obelisk.config.kinds import (
     Duration,
     Flag,
     Folder,
+    Function,
     Kind,
     Levels,
     Name,
     OnlyUnlimited,
+    Parameters,
     Pragmas,
+    Share,
     SocketAddress,
+    TypeText,
     Word,
 )
 from obelisk.config.settings import MEMORY_MAX_BYTES_DEFAULT, Allocator, LogStyle, LogWriter
-from obelisk.core.policy import Limits
+from obelisk.core.policy import Limits, OnTrap
 from obelisk.core.ports import FunctionKind
 
 U32_MAX: Final = 2**32 - 1
@@ -239,10 +243,12 @@ ROOT: Final = (
 COMPONENT_TABLES: Final = (
     ComponentTable("workflow", FunctionKind.WORKFLOW, aliases=("workflow_wasm",)),
     ComponentTable("activity_wasm", FunctionKind.ACTIVITY),
+    ComponentTable("activity_stub", FunctionKind.STUB, aliases=("activity_external",)),
 )
 
+_NAME: Final = Key("name", Name(), None, "What the component is called; unique among all components.", required=True)
 _COMPONENT: Final = (
-    Key("name", Name(), None, "What the component is called; unique among all components.", required=True),
+    _NAME,
     Key(
         "location",
         ComponentFile(),
@@ -289,6 +295,18 @@ ACTIVITY: Final = (
         "How long the first retry waits; each further one waits twice as long.",
     ),
     Key(
+        "retry_backoff_max",
+        Duration(positive=True),
+        None,
+        "The longest that a retry waits. Not less than `retry_exp_backoff`.",
+    ),
+    Key(
+        "retry_jitter",
+        Share(),
+        0.0,
+        "Up to which share of its wait a retry comes sooner or later, so that what failed together is not retried together.",
+    ),
+    Key(
         "retry_on_err",
         Flag(),
         True,
@@ -312,6 +330,13 @@ WORKFLOW: Final = (
         "CPU time between two host calls after which a run ends as out of fuel.",
     ),
     Key(
+        "on_trap",
+        Choice(OnTrap),
+        "fail",
+        'What happens to an execution whose run traps: `"fail"`: it ends as failed. `"park"`: it stands still, to go on once'
+        " its component is mended.",
+    ),
+    Key(
         "blocking_strategy",
         BlockingStrategy(),
         "await",
@@ -330,7 +355,29 @@ WORKFLOW: Final = (
 )
 """Keys of `[[workflow]]`."""
 
-KEYS_OF: Final = {FunctionKind.WORKFLOW: WORKFLOW, FunctionKind.ACTIVITY: ACTIVITY}
+STUB: Final = (
+    _NAME,
+    Key(
+        "location",
+        ComponentFile("the path of a component, of a .wit file, or of a folder of WIT", may_be_folder=True),
+        None,
+        "Where the functions are described: in a component, whose code is not used, or in WIT: the interfaces that its world"
+        " exports, or all of its package when it has no world. `location` or `ffqn`, not both.",
+        aliases=("wit",),
+    ),
+    Key("ffqn", Function(), None, "The one function, described here instead of at a `location`."),
+    Key("params", Parameters(), [], "With `ffqn`: its parameters."),
+    Key("return_type", TypeText(), None, "With `ffqn`: what it returns. Required then; one of the fallible forms."),
+    Key(
+        "content_digest",
+        ContentDigest(),
+        None,
+        "What the digest of the file (of the WIT, for a folder and an `ffqn`) must be; checked at start.",
+    ),
+)
+"""Keys of `[[activity_stub]]`."""
+
+KEYS_OF: Final = {FunctionKind.WORKFLOW: WORKFLOW, FunctionKind.ACTIVITY: ACTIVITY, FunctionKind.STUB: STUB}
 
 
 def _later(*paths: str) -> tuple[Later, ...]:
@@ -382,13 +429,14 @@ ROOT_LATER: Final = _later(
     "webhook_endpoint_wasm",
     "webhook_endpoint_js",
     "workflow_js",
-    "activity_stub",
-    "activity_external",
     "activity_js",
     "activity_exec",
     "cron",
 )
 """Keys outside components that later versions will have."""
+
+STUB_LATER: Final = _later("logs_store_min_level")
+"""Keys of `[[activity_stub]]` that later versions will have."""
 
 _COMPONENT_LATER: Final = _later("logs_store_min_level", "exec.max_inflight_instances", "env_vars")
 
@@ -420,4 +468,8 @@ WORKFLOW_LATER: Final = (
 )
 """Keys of `[[workflow]]` that later versions will have."""
 
-LATER_OF: Final = {FunctionKind.WORKFLOW: WORKFLOW_LATER, FunctionKind.ACTIVITY: ACTIVITY_LATER}
+LATER_OF: Final = {
+    FunctionKind.WORKFLOW: WORKFLOW_LATER,
+    FunctionKind.ACTIVITY: ACTIVITY_LATER,
+    FunctionKind.STUB: STUB_LATER,
+}

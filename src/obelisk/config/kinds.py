@@ -18,6 +18,7 @@ import msgspec
 from obelisk.config.places import Places, UnknownPlace
 from obelisk.config.settings import Address, LogFilter
 from obelisk.core.ids import Digest, InvalidId, parse_digest
+from obelisk.core.names import FunctionName, InvalidName, is_word, parse_function_name
 from obelisk.core.policy import Blocking
 
 NOT_YET: Final = "known, not available in this version"
@@ -53,10 +54,17 @@ _PRAGMAS: Final = {
 damage the database or stop the server from using it.
 """
 _TARGET: Final = re.compile(r"[A-Za-z0-9_.:-]+")
+_TYPE: Final = re.compile(r"[A-Za-z0-9-]+|[<>,_]|\s+")
 
 
 class Unfit(ValueError):
-    """A value that its key cannot have. The message says what was expected and what was found."""
+    """A value that its key cannot have. The message says what was expected and what was found; `at`, which part of the
+    value is meant.
+    """
+
+    def __init__(self, message: str, at: str = "") -> None:
+        super().__init__(message)
+        self.at = at
 
     @classmethod
     def of(cls, expected: str, value: object) -> Unfit:
@@ -140,6 +148,17 @@ class OnlyUnlimited(msgspec.Struct, frozen=True):
         raise Unfit.of(self.expected, value)
 
 
+class Share(msgspec.Struct, frozen=True):
+    """A part of a whole."""
+
+    expected: str = "a number, 0 to 1"
+
+    def read(self, value: Any, places: Places) -> float:
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
+            raise Unfit.of(self.expected, value)
+        return float(value)
+
+
 class Choice(msgspec.Struct, frozen=True):
     """One of a few words."""
 
@@ -219,6 +238,7 @@ class ComponentFile(msgspec.Struct, frozen=True):
     """Where a component is: a path, or a table with `path`. References to registries are known, not available yet."""
 
     expected: str = "the path of a component's file"
+    may_be_folder: bool = False
 
     def read(self, value: Any, places: Places) -> Path:
         if isinstance(value, Mapping) and set(value) in ({"path"}, {"oci"}):
@@ -229,7 +249,7 @@ class ComponentFile(msgspec.Struct, frozen=True):
             if isinstance(value, str) and value.startswith(scheme):
                 raise Unfit(f"{scheme} is {NOT_YET}; expected {self.expected}; found {describe(value)}")
         path = _path(value, places, self.expected)
-        if not path.is_file():
+        if not path.is_file() and not (self.may_be_folder and path.is_dir()):
             what = "a directory" if path.is_dir() else "nothing"
             raise Unfit(f"expected {self.expected}; found {what} at {path}")
         return path
@@ -298,6 +318,66 @@ class Name(msgspec.Struct, frozen=True):
         if not isinstance(value, str) or not _NAME.fullmatch(value):
             raise Unfit.of(self.expected, value)
         return value
+
+
+class Function(msgspec.Struct, frozen=True):
+    """A fully qualified function name."""
+
+    expected: str = 'a function name "namespace:package/interface.function"'
+
+    def read(self, value: Any, places: Places) -> FunctionName:
+        if not isinstance(value, str):
+            raise Unfit.of(self.expected, value)
+        try:
+            return parse_function_name(value)
+        except InvalidName:
+            raise Unfit.of(self.expected, value) from None
+
+
+class TypeText(msgspec.Struct, frozen=True):
+    """A WIT type without names of its own, as text. Whether there is such a type, the tool that reads the WIT says; here
+    it is only made sure that the text is one piece, so that what is wrong with it can be told of its key.
+    """
+
+    expected: str = 'a WIT type without braces, such as "list<u8>"'
+
+    def read(self, value: Any, places: Places) -> str:
+        if not isinstance(value, str):
+            raise Unfit.of(self.expected, value)
+        parts = _TYPE.findall(value)
+        depth = 0
+        for part in parts:
+            depth += {"<": 1, ">": -1}.get(part, 0)
+            if depth < 0 or (part == "," and not depth):
+                raise Unfit.of(self.expected, value)
+        if depth or "".join(parts) != value or not value.strip():
+            raise Unfit.of(self.expected, value)
+        return " ".join(value.split())
+
+
+class Parameters(msgspec.Struct, frozen=True):
+    """The parameters of a function, as (name, type)."""
+
+    expected: str = "an array of { name = …, type = … }"
+    type: TypeText = TypeText()
+
+    def read(self, value: Any, places: Places) -> tuple[tuple[str, str], ...]:
+        if not isinstance(value, list):
+            raise Unfit.of(self.expected, value)
+        params: dict[str, str] = {}
+        for index, item in enumerate(value):
+            if not isinstance(item, Mapping) or set(item) != {"name", "type"}:
+                raise Unfit(f"expected {{ name = …, type = … }}; found {describe(item)}", f"[{index}]")
+            name = item["name"]
+            if not isinstance(name, str) or not is_word(name):
+                raise Unfit(f"expected a name such as first-name; found {describe(name)}", f"[{index}].name")
+            if name in params:
+                raise Unfit(f"{describe(name)} is the name of another parameter too", f"[{index}].name")
+            try:
+                params[name] = self.type.read(item["type"], places)
+            except Unfit as unfit:
+                raise Unfit(str(unfit), f"[{index}].type") from None
+        return tuple(params.items())
 
 
 class ContentDigest(msgspec.Struct, frozen=True):

@@ -27,6 +27,7 @@ from obelisk.config.settings import (
 from obelisk.config.sources import ENVIRONMENT, find_file, read_environment, read_file
 from obelisk.core.policy import ExecutionPolicy, Limits, RetryPolicy
 from obelisk.core.ports import FunctionKind
+from obelisk.wit.declared import Declared
 
 _ROOT_SCHEMA: Final = schema_of((*ROOT, *COMPONENT_TABLES, *ROOT_LATER))
 _COMPONENT_SCHEMAS: Final = {kind: schema_of((*KEYS_OF[kind], *LATER_OF[kind])) for kind in KEYS_OF}
@@ -81,6 +82,7 @@ def _component(
         for key in KEYS_OF[kind]:
             if key.required and key.path not in reading.spellings:
                 reading.problem(key.path, f"is missing; expected {key.kind.expected}")
+        _check_together(kind, reading)
     else:
         reading.problem("", f"expected a table; found {describe(component.tree)}")
     name = reading.values.get("name")
@@ -94,23 +96,55 @@ def _component(
     return _component_config(kind, _defaults(KEYS_OF[kind], file.places) | reading.values)
 
 
+def _check_together(kind: FunctionKind, reading: Reading) -> None:
+    """What must hold between the keys of one component."""
+    written, values = reading.spellings, reading.values
+    if kind is FunctionKind.ACTIVITY:
+        first = values.get("retry_exp_backoff", 0 if "retry_exp_backoff" in written else RetryPolicy().exp_backoff_us)
+        if values.get("retry_backoff_max", first) < first:
+            reading.problem("retry_backoff_max", "is less than retry_exp_backoff, which the first retry waits")
+    if kind is FunctionKind.STUB:
+        inline = [key for key in ("ffqn", "params", "return_type") if key in written]
+        if "location" in written:
+            if inline:
+                reading.problem(
+                    inline[0], f"describes a function here, but {written['location']} is set too; keep one of them"
+                )
+        elif not inline:
+            reading.problem("location", "is missing; expected a location, or ffqn, params and return_type instead")
+        else:
+            for key in ("ffqn", "return_type"):
+                if key not in written:
+                    expected = next(each.kind.expected for each in KEYS_OF[kind] if each.path == key)
+                    reading.problem(key, f"is missing; expected {expected}")
+
+
 def _component_config(kind: FunctionKind, values: Mapping[str, Any]) -> ComponentConfig:
-    policy = ExecutionPolicy(lock_expiry_us=values["exec.lock_expiry"])
     match kind:
+        case FunctionKind.STUB:
+            source = values["location"] or Declared(values["ffqn"], values["params"], values["return_type"])
+            return ComponentConfig(kind, values["name"], source, values["content_digest"])
         case FunctionKind.ACTIVITY:
-            retry = RetryPolicy(values["max_retries"], values["retry_exp_backoff"], values["retry_on_err"])
+            retry = RetryPolicy(
+                max_retries=values["max_retries"],
+                exp_backoff_us=values["retry_exp_backoff"],
+                retry_on_err=values["retry_on_err"],
+                backoff_max_us=values["retry_backoff_max"],
+                jitter=values["retry_jitter"],
+            )
             policy = ExecutionPolicy(lock_expiry_us=values["exec.lock_expiry"], retry=retry)
         case FunctionKind.WORKFLOW:
             policy = ExecutionPolicy(
                 lock_expiry_us=values["exec.lock_expiry"],
                 retry=RetryPolicy(max_retries=0, retry_on_err=False),
                 blocking=values["blocking_strategy"],
+                on_trap=values["on_trap"],
                 cpu_budget_us=values["exec.cpu_budget"],
             )
     return ComponentConfig(
         kind=kind,
         name=values["name"],
-        path=values["location"],
+        source=values["location"],
         content_digest=values["content_digest"],
         policy=policy,
         memory_max_bytes=values["exec.memory_max_bytes"],

@@ -95,7 +95,7 @@ class Reading(msgspec.Struct):
             try:  # A variable that looks like a number may be meant as text.
                 self.values[key.path] = key.kind.read(as_texts(value), self.places)
             except Unfit:
-                self.problem(path, str(unfit))
+                self.problem(path + unfit.at, str(unfit))
 
     def _components(self, table: ComponentTable, path: str, value: Any) -> None:
         if self.source == ENVIRONMENT:

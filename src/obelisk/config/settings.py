@@ -12,6 +12,7 @@ import msgspec
 from obelisk.core.ids import Digest
 from obelisk.core.policy import ExecutionPolicy, Limits
 from obelisk.core.ports import FunctionKind
+from obelisk.wit.declared import Declared
 
 MEMORY_MAX_BYTES_DEFAULT: Final = 256 << 20
 """Linear memory that one instance of a component may use, unless its table says otherwise."""
@@ -103,18 +104,20 @@ class Console(msgspec.Struct, frozen=True):
 
 
 class ComponentConfig(msgspec.Struct, frozen=True):
-    """One `[[workflow]]` or `[[activity_wasm]]`."""
+    """One `[[workflow]]`, `[[activity_wasm]]` or `[[activity_stub]]`."""
 
     kind: FunctionKind
     name: str
     """Unique in a configuration; ASCII letters, digits and `_`."""
-    path: Path
-    """The component's file. It existed when the configuration was read."""
+    source: Path | Declared
+    """The component's file; of a stub also a file or folder of WIT, or what the configuration itself declares. A path
+    existed when the configuration was read.
+    """
     content_digest: Digest | None
-    """What the file's digest must be; None: whatever it is."""
-    policy: ExecutionPolicy
-    memory_max_bytes: int | None
-    """Linear memory that one instance may use; None is unlimited."""
+    """What the source's digest must be; None: whatever it is."""
+    policy: ExecutionPolicy = ExecutionPolicy()
+    memory_max_bytes: int | None = None
+    """Linear memory that one instance may use; None is unlimited. Of a stub there are no instances."""
 
 
 class Config(msgspec.Struct, frozen=True):

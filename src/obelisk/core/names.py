@@ -44,6 +44,11 @@ def parse_function_name(text: str) -> FunctionName:
     return FunctionName(text)
 
 
+def is_word(text: str) -> bool:
+    """Whether `text` can be the name of a function, parameter or the like: `first-name`."""
+    return _FUNCTION.fullmatch(text) is not None
+
+
 def interface_of(name: FunctionName) -> InterfaceName:
     """The interface part: everything before the last dot (versions contain dots, function names do not)."""
     return InterfaceName(name.rpartition(".")[0])

@@ -6,6 +6,7 @@ of it all. Implements `core.ports.Registry`. It does not decide whether a deploy
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from obelisk.core.events import RejectReason
@@ -19,8 +20,10 @@ from obelisk.runtime.marks import Marks
 from obelisk.runtime.views import ComponentView, FunctionView
 from obelisk.wasm.activity import ActivityRun, LogLine
 from obelisk.wasm.guest import WorkflowGuest
-from obelisk.wasm.link import EntryPoint, LinkedComponent
-from obelisk.wit.component import Function, Interface
+from obelisk.wasm.link import EntryPoint
+from obelisk.wasm.source import Source
+from obelisk.wit.component import ComponentWit, Function, Interface
+from obelisk.wit.executable import Executable
 from obelisk.wit.extensions import ExtensionKind, classify, extension_interfaces
 from obelisk.wit.outcomes import err_form
 from obelisk.wit.reader import InvalidJson, ValueMismatch
@@ -38,21 +41,32 @@ class DeployedComponent:
 
     name: str | None
     kind: FunctionKind
-    linked: LinkedComponent
+    digest: Digest
+    """Of the bytes of `source`."""
+    source: Source
+    wit: ComponentWit
     policy: ExecutionPolicy
+    functions: Mapping[FunctionName, Executable]
+    """Its functions that can be executions."""
+    programs: Mapping[FunctionName, EntryPoint]
+    """What runs them; nothing for a stub."""
     memory_max_bytes: int | None
-
-    @property
-    def digest(self) -> Digest:
-        """Of its file."""
-        return self.linked.component.digest
 
 
 @dataclass(frozen=True, slots=True)
-class _Entry:
-    component: DeployedComponent
-    entry: EntryPoint
+class _Known:
+    """A function that can be an execution: what the engine must know of it, and its JSON."""
+
     info: FunctionInfo
+    function: Executable
+
+
+@dataclass(frozen=True, slots=True)
+class _Runnable:
+    """A function that something here runs."""
+
+    entry: EntryPoint
+    memory_max_bytes: int | None
 
 
 class Deployed:
@@ -63,14 +77,18 @@ class Deployed:
     ) -> None:
         self.deployment_id = deployment_id
         self._marks = marks
-        self._active: dict[FunctionName, _Entry] = {}
-        self._pinned: dict[tuple[Digest, FunctionName], _Entry] = {}
+        self._active: dict[FunctionName, _Known] = {}
+        self._pinned: dict[tuple[Digest, FunctionName], _Known] = {}
+        self._runnable: dict[tuple[Digest, FunctionName], _Runnable] = {}
         for component in (*older, *active):
-            for ffqn, entry in component.linked.entries.items():
-                info = FunctionInfo(ffqn, component.kind, component.digest, entry.outcomes.form, component.policy)
-                self._pinned[component.digest, ffqn] = _Entry(component, entry, info)
+            digest = component.digest
+            for ffqn, function in component.functions.items():
+                info = FunctionInfo(ffqn, component.kind, digest, function.outcomes.form, component.policy)
+                self._pinned[digest, ffqn] = _Known(info, function)
+            for ffqn, entry in component.programs.items():
+                self._runnable[digest, ffqn] = _Runnable(entry, component.memory_max_bytes)
         for component in active:
-            for ffqn in component.linked.entries:
+            for ffqn in component.functions:
                 self._active[ffqn] = self._pinned[component.digest, ffqn]
         self._views = [_view(component) for component in active]
         self._functions = {function.ffqn: function for view in self._views for function in view.exports}
@@ -89,8 +107,8 @@ class Deployed:
 
     def guest(self, component: Digest, ffqn: FunctionName, execution_id: ExecutionId) -> Guest:
         """A workflow's guest, marked while it is being polled."""
-        found = self._pinned[component, ffqn]
-        guest = WorkflowGuest(found.entry, memory_max=found.component.memory_max_bytes)
+        found = self._runnable[component, ffqn]
+        guest = WorkflowGuest(found.entry, memory_max=found.memory_max_bytes)
         return MarkedGuest(guest, execution_id, self._marks)
 
     def typed_params(self, ffqn: FunctionName, params: Json) -> Typed | Rejection:
@@ -99,7 +117,7 @@ class Deployed:
         if found is None:
             return Rejection(RejectReason.FUNCTION_NOT_FOUND)
         try:
-            return Typed(Json(found.entry.params.canonical(params)), found.info)
+            return Typed(Json(found.function.params.canonical(params)), found.info)
         except (InvalidJson, ValueMismatch) as error:
             return Rejection(RejectReason.TYPE_CHECK_ERROR, str(error))
 
@@ -109,7 +127,7 @@ class Deployed:
         if found is None:
             return Rejection(RejectReason.FUNCTION_NOT_FOUND, f"{component} is not loaded")
         try:
-            return found.entry.outcomes.decode(result)
+            return found.function.outcomes.decode(result)
         except (InvalidJson, ValueMismatch) as error:
             return Rejection(RejectReason.TYPE_CHECK_ERROR, str(error))
 
@@ -117,8 +135,8 @@ class Deployed:
 
     def attempt(self, component: Digest, ffqn: FunctionName, log_line: LogLine) -> ActivityRun:
         """One attempt at an activity."""
-        found = self._pinned[component, ffqn]
-        return ActivityRun(found.entry, log_line, memory_max=found.component.memory_max_bytes)
+        found = self._runnable[component, ffqn]
+        return ActivityRun(found.entry, log_line, memory_max=found.memory_max_bytes)
 
     # --- doors -------------------------------------------------------------------------------------------------------
 
@@ -139,11 +157,11 @@ class Deployed:
         found = self._active.get(ffqn)
         if found is None:
             raise FunctionNotFound(f"no active component exports {ffqn}")
-        return Json(found.entry.params.canonical(params))
+        return Json(found.function.params.canonical(params))
 
 
 def _view(component: DeployedComponent) -> ComponentView:
-    wit = component.linked.component.wit
+    wit = component.wit
     exports: list[FunctionView] = []
     is_stub = component.kind is FunctionKind.STUB
     for interface in wit.exports:

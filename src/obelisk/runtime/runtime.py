@@ -23,7 +23,7 @@ from obelisk.core.batch import Recovered, RequestBody, Snapshot
 from obelisk.core.ids import Digest, ExecutionId, root_of
 from obelisk.core.instants import Instant
 from obelisk.core.names import FunctionName
-from obelisk.core.policy import ExecutionPolicy, Limits
+from obelisk.core.policy import Limits
 from obelisk.core.reading import Reader
 from obelisk.core.replay import Replayed
 from obelisk.core.values import Json
@@ -35,9 +35,10 @@ from obelisk.runtime import entropy, room
 from obelisk.runtime.attempts import Attempts
 from obelisk.runtime.changes import Changes, ShuttingDown, Subscription
 from obelisk.runtime.clock import Clock, TickBudget
-from obelisk.runtime.components import KeptComponents, load_active
+from obelisk.runtime.components import load_active
 from obelisk.runtime.deployed import Deployed, DeployedComponent
 from obelisk.runtime.driver import Driver
+from obelisk.runtime.kept import KeptComponents
 from obelisk.runtime.lane import BEGUN_MAX, CpuLane
 from obelisk.runtime.marks import Marks
 from obelisk.runtime.replaying import Replays
@@ -260,6 +261,6 @@ def _older(
     kept.keep(active)
     current = {component.digest for component in active}
     wanted = {state.component for state in recovered.states} - current
-    older = kept.load(loader, sorted(wanted), ExecutionPolicy())
+    older = kept.load(loader, sorted(wanted))
     kept.forget_all_but(frozenset(current | wanted))
     return older

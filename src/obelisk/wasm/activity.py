@@ -58,7 +58,7 @@ class ActivityRun:
     def start(self, params: Json) -> ActivityStep:
         """Runs the first slice; `params` is a canonical JSON array."""
         try:
-            arguments = self._entry.params.load(params)
+            arguments = self._entry.function.params.load(params)
         except (InvalidJson, ValueMismatch, CodecError) as problem:
             return Finished(trap.bad_params(_KIND, problem), permanent=True)
         try:
@@ -87,7 +87,7 @@ class ActivityRun:
         if state is State.RUNNABLE:
             return _YIELDED
         if state is State.RETURNED:
-            return Finished(self._entry.outcomes.outcome(fiber.result))
+            return Finished(self._entry.function.outcomes.outcome(fiber.result))
         if fiber.instantiated:
             return Finished(trap.trapped(_KIND, fiber.trap))
         if trap.says_pool_is_full(fiber.trap):

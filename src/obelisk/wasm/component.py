@@ -1,4 +1,4 @@
-"""A component file becomes compiled code and a known WIT.
+"""A component file becomes compiled code and a known WIT, or only the latter where nothing is to be run.
 
 Decides how a file is read, checked, wrapped (core modules that carry their WIT become components), compiled or taken from
 the cache, and which engine it runs on. Must not decide what a component may import: that is `link`.
@@ -7,7 +7,6 @@ the cache, and which engine it runs on. Must not decide what a component may imp
 from __future__ import annotations
 
 import ctypes
-import hashlib
 import struct
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,16 +16,10 @@ from obelisk.wasm import capi, tools
 from obelisk.wasm.binary import Layer, initial_memories, layer_of
 from obelisk.wasm.cache import ComponentCache
 from obelisk.wasm.engine import Compiler, Engines
-from obelisk.wit.component import ComponentWit, UnreadableWit, read_component_wit
+from obelisk.wasm.source import ComponentError, Source, digest_of, is_wasm, read_file, read_source, wit_files
+from obelisk.wit.component import ComponentWit, NoOneWorld, UnreadableWit, read_component_wit, read_package_wit
 
-
-class ComponentError(ValueError):
-    """A component file cannot be used. The operator's to fix; `path` and `reason` say what."""
-
-    def __init__(self, path: Path, reason: str) -> None:
-        super().__init__(f"{path}: {reason}")
-        self.path = path
-        self.reason = reason
+__all__ = ["CompiledComponent", "ComponentError", "ComponentLoader", "LoadedComponent", "LoadedWit"]
 
 
 class CompiledComponent:
@@ -53,6 +46,15 @@ class LoadedComponent:
     compiled: CompiledComponent
 
 
+@dataclass(frozen=True, slots=True)
+class LoadedWit:
+    """A component that is known by its WIT only. `digest`: of the source's bytes."""
+
+    source: Source
+    digest: Digest
+    wit: ComponentWit
+
+
 class ComponentLoader:
     """Loads components for one set of engines. Safe to use from several threads at once; compiling takes long and
     releases the GIL.
@@ -66,12 +68,9 @@ class ComponentLoader:
         """Reads, checks and compiles the file. `memory_max`: bytes of linear memory that its guests may use, if the
         operator said so; more than the pool offers puts it on demand. `ComponentError` when it cannot be used.
         """
-        binary = _read(path)
-        digest = Digest(f"sha256:{hashlib.sha256(binary).hexdigest()}")
-        layer = layer_of(binary)
-        if layer is None:
-            raise ComponentError(path, "it is not a WASM binary")
-        source = _Source(path, binary, layer)
+        binary = read_file(path)
+        digest = digest_of(binary)
+        source = _source(path, binary)
         wit = self._wit(source, digest)
         placements = [self._engines.place(initial_memories(binary), len(binary), memory_max)]
         if placements[0] is not self._engines.on_demand:
@@ -83,6 +82,22 @@ class ComponentLoader:
             except _Refused as refusal:
                 reason = str(refusal)
         raise ComponentError(path, f"it cannot be compiled: {reason}")
+
+    def load_wit(self, source: Source) -> LoadedWit:
+        """Reads and checks a source of which nothing is run: a component, a core module with its WIT, or WIT alone.
+        `ComponentError` when it cannot be used.
+        """
+        content = read_source(source)
+        digest = digest_of(content)
+        if isinstance(source, Path) and is_wasm(content):
+            return LoadedWit(source, digest, self._wit(_source(source, content), digest))
+        try:
+            package, text = tools.package_wit(wit_files(source, content))
+            return LoadedWit(source, digest, read_package_wit(text, package))
+        except tools.ToolFailed as failure:
+            raise ComponentError(source, f"it is not valid WIT: {failure}") from failure
+        except (NoOneWorld, UnreadableWit) as failure:
+            raise ComponentError(source, str(failure)) from failure
 
     def _wit(self, source: _Source, digest: Digest) -> ComponentWit:
         kept = self._cache.wit(digest)
@@ -137,13 +152,11 @@ class _Source:
         return self._component
 
 
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        raise ComponentError(path, "no such file") from None
-    except OSError as error:
-        raise ComponentError(path, f"it cannot be read: {error.strerror}") from None
+def _source(path: Path, binary: bytes) -> _Source:
+    layer = layer_of(binary)
+    if layer is None:
+        raise ComponentError(path, "it is not a WASM binary")
+    return _Source(path, binary, layer)
 
 
 def _compiled(compiler: Compiler, component: bytes) -> CompiledComponent:

@@ -44,7 +44,7 @@ class WorkflowGuest:
     def start(self, params: Json) -> Step:
         """Instantiates the component and calls the function with `params`, a canonical JSON array."""
         try:
-            arguments = self._entry.params.load(params)
+            arguments = self._entry.function.params.load(params)
         except (InvalidJson, ValueMismatch, CodecError) as problem:
             return Trapped(trap.bad_params(_KIND, problem))
         try:
@@ -91,7 +91,7 @@ class WorkflowGuest:
                 self._closing = True
                 return Called(JoinSetClose(fiber.dropped.pop(0)))
             if state is State.RETURNED:
-                return Returned(self._entry.outcomes.outcome(fiber.result))
+                return Returned(self._entry.function.outcomes.outcome(fiber.result))
             called = fiber.call
             assert called is not None
             meaning = called.meaning

@@ -2,7 +2,7 @@
 
 Decides which imports of a component are supplied, for each kind of component: all functions of a workflow go through its
 driver, `log` included, so that what it dropped before is heard before (see `fiber`); an activity gets `obelisk:log` and
-nothing else; a stub is not run, and gets nothing. Must not decide what a call does. Definitions carry the names that the component imports; versions were
+nothing else. Must not decide what a call does. Definitions carry the names that the component imports; versions were
 checked by `obelisk.wit.checks`.
 """
 
@@ -20,9 +20,8 @@ from obelisk.wasm.calls import UnknownImport, meaning_of
 from obelisk.wasm.codec import FunctionCodec, resource_number
 from obelisk.wasm.component import CompiledComponent, ComponentError, LoadedComponent
 from obelisk.wasm.fiber import HostFunction, Program, destructor
-from obelisk.wit.codec import ParamsCodec
 from obelisk.wit.component import Function, Interface
-from obelisk.wit.outcomes import OutcomeCodec, err_form, outcome_codec
+from obelisk.wit.executable import Executable, executable
 
 Meanings = Callable[[Interface, Function], object]
 """Gives the `meaning` of an import's `HostFunction`, or raises `UnknownImport`."""
@@ -31,37 +30,32 @@ _destroy: Final = destructor()
 
 
 class EntryPoint:
-    """An exported function that can be an execution: how to call it, and its JSON on both sides."""
+    """An exported function that can be an execution, and how to call it."""
 
-    __slots__ = ("ffqn", "outcomes", "params", "program")
+    __slots__ = ("function", "program")
 
-    def __init__(self, ffqn: FunctionName, program: Program, params: ParamsCodec, outcomes: OutcomeCodec) -> None:
-        self.ffqn = ffqn
+    def __init__(self, function: Executable, program: Program) -> None:
+        self.function = function
         self.program = program
-        self.params = params
-        self.outcomes = outcomes
 
 
 class LinkedComponent:
-    """A component with its imports supplied; `entries`: its functions that can be executions. Without `meanings` nothing is
-    supplied: what imports anything can then not be started.
-    """
+    """A component with its imports supplied; `entries`: its functions that can be executions."""
 
-    def __init__(self, component: LoadedComponent, meanings: Meanings | None) -> None:
+    def __init__(self, component: LoadedComponent, meanings: Meanings) -> None:
         self.component = component
         self._native = _Linker(component.compiled)
         try:
-            if meanings is not None:
-                for interface in component.wit.imports:
-                    self._native.define(interface, meanings)
+            for interface in component.wit.imports:
+                self._native.define(interface, meanings)
         except (UnknownImport, ValueError) as problem:
             raise ComponentError(component.path, f"it cannot be linked: {problem}") from problem
         self.entries: dict[FunctionName, EntryPoint] = {}
         for interface in component.wit.exports:
             for function in interface.functions:
-                if err_form(function.signature) is not None:
-                    entry = self._entry(interface, function)
-                    self.entries[entry.ffqn] = entry
+                found = executable(interface, function)
+                if found is not None:
+                    self.entries[found.ffqn] = EntryPoint(found, self.program(interface.name, function.name))
 
     def program(self, interface: InterfaceName, function: str) -> Program:
         """An exported function, ready to be called with values. `KeyError` when the component's WIT has none."""
@@ -79,14 +73,6 @@ class LinkedComponent:
             FunctionCodec(found.signature, exported=True),
         )
 
-    def _entry(self, interface: Interface, function: Function) -> EntryPoint:
-        return EntryPoint(
-            interface.ffqn(function),
-            self.program(interface.name, function.name),
-            ParamsCodec(function.signature),
-            outcome_codec(function.signature.result),
-        )
-
 
 def link_workflow(component: LoadedComponent) -> LinkedComponent:
     """Links a workflow. `ComponentError` when it imports what workflows are not supplied with."""
@@ -96,11 +82,6 @@ def link_workflow(component: LoadedComponent) -> LinkedComponent:
 def link_activity(component: LoadedComponent) -> LinkedComponent:
     """Links an activity. `ComponentError` when it imports anything but `obelisk:log`."""
     return LinkedComponent(component, _activity_meaning)
-
-
-def link_stub(component: LoadedComponent) -> LinkedComponent:
-    """A stub activity: its functions are known by their types, and never run."""
-    return LinkedComponent(component, None)
 
 
 def _activity_meaning(interface: Interface, function: Function) -> LogLevel:

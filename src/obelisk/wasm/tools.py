@@ -1,13 +1,15 @@
 """The native wasm-tools: the only place that runs it.
 
-Decides where the executable is found and what its failure looks like. It reads a component's WIT and wraps core modules;
-nothing here keeps its answers.
+Decides where the executable is found and what its failure looks like. It reads the WIT of components and of packages, and
+wraps core modules; nothing here keeps its answers.
 """
 
 from __future__ import annotations
 
 import shutil
 import subprocess
+import tempfile
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Final
@@ -40,12 +42,32 @@ def component_wit(component: bytes) -> bytes:
     return _run("component", "wit", "--json", stdin=component)
 
 
+def package_wit(files: Mapping[str, str]) -> tuple[str, bytes]:
+    """The WIT of a package, given as the files of its folder, by their paths in it: the package's name, and everything as
+    JSON. `ToolFailed` when it is not valid.
+    """
+    with tempfile.TemporaryDirectory(prefix="obelisk-wit-") as made:
+        folder = Path(made) / "wit"
+        for name, text in files.items():
+            path = folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8", newline="")
+        try:
+            # Of several packages only this form says which one is meant: it comes first.
+            header = _run("component", "wit", "--no-docs", str(folder)).partition(b"\n")[0].decode()
+            described = _run("component", "wit", "--json", str(folder))
+        except ToolFailed as failure:
+            text = str(failure).removeprefix(f"failed to parse package: {folder}: ")
+            raise ToolFailed(text.replace(f"{folder}/", "")) from None
+    return header.removeprefix("package ").rstrip(" ;").replace("%", ""), described
+
+
 def wrap_module(module: bytes) -> bytes:
     """The component made of a core module that carries its WIT. `ToolFailed` when it carries none."""
     return _run("component", "new", "-", stdin=module)
 
 
-def _run(*arguments: str, stdin: bytes) -> bytes:
+def _run(*arguments: str, stdin: bytes = b"") -> bytes:
     try:
         done = subprocess.run(  # noqa: S603 - our own executable; input comes through stdin
             [executable(), *arguments], input=stdin, capture_output=True, check=False, timeout=_TIMEOUT_S

@@ -1,4 +1,4 @@
-"""A component's imports and exports as data, out of what `wasm-tools component wit --json` prints.
+"""Imports and exports of a component, or of a package of WIT, as data, out of what `wasm-tools component wit --json` prints.
 
 Decides how the tool's document is flattened into `Signature`s: aliases followed, named types replaced by their structure,
 resources named by the interface that defines them. Runs no tool; the text is given.
@@ -30,6 +30,10 @@ from obelisk.wit.types import (
     Type,
     Variant,
 )
+
+
+class NoOneWorld(ValueError):
+    """A package has several worlds, and nobody said which one is meant: its author's to fix."""
 
 
 class UnreadableWit(ValueError):
@@ -92,8 +96,10 @@ class _Item(msgspec.Struct):
 
 
 class _World(msgspec.Struct):
+    name: str
     imports: dict[str, _Item]
     exports: dict[str, _Item]
+    package: int
 
 
 _TypeRef = str | int
@@ -154,15 +160,42 @@ class _Unsupported(Exception):
 
 def read_component_wit(text: str | bytes) -> ComponentWit:
     """The component that `wasm-tools component wit --json` described as `text`. `UnreadableWit` for anything else."""
-    try:
-        document = _document.decode(text)
-    except msgspec.MsgspecError as error:
-        raise UnreadableWit(f"wasm-tools described the component in a form that is not known: {error}") from None
+    document = _read(text)
     if len(document.worlds) != 1:
         raise UnreadableWit(f"wasm-tools described {len(document.worlds)} worlds; expected that of one component")
+    return _component(document, document.worlds[0])
+
+
+def read_package_wit(text: str | bytes, package: str) -> ComponentWit:
+    """The package of that name (`ns:pkg` or `ns:pkg@1.2.3`) as if a component had been made of it: of its world, or, when it
+    has none, of all its interfaces. `NoOneWorld` when it has several, `UnreadableWit` when it is not in `text`.
+    """
+    document = _read(text)
+    number = next((number for number, each in enumerate(document.packages) if each.name == package), None)
+    if number is None:
+        raise UnreadableWit(f"wasm-tools did not describe the package {package}")
+    worlds = [world for world in document.worlds if world.package == number]
+    if len(worlds) > 1:
+        names = ", ".join(world.name for world in worlds)
+        raise NoOneWorld(f"the package {package} has {len(worlds)} worlds ({names}); expected one, or none")
+    interfaces = {
+        str(index): _Item(interface=_Id(index))
+        for index, interface in enumerate(document.interfaces)
+        if interface.package == number
+    }
+    return _component(document, worlds[0] if worlds else _World("", {}, interfaces, number))
+
+
+def _read(text: str | bytes) -> _Document:
+    try:
+        return _document.decode(text)
+    except msgspec.MsgspecError as error:
+        raise UnreadableWit(f"wasm-tools described the component in a form that is not known: {error}") from None
+
+
+def _component(document: _Document, world: _World) -> ComponentWit:
     try:
         reader = _Reader(document)
-        (world,) = document.worlds
         return ComponentWit(
             exports=tuple(reader.interfaces(world.exports)),
             imports=tuple(reader.interfaces(world.imports)),

@@ -1,0 +1,137 @@
+"""Copies of components that were active, for the executions that began on them.
+
+Decides what is kept and for how long: what a component was loaded from, and the settings that it ran with, by kind and
+digest, so that an execution goes on with exactly what it ran on. A copy goes when no open execution refers to it.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from obelisk.core.ids import Digest
+from obelisk.core.policy import ExecutionPolicy
+from obelisk.core.ports import FunctionKind
+from obelisk.runtime.components import DeploymentRefused, deployed, load
+from obelisk.runtime.deployed import DeployedComponent
+from obelisk.wasm.component import ComponentLoader
+from obelisk.wasm.source import ComponentError, WitText, digest_of, is_wasm, read_source
+
+_log: Final = logging.getLogger(__name__)
+_SOURCES: Final = (".wasm", ".wit")
+_SUFFIXES: Final = (*_SOURCES, ".json")
+
+
+class Settings(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What the configuration said of a component when it was last active."""
+
+    policy: ExecutionPolicy = ExecutionPolicy()
+    memory_max_bytes: int | None = None
+
+
+_settings: Final = msgspec.json.Decoder(Settings)
+
+
+class KeptComponents:
+    """A folder with two files for each component: its source (`.wasm`, or `.wit` for any form of WIT) and its settings."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    def _stem(self, digest: Digest, kind: FunctionKind) -> str:
+        return f"{kind}_{digest.replace(':', '_')}"
+
+    def _source(self, digest: Digest, kind: FunctionKind) -> Path | None:
+        paths = (self._directory / f"{self._stem(digest, kind)}{suffix}" for suffix in _SOURCES)
+        return next((path for path in paths if path.exists()), None)
+
+    def keep(self, components: Iterable[DeployedComponent]) -> None:
+        """Copies those that are not kept yet, durably: executions will refer to them. `DeploymentRefused` when a source is
+        not any more what was loaded.
+        """
+        self._directory.mkdir(parents=True, exist_ok=True)
+        written = False
+        for component in components:
+            stem = self._stem(component.digest, component.kind)
+            if self._source(component.digest, component.kind) is None:
+                content = _unchanged(component)
+                _write_durably(self._directory / f"{stem}{'.wasm' if is_wasm(content) else '.wit'}", content)
+                written = True
+            settings = msgspec.json.encode(Settings(component.policy, component.memory_max_bytes))
+            target = self._directory / f"{stem}.json"
+            if not target.exists() or target.read_bytes() != settings:
+                _write_durably(target, settings)
+                written = True
+        if written:
+            _sync(self._directory)
+
+    def load(self, loader: ComponentLoader, wanted: Iterable[Digest]) -> list[DeployedComponent]:
+        """Loads kept components, with their settings. One that is missing or damaged is left out, with a warning: its
+        executions are parked.
+        """
+        found: list[DeployedComponent] = []
+        for digest in wanted:
+            try:
+                found.append(self._load(loader, digest))
+            except ComponentError as error:
+                _log.warning("a component that open executions refer to cannot be loaded: %s", error)
+        return found
+
+    def _load(self, loader: ComponentLoader, digest: Digest) -> DeployedComponent:
+        for kind in FunctionKind:
+            path = self._source(digest, kind)
+            if path is not None:
+                settings = self._settings(digest, kind)
+                component = load(loader, kind, path, settings.memory_max_bytes)
+                if component.digest != digest:
+                    raise ComponentError(path, "it is damaged: its digest is not the one in its name")
+                return deployed(None, kind, component, settings.policy, settings.memory_max_bytes)
+        raise ComponentError(self._directory, f"there is no copy of {digest}")
+
+    def _settings(self, digest: Digest, kind: FunctionKind) -> Settings:
+        path = self._directory / f"{self._stem(digest, kind)}.json"
+        try:
+            return _settings.decode(path.read_bytes())
+        except (OSError, msgspec.MsgspecError) as error:
+            _log.warning("%s cannot be read; its component runs with the default settings: %s", path, error)
+            return Settings()
+
+    def forget_all_but(self, needed: frozenset[Digest]) -> None:
+        """Deletes the copies that nothing refers to."""
+        keep = {self._stem(digest, kind) for digest in needed for kind in FunctionKind}
+        for path in self._directory.glob("*_sha256_*"):
+            if path.stem not in keep or path.suffix not in _SUFFIXES:  # also half a file of a process that died
+                path.unlink(missing_ok=True)
+
+
+def _unchanged(component: DeployedComponent) -> bytes:
+    content = read_source(component.source)
+    if digest_of(content) != component.digest:
+        assert not isinstance(component.source, WitText), "a text does not change"
+        title = f"{component.kind} {component.name}: {component.source}"
+        raise DeploymentRefused([f"{title} was changed while the server read it: start again"])
+    return content
+
+
+def _write_durably(target: Path, content: bytes) -> None:
+    """A temporary file first, then renamed, so that there is never half a file under the name."""
+    draft = target.with_suffix(f".{os.getpid()}")
+    with draft.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    draft.rename(target)
+
+
+def _sync(directory: Path) -> None:
+    """Makes the names in it durable."""
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
