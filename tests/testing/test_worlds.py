@@ -21,6 +21,7 @@ from obelisk.engine.timers import Timers
 from obelisk.testing import invariants, sim
 from obelisk.testing.faults import Calm, CommitFault, NodeFault, Storm
 from obelisk.testing.invariants import Violation
+from obelisk.testing.node import MS
 from obelisk.testing.programs import (
     BRISK,
     ERRING,
@@ -40,12 +41,13 @@ from obelisk.testing.programs import (
     Get,
     JoinNext,
     Program,
+    Programs,
     Say,
     Sleep,
     Submit,
     SubmitDelay,
 )
-from obelisk.testing.world import MS, Setting, Submission, World, outcomes_of
+from obelisk.testing.world import Setting, World, outcomes_of
 
 FOUND = {
     5032: "a response of one's own hid one that another engine had posted",
@@ -88,7 +90,7 @@ def test_every_kind_of_fault_strikes() -> None:
 def test_a_seed_repeats_its_run_exactly() -> None:
     stories = []
     for _ in range(2):
-        world = World(7, sim.setting_of(7, 2), sim.storm_of(7, 2))
+        world = World(7, *sim.setting_of(7, 2), sim.storm_of(7, 2))
         world.run()
         stories.append((world.story, world.now, world.ticks, [repr(line) for line in world.lines]))
     assert stories[0] == stories[1]
@@ -122,26 +124,22 @@ SMALL = {
 }
 
 
-def small_world(programs: list[Program], nodes: int, blocking: Blocking, limits: Limits) -> Setting:
-    return Setting(
-        programs=tuple(programs),
-        submissions=(Submission(ROOT, len(programs) - 1, 0),),
-        nodes=nodes,
-        limits=msgspec.structs.replace(limits, crash_max=1_000, lease_us=50 * MS),
-        workflow_policy=ExecutionPolicy(lock_expiry_us=5 * MS, blocking=blocking),
-    )
+def small_world(programs: list[Program], nodes: int, blocking: Blocking, limits: Limits) -> tuple[Programs, Setting]:
+    policy = ExecutionPolicy(lock_expiry_us=5 * MS, blocking=blocking)
+    subject = Programs(programs, [(ROOT, len(programs) - 1, 0)], policy)
+    return subject, Setting(nodes, msgspec.structs.replace(limits, crash_max=1_000, lease_us=50 * MS))
 
 
 @pytest.mark.parametrize("nodes", [1, 2])
 @pytest.mark.parametrize("name", SMALL)
 def test_every_fault_at_every_commit_of_a_small_world(name: str, nodes: int) -> None:
-    assert sim.every_commit(small_world(SMALL[name], nodes, Blocking.AWAIT, Limits())) > 7
+    assert sim.every_commit(*small_world(SMALL[name], nodes, Blocking.AWAIT, Limits())) > 7
 
 
 @pytest.mark.parametrize("name", SMALL)
 def test_every_fault_at_every_commit_of_a_small_world_with_narrow_limits(name: str) -> None:
     limits = Limits(tick_units_max=1, tick_events_per_execution_max=2, start_window=1, hot_max=1)
-    assert sim.every_commit(small_world(SMALL[name], 1, Blocking.INTERRUPT, limits)) > 7
+    assert sim.every_commit(*small_world(SMALL[name], 1, Blocking.INTERRUPT, limits)) > 7
 
 
 # --- the checks are awake --------------------------------------------------------------------------------------------
@@ -177,7 +175,7 @@ def test_a_completion_that_is_not_kept_is_noticed(monkeypatch: pytest.MonkeyPatc
 
 def test_a_state_row_that_does_not_follow_its_log_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(transitions, "finish_kind", lambda outcome: "ok")
-    world = World(0, small_world([Program((Fail(),))], 1, Blocking.AWAIT, Limits()))
+    world = World(0, *small_world([Program((Fail(),))], 1, Blocking.AWAIT, Limits()))
     world.run()
     monkeypatch.undo()
     with pytest.raises(Violation, match="the state row says finish_kind ok, the log err"):
@@ -194,7 +192,7 @@ def test_a_zombie_that_writes_is_noticed() -> None:
 
 
 def finished_world(*statements: object) -> World:
-    world = World(0, small_world([Program(statements)], 1, Blocking.AWAIT, Limits()), Calm())
+    world = World(0, *small_world([Program(statements)], 1, Blocking.AWAIT, Limits()), Calm())
     world.run()
     return world
 
@@ -228,11 +226,11 @@ def test_damaged_logs_are_noticed() -> None:
 def test_a_log_that_does_not_replay_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     world = finished_world(Direct(STEADILY), Draw(5))
     snapshot = invariants.snapshot_of(world.store, ROOT)
-    changed = World(0, small_world([Program((Draw(5), Direct(STEADILY)))], 1, Blocking.AWAIT, Limits())).new_registry()
+    changed = Programs([Program((Draw(5), Direct(STEADILY)))], []).deployment()
     with pytest.raises(Violation, match="does not replay"):
         invariants.replays(snapshot, changed.guest(snapshot.state.component, RUN, ROOT))
     monkeypatch.setattr(machine.prng, "random_between", lambda *arguments: 4)  # is not drawn again: it replays
-    invariants.replays(snapshot, world.new_registry().guest(snapshot.state.component, RUN, ROOT))
+    invariants.replays(snapshot, world.subject.deployment().guest(snapshot.state.component, RUN, ROOT))
 
 
 def test_results_and_histories_that_differ_are_noticed() -> None:

@@ -17,7 +17,7 @@ from obelisk.core.names import FunctionName
 from obelisk.core.policy import ExecutionPolicy
 from obelisk.core.ports import FunctionInfo, FunctionKind, Rejection, Typed
 from obelisk.core.values import Err, ErrForm, Json, Ok
-from obelisk.testing.guests import FlowFunction, PythonGuest
+from obelisk.testing.guests import FlowFunction, PythonGuest, StrictGuest
 
 COMPONENT: Final = Digest("sha256:" + "c0" * 32)
 DEPLOYMENT: Final = DeploymentId("Dep_" + ulid(0, bytes(10)))
@@ -27,7 +27,7 @@ class SimulatedRegistry:
     """The functions of one deployment, all of one component, and of older components. Several engines may share one."""
 
     def __init__(self) -> None:
-        self.guests: Final[set[PythonGuest]] = set()
+        self.guests: Final[set[StrictGuest]] = set()
         """Guests that were started and not closed."""
         self._functions: dict[FunctionName, FunctionInfo] = {}
         self._pinned: dict[tuple[Digest, FunctionName], FunctionInfo] = {}
