@@ -35,9 +35,9 @@ FlowFunction = Callable[[ExecutionId, Json], Flow]
 class Trap(Exception):
     """Raised by a flow that dies; `kind` says as what."""
 
-    def __init__(self, reason: str, kind: FailureKind = FailureKind.UNCATEGORIZED) -> None:
+    def __init__(self, reason: str, kind: FailureKind = FailureKind.UNCATEGORIZED, detail: str = "") -> None:
         super().__init__(reason)
-        self.failure: Final = Failure(kind, f"workflow trap: {reason}")
+        self.failure: Final = Failure(kind, f"workflow trap: {reason}", detail)
 
 
 class PortMisused(AssertionError):
