@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, NoReturn
+from typing import Any, Final, Generic, Protocol, TypeVar
 
 import msgspec
 
@@ -33,15 +33,23 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _US: Final = timedelta(microseconds=1)
 
 
+T = TypeVar("T")
+
+
 @dataclass(frozen=True)
-class Ask:
+class Ask(Generic[T]):
     """A host call, and what becomes of its reply: a value, or an exception."""
 
     call: Call | Burn
-    take: Callable[[Reply | None], Any]
+    take: Callable[[Reply | None], T]
 
 
-Perform = Callable[[Ask], Any]
+class Perform(Protocol):
+    """Makes a host call. For a generator it gives the `Ask` back, whatever its type says."""
+
+    def __call__(self, ask: Ask[T], /) -> T:
+        """The value that the call gave."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -73,40 +81,34 @@ class JoinSet:
             call: Call = calls.SubmitJson(self.id, FunctionName(ffqn), to_json(params), _us(timeout))
         else:
             call = calls.Submit(self.id, FunctionName(ffqn), context.typed(ffqn, params))
-        result: ExecutionId = context.perform(Ask(call, _id))
-        return result
+        return context.perform(Ask(call, _execution_id))
 
     def submit_delay(self, when: When) -> DelayId:
         """Starts a delay."""
-        result: DelayId = self._context.perform(Ask(calls.SubmitDelay(self.id, schedule_at(when)), _id))
-        return result
+        return self._context.perform(Ask(calls.SubmitDelay(self.id, schedule_at(when)), _delay_id))
 
     def await_next(self, ffqn: str) -> tuple[ExecutionId, Any]:
         """The next response, which must be of a child that runs `ffqn`: its id and what it returned. Raises as a direct
         call does, with the id; `AllProcessed`, `FunctionMismatch`.
         """
         call = calls.AwaitNext(self.id, FunctionName(ffqn))
-        result: tuple[ExecutionId, Any] = self._context.perform(Ask(call, _awaited))
-        return result
+        return self._context.perform(Ask(call, _awaited))
 
     def join_next(self) -> Joined:
         """The next response, whatever it is. `AllProcessed`."""
-        result: Joined = self._context.perform(Ask(calls.JoinNext(self.id), _joined))
-        return result
+        return self._context.perform(Ask(calls.JoinNext(self.id), _joined))
 
     def join_next_try(self) -> Joined | None:
         """The next response if there is one; None if there is none yet. `AllProcessed`."""
-        result: Joined | None = self._context.perform(Ask(calls.JoinNextTry(self.id), _joined))
-        return result
+        return self._context.perform(Ask(calls.JoinNextTry(self.id), _joined_or_none))
 
     def last_id(self) -> ExecutionId | DelayId | None:
         """Whose response was awaited last."""
-        result: ExecutionId | DelayId | None = self._context.perform(Ask(calls.LastOfSet(self.id), _member))
-        return result
+        return self._context.perform(Ask(calls.LastOfSet(self.id), _member))
 
     def close(self) -> None:
         """Closes it. Not needed: what is open is closed when the workflow returns."""
-        self._context.perform(Ask(calls.JoinSetClose(self.id), _nothing))
+        return self._context.perform(Ask(calls.JoinSetClose(self.id), _nothing))
 
 
 class Context:
@@ -129,9 +131,7 @@ class Context:
 
     # --- children ----------------------------------------------------------------------------------------------------
 
-    def call(
-        self, ffqn: str, *params: Any, label: str | None = None, timeout: float | timedelta | None = None
-    ) -> Any:
+    def call(self, ffqn: str, *params: Any, label: str | None = None, timeout: float | timedelta | None = None) -> Any:
         """Calls a function and waits for what it returns. `label`: a name of its own for the child, as `-invoke` gives it;
         `timeout`: deadline of each attempt at an activity. `ReturnedErr`, `ExecutionFailed`; `FunctionNotFound`,
         `TypeCheckError`, `InvalidName`.
@@ -146,10 +146,9 @@ class Context:
         """A new join set. `Conflict` when the name is taken, `InvalidName`."""
 
         def take(reply: Reply | None) -> JoinSet:
-            return JoinSet(self, JoinSetId(_id(reply)))
+            return JoinSet(self, JoinSetId(_string(reply)))
 
-        result: JoinSet = self.perform(Ask(calls.JoinSetCreate(name), take))
-        return result
+        return self.perform(Ask(calls.JoinSetCreate(name), take))
 
     def get(self, execution_id: str, ffqn: str) -> Any:
         """What a child returned whose response was awaited before. Raises as a direct call does; `NotProcessed`,
@@ -159,13 +158,11 @@ class Context:
 
     def last_direct_call(self) -> ExecutionId | None:
         """The child of the last direct call that was answered."""
-        result: ExecutionId | None = self.perform(Ask(calls.LastDirectCall(), _member))
-        return result
+        return self.perform(Ask(calls.LastDirectCall(), _child))
 
     def last_one_off(self) -> ExecutionId | DelayId | None:
         """The child of the last direct call, or the delay of the last sleep."""
-        result: ExecutionId | DelayId | None = self.perform(Ask(calls.LastOneOff(), _member))
-        return result
+        return self.perform(Ask(calls.LastOneOff(), _member))
 
     # --- other executions --------------------------------------------------------------------------------------------
 
@@ -175,63 +172,57 @@ class Context:
         """
         name, when = FunctionName(ffqn), schedule_at(at)
         if execution_id is None:
-            result: ExecutionId = self.perform(Ask(calls.Schedule(name, self.typed(ffqn, params), when), _id))
-            return result
+            return self.perform(Ask(calls.Schedule(name, self.typed(ffqn, params), when), _execution_id))
         chosen = ExecutionId(execution_id)
 
         def take(reply: Reply | None) -> ExecutionId:
             _nothing(reply)
             return chosen
 
-        result = self.perform(Ask(calls.ScheduleJson(chosen, name, to_json(params), when), take))
-        return result
+        return self.perform(Ask(calls.ScheduleJson(chosen, name, to_json(params), when), take))
 
     def generate_execution_id(self) -> ExecutionId:
         """A fresh id of a top-level execution."""
-        result: ExecutionId = self.perform(Ask(calls.GenerateExecutionId(), _id))
-        return result
+        return self.perform(Ask(calls.GenerateExecutionId(), _execution_id))
 
     def stub(self, execution_id: str, value: Any = None) -> None:
         """Gives the ok result of an execution of a stub activity. `ExecutionNotFound`, `TypeCheckError`, `Conflict`."""
-        self._stub(execution_id, {"ok": value})
+        return self._stub(execution_id, {"ok": value})
 
     def stub_err(self, execution_id: str, value: Any = None) -> None:
         """Gives the err result of an execution of a stub activity; see `stub`."""
-        self._stub(execution_id, {"err": value})
+        return self._stub(execution_id, {"err": value})
 
     def _stub(self, execution_id: str, result: dict[str, Any]) -> None:
-        self.perform(Ask(calls.StubJson(ExecutionId(execution_id), to_json(result)), _nothing))
+        return self.perform(Ask(calls.StubJson(ExecutionId(execution_id), to_json(result)), _nothing))
 
     # --- time, randomness, lines -------------------------------------------------------------------------------------
 
     def sleep(self, when: When, name: str | None = None) -> datetime:
         """Sleeps, through restarts too; returns when it was due. `DelayCancelled`."""
-        result: datetime = self.perform(Ask(calls.Sleep(schedule_at(when), name), _woken))
-        return result
+        return self.perform(Ask(calls.Sleep(schedule_at(when), name), _woken))
 
     def random_u64(self, low: int, high_inclusive: int) -> int:
         """A random number, the same in every replay."""
         call: Call = calls.RandomU64(low, high_inclusive)
         if low > high_inclusive:
             call = calls.Misuse(f"random_u64: the range from {low} to {high_inclusive} is empty")
-        result: int = self.perform(Ask(call, _number))
-        return result
+        return self.perform(Ask(call, _number))
 
     def random_string(self, length_min: int, length_max_exclusive: int) -> str:
         """A random string of ASCII letters and digits, the same in every replay."""
         call: Call = calls.RandomString(length_min, length_max_exclusive)
         if length_min >= length_max_exclusive:
             call = calls.Misuse(f"random_string: no length from {length_min} up to {length_max_exclusive}")
-        result: str = self.perform(Ask(call, _id))
-        return result
+        return self.perform(Ask(call, _string))
 
     def log(self, message: str, level: str = "info") -> None:
         """Writes a line. Lines are told once, however often the workflow is replayed."""
-        self.perform(Ask(calls.Log(LogLevel(level), message), _nothing))
+        return self.perform(Ask(calls.Log(LogLevel(level), message), _nothing))
 
     def compute(self) -> None:
         """Uses up a slice of CPU, as a workflow does that computes for long."""
-        self.perform(Ask(BURN, _ignored))
+        return self.perform(Ask(BURN, _ignored))
 
 
 # --- replies ---------------------------------------------------------------------------------------------------------
@@ -264,22 +255,28 @@ def _called(reply: Reply | None) -> Any:
             return value_of(reply)
         case calls.JsonDone(outcome):
             return value_of(outcome)
-    _refuse(reply)
+    raise _refusal(reply)
 
 
 def _awaited(reply: Reply | None) -> tuple[ExecutionId, Any]:
     if isinstance(reply, calls.ChildDone):
         return reply.execution_id, value_of(reply.outcome, reply.execution_id)
-    _refuse(reply)
+    raise _refusal(reply)
 
 
-def _joined(reply: Reply | None) -> Joined | None:
-    match reply:
-        case calls.MemberDone(member, is_delay, ok, outcome):
-            return Joined(member, is_delay, ok, outcome)
-        case calls.NoneYet():
-            return None
-    _refuse(reply)
+def _joined(reply: Reply | None) -> Joined:
+    if isinstance(reply, calls.MemberDone):
+        return Joined(reply.member, reply.is_delay, reply.ok, reply.outcome)
+    raise _refusal(reply)
+
+
+def _joined_or_none(reply: Reply | None) -> Joined | None:
+    return None if isinstance(reply, calls.NoneYet) else _joined(reply)
+
+
+def _child(reply: Reply | None) -> ExecutionId | None:
+    member = _member(reply)
+    return None if member is None else ExecutionId(member)
 
 
 def _member(reply: Reply | None) -> ExecutionId | DelayId | None:
@@ -288,57 +285,66 @@ def _member(reply: Reply | None) -> ExecutionId | DelayId | None:
             return member
         case calls.NoneYet():
             return None
-    _refuse(reply)
+    raise _refusal(reply)
 
 
 def _woken(reply: Reply | None) -> datetime:
     if isinstance(reply, calls.WokenAt):
         return _EPOCH + reply.at * _US
-    _refuse(reply)
+    raise _refusal(reply)
 
 
-def _id(reply: Reply | None) -> str:
+def _execution_id(reply: Reply | None) -> ExecutionId:
+    return ExecutionId(_string(reply))
+
+
+def _delay_id(reply: Reply | None) -> DelayId:
+    return DelayId(_string(reply))
+
+
+def _string(reply: Reply | None) -> str:
     if isinstance(reply, str):
         return reply
-    _refuse(reply)
+    raise _refusal(reply)
 
 
 def _number(reply: Reply | None) -> int:
     if isinstance(reply, int):
         return reply
-    _refuse(reply)
+    raise _refusal(reply)
 
 
 def _nothing(reply: Reply | None) -> None:
     if not isinstance(reply, calls.Done):
-        _refuse(reply)
+        raise _refusal(reply)
 
 
 def _ignored(reply: Reply | None) -> None:
     """A slice has no reply."""
 
 
-def _refuse(reply: Reply | None) -> NoReturn:
+def _refusal(reply: Reply | None) -> Exception:
+    """Why the call did not give what it asked for."""
     match reply:
         case calls.AllProcessed():
-            raise errors.AllProcessed("every member of the join set has been awaited")
+            return errors.AllProcessed("every member of the join set has been awaited")
         case calls.NotProcessed():
-            raise errors.NotProcessed("no such response has been awaited")
+            return errors.NotProcessed("no such response has been awaited")
         case calls.FunctionMismatch(specified, actual, member):
-            raise errors.FunctionMismatch(specified, actual, member)
+            return errors.FunctionMismatch(specified, actual, member)
         case calls.FunctionNotFound():
-            raise errors.FunctionNotFound("there is no such function")
+            return errors.FunctionNotFound("there is no such function")
         case calls.ExecutionNotFound():
-            raise errors.ExecutionNotFound("there is no such execution")
+            return errors.ExecutionNotFound("there is no such execution")
         case calls.TypeCheckError(message):
-            raise errors.TypeCheckError(message)
+            return errors.TypeCheckError(message)
         case calls.Conflict():
-            raise errors.Conflict("the name is taken, or there is another result already")
+            return errors.Conflict("the name is taken, or there is another result already")
         case calls.InvalidName(message):
-            raise errors.InvalidName(message)
+            return errors.InvalidName(message)
         case calls.DelayCancelled():
-            raise errors.DelayCancelled("the sleep was cancelled")
-    raise AssertionError(f"a reply that the call cannot have: {reply!r:.200}")
+            return errors.DelayCancelled("the sleep was cancelled")
+    return AssertionError(f"a reply that the call cannot have: {reply!r:.200}")
 
 
 # --- time ------------------------------------------------------------------------------------------------------------

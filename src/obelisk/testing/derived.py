@@ -7,6 +7,8 @@ about for a blocked workflow. An engine that forgot something would not notice b
 
 from __future__ import annotations
 
+from typing import Final
+
 from obelisk.core.instants import Instant
 from obelisk.core.ports import FunctionKind
 from obelisk.core.transitions import ExecutionState, Lifecycle, Status
@@ -14,7 +16,8 @@ from obelisk.testing import invariants
 from obelisk.testing.invariants import Memory, Violation
 from obelisk.testing.node import Node
 
-_STANDS_STILL = {Lifecycle.PAUSED, Lifecycle.PARKED}
+STANDS_STILL: Final = frozenset({Lifecycle.PAUSED, Lifecycle.PARKED})
+"""Lifecycles in which nothing happens until an operator acts."""
 
 
 def effects_are_derived(node: Node, store: Memory) -> None:
@@ -39,7 +42,7 @@ def effects_are_derived(node: Node, store: Memory) -> None:
 def _is_worked_on(node: Node, state: ExecutionState, wall: Instant, *, hot: int) -> None:
     execution_id, attempts = state.execution_id, node.attempts
     info = node.registry.pinned(state.component, state.ffqn)
-    if info is None or state.lifecycle in _STANDS_STILL:
+    if info is None or state.lifecycle in STANDS_STILL:
         return
     is_due = state.status is Status.PENDING and state.pending_at <= wall
     if info.kind is FunctionKind.STUB:

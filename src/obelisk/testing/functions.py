@@ -189,7 +189,9 @@ class FunctionsRegistry:
         function = self._python[ffqn].function
         assert function is not None
         if inspect.isgeneratorfunction(function):
-            return PythonGuest(execution_id, lambda _, params: self._flow(ffqn, function, execution_id, params), self.guests)
+            return PythonGuest(
+                execution_id, lambda _, params: self._flow(ffqn, function, execution_id, params), self.guests
+            )
         return ThreadGuest(
             execution_id, lambda perform, params: self._run(ffqn, function, execution_id, perform, params), self.guests
         )
@@ -198,7 +200,12 @@ class FunctionsRegistry:
         return Context(execution_id, self.typed_params, perform)
 
     def _run(
-        self, ffqn: FunctionName, function: Callable[..., Any], execution_id: ExecutionId, perform: Perform, params: Json
+        self,
+        ffqn: FunctionName,
+        function: Callable[..., Any],
+        execution_id: ExecutionId,
+        perform: Perform,
+        params: Json,
     ) -> Ok | Err:
         """A plain function, whose host calls block."""
         try:
@@ -207,14 +214,14 @@ class FunctionsRegistry:
             return self._result(ffqn, err)
         except Trap:
             raise
-        except Exception as error:  # noqa: BLE001 - a workflow may raise anything
+        except Exception as error:
             raise _trap(error) from error
 
     def _flow(self, ffqn: FunctionName, function: Callable[..., Any], execution_id: ExecutionId, params: Json) -> Flow:
         """A generator, whose host calls are yielded."""
         running: Generator[Any, Any, Any] | None = None
         try:
-            running = function(self._context(execution_id, lambda ask: ask), *_arguments(params))
+            running = function(self._context(execution_id, _yielded), *_arguments(params))
             wanted = next(running)
             while True:
                 if not isinstance(wanted, Ask):
@@ -233,7 +240,7 @@ class FunctionsRegistry:
             return self._result(ffqn, err)
         except Trap:
             raise
-        except Exception as error:  # noqa: BLE001 - a workflow may raise anything
+        except Exception as error:
             raise _trap(error) from error
         finally:
             if running is not None:
@@ -244,6 +251,11 @@ class FunctionsRegistry:
             return result_of(value, self._compiled, ffqn)
         except (TypeCheckError, TypeError) as error:
             raise _trap(error) from error
+
+
+def _yielded(ask: Ask[Any], /) -> Any:
+    """A generator yields its host calls itself."""
+    return ask
 
 
 def result_of(value: object, types: Registry | None, ffqn: FunctionName) -> Ok | Err:

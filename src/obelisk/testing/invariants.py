@@ -32,7 +32,7 @@ from obelisk.core.events import (
 )
 from obelisk.core.ids import ExecutionId, JoinSetId
 from obelisk.core.instants import Instant
-from obelisk.core.policy import ExecutionPolicy
+from obelisk.core.policy import RetryPolicy
 from obelisk.core.ports import Guest
 from obelisk.core.reading import ExecutionFilter, Page, Reader
 from obelisk.core.replay import Replayed, replay, replayable
@@ -44,7 +44,12 @@ _EVERYTHING: Final = 1 << 40
 
 
 class Violation(AssertionError):
-    """A promise was broken."""
+    """A promise was broken. `execution_id`: of which execution, where one is concerned; `evidence`: what it looks like."""
+
+    def __init__(self, what: str, execution_id: ExecutionId | None = None, evidence: str = "") -> None:
+        super().__init__(f"{what}\n{evidence}" if evidence else what)
+        self.what: Final = what
+        self.execution_id: Final = execution_id
 
 
 class Memory(Store, Reader, Protocol):
@@ -54,9 +59,9 @@ class Memory(Store, Reader, Protocol):
 def _broken(snapshot: Snapshot, what: str) -> NoReturn:
     log = "\n".join(f"    {entry.version:3} {entry.created_at} {entry.event}" for entry in snapshot.log)
     responses = "\n".join(f"    {response.seq:3} {response}" for response in snapshot.responses)
-    raise Violation(
-        f"{snapshot.state.execution_id}: {what}\n  {snapshot.state}\n  log:\n{log}\n  responses:\n{responses}"
-    )
+    execution_id = snapshot.state.execution_id
+    evidence = f"  {snapshot.state}\n  log:\n{log}\n  responses:\n{responses}"
+    raise Violation(f"{execution_id}: {what}", execution_id, evidence)
 
 
 def everything(store: Memory) -> list[ExecutionId]:
@@ -206,17 +211,22 @@ def awaits_match(snapshot: Snapshot) -> None:
                     _broken(snapshot, f"version {entry.version} says too many, but {join_set} has more")
 
 
-def retries_are_kept(snapshot: Snapshot, policy: ExecutionPolicy) -> None:
-    """At most `max_retries` failures are retried, and the n-th retry waits `exp_backoff * 2**(n-1)`."""
+def retries_are_kept(snapshot: Snapshot, policy: RetryPolicy) -> None:
+    """At most `max_retries` failures are retried, and the n-th retry waits `exp_backoff * 2**(n-1)`, no longer than
+    `backoff_max`, give or take the jitter.
+    """
     failures = 0
     for entry in snapshot.log:
         if isinstance(entry.event, TemporarilyFailed | TemporarilyTimedOut):
             waits = entry.event.backoff_expires_at - entry.created_at
-            if waits != policy.retry.exp_backoff_us << failures:
+            wanted = policy.exp_backoff_us << failures
+            if policy.backoff_max_us is not None:
+                wanted = min(wanted, policy.backoff_max_us)
+            if abs(waits - wanted) > wanted * policy.jitter:
                 _broken(snapshot, f"retry {failures + 1} waits {waits} µs")
             failures += 1
-    if failures > policy.retry.max_retries:
-        _broken(snapshot, f"{failures} retries, {policy.retry.max_retries} allowed")
+    if failures > policy.max_retries:
+        _broken(snapshot, f"{failures} retries, {policy.max_retries} allowed")
 
 
 def locked_only_when_lost(snapshot: Snapshot) -> None:
@@ -324,7 +334,8 @@ def replays(snapshot: Snapshot, guest: Guest) -> None:
         return
     replayed, outcome = verify(snapshot, guest), outcome_of(snapshot)
     if replayed.divergence is not None:
-        _broken(snapshot, f"does not replay: {replayed.divergence}")
+        divergence = replayed.divergence
+        _broken(snapshot, f"does not replay from version {divergence.version} on: {divergence.detail}")
     if outcome is None or len(replayable(snapshot.log)) < len(snapshot.log):
         return  # it stands still somewhere, or was ended from outside
     if replayed.outcome is None:

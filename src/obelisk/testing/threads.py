@@ -9,20 +9,23 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import Final
+from typing import Final, TypeVar
 
 from obelisk.core.calls import Reply
 from obelisk.core.ids import ExecutionId
 from obelisk.core.ports import Called, Returned, Step, Trapped, Yielded
 from obelisk.core.values import Err, Json, Ok
-from obelisk.testing.context import Ask
+from obelisk.testing.context import Ask, Perform
 from obelisk.testing.guests import Burn, PortMisused, StrictGuest, Trap
 
 PATIENCE: Final = 1_000
 """Host calls that a function may try after its guest was closed, in its `finally` clauses."""
 
-Body = Callable[[Callable[[Ask], object], Json], Ok | Err]
+Body = Callable[[Perform, Json], Ok | Err]
 """Runs a function: how it makes a host call, and its parameters. Raises `Trap` to die."""
+
+
+T = TypeVar("T")
 
 
 class GuestClosed(BaseException):
@@ -107,7 +110,7 @@ class ThreadGuest(StrictGuest):
             self._step = error
         self._owners_turn.release()
 
-    def _perform(self, ask: Ask) -> object:
+    def _perform(self, ask: Ask[T], /) -> T:
         """A host call."""
         if threading.current_thread() is not self._thread:
             raise RuntimeError("host calls are made on the workflow's own thread only")

@@ -31,7 +31,7 @@ from obelisk.store.memory import MemoryStore
 from obelisk.testing import invariants
 from obelisk.testing.clients import Client, MakeCall, Submitter, operation
 from obelisk.testing.deployment import SeededEntropy
-from obelisk.testing.derived import effects_are_derived
+from obelisk.testing.derived import STANDS_STILL, effects_are_derived
 from obelisk.testing.faults import Calm, Faults, NodeFault, Storm
 from obelisk.testing.invariants import Violation
 from obelisk.testing.node import MS, Node
@@ -69,6 +69,17 @@ class Setting(msgspec.Struct, frozen=True):
     """How often activities fail without any fault: injected failures leave room in their retries."""
     may_park: bool = True
     """Whether an execution may be parked; if not, it is a violation at once."""
+
+
+class Broken(Violation):
+    """A run broke a promise: which world, what was broken (`reason`), and the story up to there."""
+
+    def __init__(self, world: World, error: Exception) -> None:
+        self.seed: Final = world.seed
+        self.reason: Final = error.what if isinstance(error, Violation) else f"{type(error).__name__}: {error}"
+        self.story: Final = tuple(world.story)
+        told = "\n".join(self.story[-_TOLD:])
+        super().__init__(f"seed {self.seed}: {error}", getattr(error, "execution_id", None), told)
 
 
 class World:
@@ -152,14 +163,14 @@ class World:
             self._loop()
             self.check()
         except Exception as error:
-            raise Violation(f"seed {self.seed}: {error}\n" + "\n".join(self.story[-_TOLD:])) from error
+            raise Broken(self, error) from error
         finally:
             for node in self.nodes:
                 node.halt()
 
     def _loop(self) -> None:
         setting = self.setting
-        while not (self.done and all(node.is_quiet for node in self.nodes)):
+        while not (self.done and all(node.is_quiet for node in self.nodes) and not self._goes_on()):
             if not self._moments:
                 raise Violation(f"nothing happens any more, but not everything has finished{self._open()}")
             at, _, what = heapq.heappop(self._moments)
@@ -170,10 +181,17 @@ class World:
             if setting.nodes == 1:
                 self._check_effects()
 
+    def _unfinished(self) -> list[ExecutionState]:
+        states = [self.store.state(execution_id) for execution_id in invariants.everything(self.store)]
+        return [state for state in states if state is not None and state.status is not Status.FINISHED]
+
+    def _goes_on(self) -> bool:
+        """Whether something that nobody asked for is still to end: what was scheduled."""
+        return any(state.lifecycle not in STANDS_STILL for state in self._unfinished())
+
     def _open(self) -> str:
         """What has not finished, one line each."""
-        states = [self.store.state(execution_id) for execution_id in invariants.everything(self.store)]
-        lines = [_standing(state) for state in states if state is not None and state.status is not Status.FINISHED]
+        lines = [_standing(state) for state in self._unfinished()]
         return "".join(f"\n    {line}" for line in lines[:20])
 
     def _trouble(self) -> None:
@@ -220,7 +238,8 @@ class World:
             invariants.state_follows(snapshot)
             last = snapshot.log[-1].event
             if isinstance(last, Parked) and not self.setting.may_park:
-                raise Violation(f"{execution_id} ({snapshot.state.ffqn}) is parked: {last.reason}\n{last.detail}")
+                what = f"{execution_id} ({snapshot.state.ffqn}) is parked: {last.reason}\n{last.detail}"
+                raise Violation(what.rstrip(), execution_id)
 
     def see_created(self, execution_id: ExecutionId, created: Created) -> None:
         """An execution exists: somebody may have the result of a stub activity."""
@@ -251,7 +270,7 @@ class World:
             assert info is not None
             match info.kind:
                 case FunctionKind.ACTIVITY:
-                    invariants.retries_are_kept(snapshot, info.policy)
+                    invariants.retries_are_kept(snapshot, info.policy.retry)
                     if owns:
                         invariants.locked_only_when_lost(snapshot)
                 case FunctionKind.WORKFLOW:
