@@ -22,12 +22,13 @@ from obelisk.testing.errors import (
 )
 from obelisk.testing.functions import Attempt
 from obelisk.testing.invariants import Violation
-from obelisk.testing.simulation import Report, ResultChanged, Simulation, SimulationFailed
+from obelisk.testing.simulation import ConfigRefused, Report, ResultChanged, Simulation, SimulationFailed
 
 __all__ = [
     "AllProcessed",
     "Attempt",
     "CallRefused",
+    "ConfigRefused",
     "Conflict",
     "Context",
     "DelayCancelled",

@@ -16,14 +16,14 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
-from obelisk.config import Config, load
+from obelisk.config import Config, ConfigError, load
 from obelisk.core.calls import LogLevel, Reply
 from obelisk.core.ids import Digest, ExecutionId
 from obelisk.core.names import FunctionName
 from obelisk.core.ports import FunctionInfo, FunctionKind, Guest, Step, Trapped, Yielded
 from obelisk.core.values import Failure, FailureKind, Json
 from obelisk.engine.effects import StartAttempt
-from obelisk.runtime.components import load_active
+from obelisk.runtime.components import DeploymentRefused, load_active
 from obelisk.runtime.deployed import Deployed, DeployedComponent
 from obelisk.testing.deployment import DEPLOYMENT
 from obelisk.testing.guests import StrictGuest
@@ -33,6 +33,8 @@ from obelisk.wasm.component import ComponentLoader
 from obelisk.wasm.engine import EngineConfig, Engines, EpochTicker
 from obelisk.wit.component import ComponentWit
 from obelisk.wit.extensions import ExtensionKind, classify
+
+__all__ = ["Components", "ConfigError", "DeploymentRefused", "load_components"]
 
 _REMEMBERED_MAX: Final = 10_000
 _PRETENDED: Final = 23

@@ -24,6 +24,8 @@ from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+import msgspec
+
 from obelisk.core.ids import ExecutionId, ulid
 from obelisk.core.names import FunctionName, parse_function_name
 from obelisk.core.policy import ExecutionPolicy, Limits
@@ -31,10 +33,11 @@ from obelisk.core.ports import FunctionKind, Rejection
 from obelisk.core.values import Failure, Json, Outcome
 from obelisk.testing import invariants
 from obelisk.testing.context import to_json
+from obelisk.testing.errors import ReturnedErr
 from obelisk.testing.faults import Calm, CommitFault, Scripted, Storm
 from obelisk.testing.functions import Functions, PythonFunction
 from obelisk.testing.invariants import Violation
-from obelisk.testing.logs import LoggedEvent, log_of, outcome_text
+from obelisk.testing.logs import LoggedEvent, log_of, outcome_json, outcome_text
 from obelisk.testing.node import MS
 from obelisk.testing.subject import Submission
 from obelisk.testing.world import EPOCH, Broken, Setting, World
@@ -88,6 +91,11 @@ class Report:
         lines += [f"{times:8} {fault}" for fault, times in sorted(self.faults.items())]
         return "\n".join([first, *lines])
 
+    def document(self) -> dict[str, Any]:
+        """As plain data, for JSON."""
+        named = {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "outcome"}
+        return {**named, "outcome": _plain(outcome_json(self.outcome))}
+
 
 class SimulationFailed(Violation):
     """A run broke an invariant. Its text has everything; the attributes have it in parts."""
@@ -134,6 +142,19 @@ class SimulationFailed(Violation):
             yield f"\nwhat happened{', at last' if len(self.story) > _STORY_MAX else ''}:"
             yield from self.story[-_STORY_MAX:]
 
+    def document(self) -> dict[str, Any]:
+        """As plain data, for JSON."""
+        return {
+            "seed": self.seed,
+            "nodes": self.nodes,
+            "reason": self.reason,
+            "result_changed": isinstance(self, ResultChanged),
+            "execution_id": self.execution_id,
+            "log": _plain(self.log),
+            "undisturbed_log": _plain(self.undisturbed_log),
+            "story": list(self.story),
+        }
+
 
 class ResultChanged(SimulationFailed):
     """The workflow ended otherwise than when it was undisturbed."""
@@ -144,6 +165,10 @@ class ResultChanged(SimulationFailed):
         " are checked and the result is not. Otherwise compare the two event logs: where they part, the workflow decided"
         " by something that a crash or a slow activity can change."
     )
+
+
+class ConfigRefused(Exception):
+    """The configuration cannot be read, or its components cannot be deployed."""
 
 
 @dataclass
@@ -206,20 +231,44 @@ class Simulation:
 
     def load(self, config: Path | str | None = None) -> Components:
         """Adds the components of a configuration (without `config`: the one that a server would find). Activities that
-        import something, and stub activities, are to be replaced by Python functions. Raises `ConfigError`,
-        `DeploymentRefused` or `OSError`.
+        import something, and stub activities, are to be replaced by Python functions, or `give` them a result.
+        `ConfigRefused`.
         """
-        from obelisk.testing.components import load_components  # loads wasmtime
+        from obelisk.testing.components import ConfigError, DeploymentRefused, load_components  # loads wasmtime
 
-        self._components = load_components(None if config is None else Path(config))
+        try:
+            self._components = load_components(None if config is None else Path(config))
+        except (ConfigError, DeploymentRefused, OSError) as error:
+            raise ConfigRefused(str(error)) from error
         return self._components
+
+    def give(self, ffqn: str, result: dict[str, Any]) -> None:
+        """Gives an activity or a stub activity of the components that were loaded one result for all of its executions:
+        `{"ok": value}` or `{"err": value}`. `LookupError` when there is none of that name, `ValueError` when the result
+        does not fit.
+        """
+        name = FunctionName(ffqn)
+        info = None if self._components is None else self._components.info(name)
+        if info is None or info.kind is FunctionKind.WORKFLOW:
+            raise LookupError(f"no component has an activity {ffqn}")
+        assert self._components is not None
+        typed = self._components.deployment().typed_result(info.component, name, to_json(result))
+        if isinstance(typed, Rejection):
+            raise ValueError(f"the result does not fit {ffqn}: {typed.message}")  # noqa: TRY004 - its value is wrong
+
+        def given(*_params: Any) -> Any:
+            if "err" in result:
+                raise ReturnedErr(result["err"])
+            return result["ok"]
+
+        self._python[name] = PythonFunction(name, info.kind, given, info.policy)
 
     # --- running -----------------------------------------------------------------------------------------------------
 
     def run(
         self,
         function: str,
-        params: Sequence[Any] | Json = (),
+        params: Sequence[Any] | bytes = (),
         *,
         seeds: int = 100,
         seed: int | None = None,
@@ -228,7 +277,7 @@ class Simulation:
         any_result: bool = False,
         progress: Callable[[int], None] | None = None,
     ) -> Report:
-        """Runs `function` undisturbed, then with `seeds` seeds, or with one `seed` again.
+        """Runs `function` undisturbed, then with `seeds` seeds, or with one `seed` again. `params`: values, or a JSON array.
 
         `crash_rate`: the share of commits, attempts and moments at which something goes wrong. `nodes`: 1 or 2 engines;
         None: both. `any_result`: the result may differ from the undisturbed one. `progress` is called after each seed.
@@ -248,7 +297,9 @@ class Simulation:
                 progress(one)
         return _report(FunctionName(function), len(which), calm, tally)
 
-    def run_exhaustively(self, function: str, params: Sequence[Any] | Json = (), *, any_result: bool = False) -> Report:
+    def run_exhaustively(
+        self, function: str, params: Sequence[Any] | bytes = (), *, any_result: bool = False
+    ) -> Report:
         """Runs `function` undisturbed, then once for every fault at every commit of that run: for small workflows. Errors
         as `run`.
         """
@@ -266,14 +317,14 @@ class Simulation:
                         raise
         return _report(FunctionName(function), 1, calm, tally)
 
-    def _subject(self, function: str, params: Sequence[Any] | Json) -> Functions:
+    def _subject(self, function: str, params: Sequence[Any] | bytes) -> Functions:
         subject = Functions(self._python, self._components)
         registry = subject.deployment()
         info = registry.active(FunctionName(function))
         if info is None or info.kind is FunctionKind.STUB:
             known = [*self._python, *(self._components.functions() if self._components is not None else ())]
             raise LookupError(f"there is no function {function} to run; there are: {', '.join(sorted(set(known)))}")
-        typed = registry.typed_params(info.ffqn, params if isinstance(params, Json) else to_json(list(params)))
+        typed = registry.typed_params(info.ffqn, Json(params) if isinstance(params, bytes) else to_json(list(params)))
         if isinstance(typed, Rejection):
             raise ValueError(  # noqa: TRY004 - their values are wrong
                 f"the parameters do not fit {function}: {typed.message}"
@@ -369,6 +420,11 @@ def _outcome(world: World) -> Outcome:
     outcome = invariants.outcome_of(invariants.snapshot_of(world.store, ROOT))
     assert outcome is not None
     return outcome
+
+
+def _plain(value: Any) -> Any:
+    """What `json` can write."""
+    return msgspec.json.decode(msgspec.json.encode(value))
 
 
 def _comparable(outcome: Outcome) -> object:
