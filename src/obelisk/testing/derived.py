@@ -20,23 +20,27 @@ STANDS_STILL: Final = frozenset({Lifecycle.PAUSED, Lifecycle.PARKED})
 """Lifecycles in which nothing happens until an operator acts."""
 
 
-def effects_are_derived(node: Node, store: Memory) -> None:
-    """What must hold when `node.is_settled`, for a node that owns its store."""
+def effects_are_derived(node: Node, store: Memory) -> int:
+    """What must hold when `node.is_settled`, for a node that owns its store. How many rows were looked at."""
     engine, wall = node.engine, node.world.wall
     assert engine is not None
     due = engine.next_due()
+    rows = 0
     for execution_id in invariants.everything(store):
         state = store.state(execution_id)
         assert state is not None
+        rows += 1
         if state.status is Status.FINISHED:
             continue
         _is_worked_on(node, state, wall, hot=engine.hot_count)
         instants: list[Instant] = []
         if state.status is Status.PENDING and state.pending_at > wall and state.lifecycle is Lifecycle.ACTIVE:
             instants.append(state.pending_at)
+        rows += state.next_version
         instants += [delay.expires_at for delay in invariants.snapshot_of(store, execution_id).delays]
         if instants and (due is None or due > min(instants)):
             raise Violation(f"{execution_id} is due at {min(instants)}, the first timer at {due}")
+    return rows
 
 
 def _is_worked_on(node: Node, state: ExecutionState, wall: Instant, *, hot: int) -> None:

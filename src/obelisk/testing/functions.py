@@ -165,11 +165,12 @@ class FunctionsRegistry:
         except msgspec.MsgspecError as error:
             return Rejection(RejectReason.TYPE_CHECK_ERROR, f"expected a JSON array: {error}")
         function = self._python[ffqn].function
-        if function is not None:
+        signature = None if function is None else _signature(function)
+        if function is not None and signature is not None:
             first = [None] if info.kind is FunctionKind.WORKFLOW else []
             given = {"attempt": None} if _wants_attempt(function) else {}
             try:
-                inspect.signature(function).bind(*first, *arguments, **given)
+                signature.bind(*first, *arguments, **given)
             except TypeError as error:
                 return Rejection(RejectReason.TYPE_CHECK_ERROR, str(error))
         return Typed(to_json(arguments), info)
@@ -299,8 +300,17 @@ def _arguments(params: Json) -> list[Any]:
 
 
 @cache
+def _signature(function: Callable[..., Any]) -> inspect.Signature | None:
+    """Which parameters a function has; None for a built-in one that does not tell."""
+    try:
+        return inspect.signature(function)
+    except ValueError:
+        return None
+
+
 def _wants_attempt(function: Callable[..., Any]) -> bool:
-    parameter = inspect.signature(function).parameters.get("attempt")
+    signature = _signature(function)
+    parameter = None if signature is None else signature.parameters.get("attempt")
     return parameter is not None and parameter.kind is inspect.Parameter.KEYWORD_ONLY
 
 

@@ -70,7 +70,41 @@ def everything(store: Memory) -> list[ExecutionId]:
     return [state.execution_id for state in reversed(store.executions(where, page, Instant(0)))]
 
 
-def snapshot_of(store: Memory, execution_id: ExecutionId) -> Snapshot:
+class Loads(Protocol):
+    """Whatever gives snapshots: a store, or `Remembered`."""
+
+    def load(self, execution_id: ExecutionId) -> Snapshot | None:
+        """The execution; None when it does not exist."""
+        ...
+
+
+class Remembered:
+    """Snapshots of a store that does not change any more, each loaded once."""
+
+    def __init__(self, store: Loads) -> None:
+        self._store: Final = store
+        self._snapshots: Final[dict[ExecutionId, Snapshot | None]] = {}
+        self._requested: Final[dict[ExecutionId, frozenset[ids.ChildId]]] = {}
+
+    def load(self, execution_id: ExecutionId) -> Snapshot | None:
+        """The execution; None when it does not exist."""
+        if execution_id not in self._snapshots:
+            self._snapshots[execution_id] = self._store.load(execution_id)
+        return self._snapshots[execution_id]
+
+    def requested(self, execution_id: ExecutionId) -> frozenset[ids.ChildId]:
+        """The children that an execution asked for."""
+        found = self._requested.get(execution_id)
+        if found is None:
+            found = self._requested[execution_id] = _requested(snapshot_of(self, execution_id))
+        return found
+
+
+def _requested(snapshot: Snapshot) -> frozenset[ids.ChildId]:
+    return frozenset(entry.event.child for entry in snapshot.log if isinstance(entry.event, ChildRequested))
+
+
+def snapshot_of(store: Loads, execution_id: ExecutionId) -> Snapshot:
     """The execution, which must exist."""
     snapshot = store.load(execution_id)
     if snapshot is None:
@@ -268,7 +302,7 @@ def locked_only_when_due(snapshot: Snapshot) -> None:
 # --- families --------------------------------------------------------------------------------------------------------
 
 
-def family_agrees(store: Memory, snapshot: Snapshot) -> None:
+def family_agrees(store: Loads, snapshot: Snapshot) -> None:
     """A child was created if and only if its request is in the parent's log; its response is there if and only if it has
     finished, and says the same. A delay is either unresolved or answered.
     """
@@ -302,12 +336,15 @@ def family_agrees(store: Memory, snapshot: Snapshot) -> None:
         _broken(snapshot, f"nobody asked for {[*children, *resolved, *delays]}")
     parent_id = ids.parent_of(state.execution_id)
     if parent_id is not None:
-        asked = {e.event.child for e in snapshot_of(store, parent_id).log if isinstance(e.event, ChildRequested)}
+        if isinstance(store, Remembered):
+            asked = store.requested(parent_id)
+        else:
+            asked = _requested(snapshot_of(store, parent_id))
         if ids.relative(state.execution_id) not in asked:
             _broken(snapshot, "its parent did not ask for it")
 
 
-def end_is_the_end(store: Memory, snapshot: Snapshot) -> None:
+def end_is_the_end(store: Loads, snapshot: Snapshot) -> None:
     """When an execution has finished, all that derive from it have; no delay is left, and nobody owns it."""
     if outcome_of(snapshot) is None:
         return

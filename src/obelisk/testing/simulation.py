@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -48,12 +48,13 @@ if TYPE_CHECKING:
 ROOT: Final = ExecutionId("E_" + ulid(EPOCH // 1_000, b"simulation"))
 """The execution that is simulated, the same for all seeds: random values derive from the id."""
 NODES: Final = (1, 2)
-TICKS_MAX: Final = 200_000
+TICKS_MAX: Final = 50_000
 """Ticks of the undisturbed run, after which it counts as endless."""
 _PATIENT: Final = 1_000_000
 _PACE_US: Final = 5_000 * MS
 """A run that takes longer is disturbed at a slower pace."""
 _STORY_MAX: Final = 60
+_ROWS_CHECKED: Final = 50
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -74,8 +75,8 @@ class Report:
     """Runs of activities that were started."""
     faults: dict[str, int]
     """Injected faults, by kind."""
-    outcome: Outcome
-    """Of the undisturbed run."""
+    result: dict[str, Any]
+    """How the undisturbed run ended: `{"ok": …}`, `{"err": …}`, or `{"execution_failed": {…}}`."""
     other_outcomes: dict[str, int]
     """How often it ended otherwise, with `any_result`; as JSON."""
 
@@ -83,7 +84,7 @@ class Report:
         others = sum(self.other_outcomes.values())
         runs = f"{self.runs - others} of {self.runs} runs" if others else f"{self.runs} runs"
         first = (
-            f"{self.function} ended with {outcome_text(self.outcome)} in {runs} ({self.seeds} seeds):"
+            f"{self.function} ended with {_text(self.result)} in {runs} ({self.seeds} seeds):"
             f" {self.executions} executions each when undisturbed, {self.attempts} attempts, {self.commits} commits,"
             f" {sum(self.faults.values())} faults injected"
         )
@@ -93,8 +94,7 @@ class Report:
 
     def document(self) -> dict[str, Any]:
         """As plain data, for JSON."""
-        named = {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "outcome"}
-        return {**named, "outcome": _plain(outcome_json(self.outcome))}
+        return asdict(self)
 
 
 class SimulationFailed(Violation):
@@ -365,7 +365,7 @@ class Simulation:
 
 def _undisturbed_setting() -> Setting:
     limits = Limits(hot_max=200, crash_max=_PATIENT)
-    return Setting(limits=limits, end_after_us=1 << 62, ticks_max=TICKS_MAX, may_park=False)
+    return Setting(limits=limits, end_after_us=1 << 62, ticks_max=TICKS_MAX, rows_checked=_ROWS_CHECKED, may_park=False)
 
 
 def _setting(seed: int, nodes: int, calm: World) -> Setting:
@@ -393,6 +393,7 @@ def _setting(seed: int, nodes: int, calm: World) -> Setting:
         end_after_us=1 << 62,
         ticks_max=TICKS_MAX + 100 * calm.ticks,
         own_failures={state.execution_id: state.failures for state in states if state is not None and state.failures},
+        rows_checked=_ROWS_CHECKED,
         may_park=False,
     )
 
@@ -422,6 +423,10 @@ def _outcome(world: World) -> Outcome:
     return outcome
 
 
+def _text(value: Any) -> str:
+    return msgspec.json.encode(value).decode()
+
+
 def _plain(value: Any) -> Any:
     """What `json` can write."""
     return msgspec.json.decode(msgspec.json.encode(value))
@@ -442,6 +447,6 @@ def _report(function: FunctionName, seeds: int, calm: World, tally: _Tally) -> R
         commits=tally.commits,
         attempts=tally.attempts,
         faults=dict(tally.faults),
-        outcome=_outcome(calm),
+        result=_plain(outcome_json(_outcome(calm))),
         other_outcomes=dict(tally.others),
     )
