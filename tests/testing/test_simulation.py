@@ -317,7 +317,7 @@ def test_a_workflow_that_looks_at_the_world_outside_is_caught(sim):
     assert "depend on the order in which responses arrive" in str(failed)
     assert failed.log and failed.undisturbed_log and failed.document()["result_changed"] is True
     report = sim.run(FLOW, seeds=3, any_result=True)
-    assert sum(report.other_outcomes.values()) == 6
+    assert sum(report.other_results.values()) == 6
 
 
 def test_a_race_is_told_as_one(sim):
@@ -339,7 +339,7 @@ def test_a_race_is_told_as_one(sim):
     with pytest.raises(ResultChanged) as again:
         sim.run(FLOW, seed=failed.seed, nodes=failed.nodes)
     assert (again.value.reason, again.value.story) == (failed.reason, failed.story)
-    assert sim.run(FLOW, seeds=10, any_result=True).other_outcomes
+    assert sim.run(FLOW, seeds=10, any_result=True).other_results
 
 
 def test_a_workflow_that_waits_for_ever_is_told(sim):

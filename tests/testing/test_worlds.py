@@ -12,13 +12,16 @@ import msgspec
 import pytest
 
 from obelisk.core import machine, transitions
+from obelisk.core.batch import CancelRequest, PauseRequest, UnpauseRequest
 from obelisk.core.events import Finished, LogEntry
 from obelisk.core.ids import ExecutionId
 from obelisk.core.policy import Blocking, ExecutionPolicy, Limits
-from obelisk.core.values import Failure, Ok
+from obelisk.core.values import Failure, FailureKind, Ok
+from obelisk.engine.effects import AnswerKind
 from obelisk.engine.engine import Engine
 from obelisk.engine.timers import Timers
 from obelisk.testing import invariants, sim
+from obelisk.testing.clients import operation
 from obelisk.testing.faults import Calm, CommitFault, NodeFault, Storm
 from obelisk.testing.invariants import Violation
 from obelisk.testing.node import MS
@@ -140,6 +143,48 @@ def test_every_fault_at_every_commit_of_a_small_world(name: str, nodes: int) -> 
 def test_every_fault_at_every_commit_of_a_small_world_with_narrow_limits(name: str) -> None:
     limits = Limits(tick_units_max=1, tick_events_per_execution_max=2, start_window=1, hot_max=1)
     assert sim.every_commit(*small_world(SMALL[name], 1, Blocking.INTERRUPT, limits)) > 7
+
+
+# --- clients that operate --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("nodes", [1, 2])
+@pytest.mark.parametrize("seed", range(15))
+def test_a_client_that_cancels_is_answered_and_the_execution_ends(nodes: int, seed: int) -> None:
+    subject, setting = small_world([Program((Sleep(30_000 * MS), Direct(STEADILY)))], nodes, Blocking.AWAIT, Limits())
+    world = World(seed, subject, setting, Storm(sim.Random(seed), 0.1, shared=nodes > 1))
+    client = world.add_client(operation(ROOT, CancelRequest()), after_us=50 * MS)
+    world.run()
+    assert client.answers[0].kind in {AnswerKind.DONE, AnswerKind.REQUESTED, AnswerKind.ALREADY, AnswerKind.FINISHED}
+    assert outcomes_of(world)[ROOT] == Failure(FailureKind.CANCELLED, "cancelled")
+
+
+def test_a_client_that_pauses_and_lets_go_on() -> None:
+    world = World(0, *small_world([Program((Sleep(100 * MS), Direct(STEADILY)))], 1, Blocking.AWAIT, Limits()))
+    clients = [
+        world.add_client(operation(ROOT, body), after_us=at * MS)
+        for at, body in ((20, PauseRequest()), (40, PauseRequest()), (5_000, UnpauseRequest()))
+    ]
+    world.run()
+    kinds = [[answer.kind for answer in client.answers] for client in clients]
+    assert kinds == [[AnswerKind.DONE], [AnswerKind.ALREADY], [AnswerKind.DONE]]
+    assert invariants.tags_of(invariants.snapshot_of(world.store, ROOT)).count("paused") == 1
+    assert world.now > 5_000 * MS
+
+
+def test_an_attempt_that_is_killed_says_so_and_one_that_survives_ends_first() -> None:
+    class Survives(Calm):
+        def survives_kill(self) -> bool:
+            return True
+
+    left_open = Program((Create(0), Submit(0, STEADILY), Sleep(1 * MS)), sensitive=True)
+    for faults in (Calm(), Survives()):
+        outcomes = set()
+        for seed in range(20):
+            world = World(seed, *small_world([left_open], 1, Blocking.AWAIT, Limits()), faults)
+            world.run()
+            outcomes.add(type(outcomes_of(world)[ExecutionId(f"{ROOT}.g:1_1")]))
+        assert outcomes == {Ok, Failure}
 
 
 # --- the checks are awake --------------------------------------------------------------------------------------------

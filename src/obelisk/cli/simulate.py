@@ -6,10 +6,12 @@ Decides how the simulator is asked for on a command line, and how its findings a
 
 from __future__ import annotations
 
+import itertools
 import json
+import os
 import sys
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -197,22 +199,19 @@ def _is_short_for(ffqn: FunctionName, wanted: str, name: str) -> bool:
     return own == name and wanted in {last, last.partition("@")[0]}
 
 
-def _progress(seeds: int) -> AbstractContextManager[Callable[[int], None] | None]:
-    """Shows how far it is, on a terminal."""
-    if not sys.stderr.isatty():
-        return nullcontext()
-    return _Bar(seeds)
+@contextmanager
+def _progress(seeds: int) -> Iterator[Callable[[int], None] | None]:
+    """Shows how far it is on standard error, if that is a terminal, and takes it away again."""
+    if not _is_terminal():
+        yield None
+        return
+    done = itertools.count(1)
+    last = f"{seeds} of {seeds} seeds"
+    try:
+        yield lambda _seed: click.echo(f"\r{next(done)} of {seeds} seeds", nl=False, err=True)
+    finally:
+        click.echo(f"\r{' ' * len(last)}\r", nl=False, err=True)
 
 
-class _Bar:
-    """A bar on standard error, so that standard output has the report only."""
-
-    def __init__(self, seeds: int) -> None:
-        self._bar = click.progressbar(length=seeds, label="seeds", file=sys.stderr, show_pos=True)
-
-    def __enter__(self) -> Callable[[int], None]:
-        bar = self._bar.__enter__()
-        return lambda _seed: bar.update(1)
-
-    def __exit__(self, *error: object) -> None:
-        self._bar.__exit__(None, None, None)
+def _is_terminal() -> bool:
+    return sys.stderr.isatty() and os.environ.get("TERM") != "dumb"

@@ -14,7 +14,9 @@ import msgspec
 from obelisk.core import ids, transitions
 from obelisk.core.batch import Snapshot, Store
 from obelisk.core.events import (
+    CancellationRequested,
     ChildRequested,
+    ComponentUpgraded,
     Created,
     DelayRequested,
     Finished,
@@ -25,6 +27,7 @@ from obelisk.core.events import (
     JoinSetCreated,
     Locked,
     Parked,
+    Paused,
     TemporarilyFailed,
     TemporarilyTimedOut,
     TryOutcome,
@@ -275,8 +278,12 @@ def locked_only_when_lost(snapshot: Snapshot) -> None:
 
 def locked_only_when_due(snapshot: Snapshot) -> None:
     """For an undisturbed run on one engine: a workflow is locked once, and again after each wake-up for which its lock
-    had expired; nowhere else, and always then.
+    had expired; nowhere else, and always then. An execution that an operator touched is left out.
     """
+    if any(
+        isinstance(entry.event, Paused | Parked | CancellationRequested | ComponentUpgraded) for entry in snapshot.log
+    ):
+        return
     lock_expires_at = Instant(0)
     arrived: dict[JoinSetId, deque[Response]] = {}
     for response in snapshot.responses:

@@ -77,18 +77,18 @@ class Report:
     """Injected faults, by kind."""
     result: dict[str, Any]
     """How the undisturbed run ended: `{"ok": …}`, `{"err": …}`, or `{"execution_failed": {…}}`."""
-    other_outcomes: dict[str, int]
+    other_results: dict[str, int]
     """How often it ended otherwise, with `any_result`; as JSON."""
 
     def __str__(self) -> str:
-        others = sum(self.other_outcomes.values())
+        others = sum(self.other_results.values())
         runs = f"{self.runs - others} of {self.runs} runs" if others else f"{self.runs} runs"
         first = (
             f"{self.function} ended with {_text(self.result)} in {runs} ({self.seeds} seeds):"
             f" {self.executions} executions each when undisturbed, {self.attempts} attempts, {self.commits} commits,"
             f" {sum(self.faults.values())} faults injected"
         )
-        lines = [f"{times:8} times it ended with {outcome}" for outcome, times in self.other_outcomes.items()]
+        lines = [f"{times:8} times it ended with {outcome}" for outcome, times in self.other_results.items()]
         lines += [f"{times:8} {fault}" for fault, times in sorted(self.faults.items())]
         return "\n".join([first, *lines])
 
@@ -448,5 +448,5 @@ def _report(function: FunctionName, seeds: int, calm: World, tally: _Tally) -> R
         attempts=tally.attempts,
         faults=dict(tally.faults),
         result=_plain(outcome_json(_outcome(calm))),
-        other_outcomes=dict(tally.others),
+        other_results=dict(tally.others),
     )
