@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -176,6 +177,21 @@ def test_progress_is_shown_on_a_terminal_only(simulate, monkeypatch):
     assert done.stderr == "\r1 of 2 seeds\r2 of 2 seeds\r" + " " * 12 + "\r" and "\r" not in done.stdout
     monkeypatch.undo()
     assert simulate("--seeds", "2").stderr == ""
+
+
+def test_ctrl_c_ends_it(fibo_components, tmp_path):
+    command = [sys.executable, "-m", "obelisk", "simulate", "-c", str(fibo_components.toml), "--seeds", "1000000"]
+    command += ["--function", f"{WORKFLOW}.fiboa", "--params", "[1, 3]"]
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2] / "src"), "XDG_CACHE_HOME": str(tmp_path)}
+    running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env)
+    try:
+        with pytest.raises(subprocess.TimeoutExpired):
+            running.communicate(timeout=4)
+        running.send_signal(signal.SIGINT)
+        out, error = running.communicate(timeout=30)
+    finally:
+        running.kill()
+    assert (running.returncode, out, error) == (1, "", "Aborted!\n")
 
 
 def test_the_other_commands_do_not_load_the_test_world():

@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -200,17 +201,31 @@ def _is_short_for(ffqn: FunctionName, wanted: str, name: str) -> bool:
 
 
 @contextmanager
-def _progress(seeds: int) -> Iterator[Callable[[int], None] | None]:
-    """Shows how far it is on standard error, if that is a terminal, and takes it away again."""
-    if not _is_terminal():
-        yield None
-        return
-    done = itertools.count(1)
-    last = f"{seeds} of {seeds} seeds"
+def _progress(seeds: int) -> Iterator[Callable[[int], None]]:
+    """Shows how far it is on standard error, if that is a terminal, and takes it away again. Ctrl-C ends the run after
+    the seed that is being tried: as an exception it could land inside a callback from wasm. A second one ends the process.
+    """
+    done, shows = itertools.count(1), _is_terminal()
+    interrupts: list[int] = []
+
+    def interrupted(number: int, _frame: object) -> None:
+        if interrupts:
+            os._exit(130)
+        interrupts.append(number)
+
+    def after_seed(_seed: int) -> None:
+        if interrupts:
+            raise click.Abort
+        if shows:
+            click.echo(f"\r{next(done)} of {seeds} seeds", nl=False, err=True)
+
+    before = signal.signal(signal.SIGINT, interrupted)
     try:
-        yield lambda _seed: click.echo(f"\r{next(done)} of {seeds} seeds", nl=False, err=True)
+        yield after_seed
     finally:
-        click.echo(f"\r{' ' * len(last)}\r", nl=False, err=True)
+        signal.signal(signal.SIGINT, before)
+        if shows:
+            click.echo(f"\r{' ' * len(f'{seeds} of {seeds} seeds')}\r", nl=False, err=True)
 
 
 def _is_terminal() -> bool:

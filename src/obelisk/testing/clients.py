@@ -34,7 +34,7 @@ class Client:
         self.world: Final = world
         self.token: Final = token
         self.answers: Final[list[Answer]] = []
-        """All answers, the first one counts: an answer may be lost, or come twice."""
+        """All answers that count. There may be several, when it asked again because one was late."""
         self._make: Final = make
 
     @property
@@ -69,8 +69,9 @@ class Client:
         return False
 
     def answer(self, answer: Answer) -> None:
-        """Learns what became of it."""
-        self.answers.append(answer)
+        """Learns what became of it. What is outdated is asked again, anew."""
+        if answer.kind is not AnswerKind.OUTDATED:
+            self.answers.append(answer)
 
 
 class Submitter(Client):

@@ -276,7 +276,7 @@ def _typed_result(types: Registry | None, ffqn: FunctionName, result: Json) -> O
     if types is not None and known is not None:
         return types.typed_result(known.component, ffqn, result)
     try:
-        sides = _sides.decode(result)
+        sides = _sides(result)
     except msgspec.MsgspecError as error:
         return Rejection(RejectReason.TYPE_CHECK_ERROR, str(error))
     match list(sides.items()):
@@ -287,7 +287,8 @@ def _typed_result(types: Registry | None, ffqn: FunctionName, result: Json) -> O
     return Rejection(RejectReason.TYPE_CHECK_ERROR, 'expected {"ok": …} or {"err": …}')
 
 
-_sides: Final = msgspec.json.Decoder(dict[str, Json])
+_array: Final = msgspec.json.Decoder(list[Any]).decode
+_sides: Final = msgspec.json.Decoder(dict[str, Json]).decode
 
 
 def _present(value: Json) -> Json:
@@ -295,8 +296,7 @@ def _present(value: Json) -> Json:
 
 
 def _arguments(params: Json) -> list[Any]:
-    found: list[Any] = msgspec.json.decode(params, type=list[Any])
-    return found
+    return _array(params)
 
 
 @cache

@@ -46,6 +46,8 @@ if TYPE_CHECKING:
 
 MS: Final = 1_000
 _NOBODY: Final = ExecutionId("E_" + "0" * 26)
+_UNREACHED: Final = 1 << 30
+"""More events, or responses, than any execution has."""
 
 
 class Node:
@@ -245,7 +247,16 @@ class Node:
         self.later(world.random.randint(10, 100), lambda: self._settle(tick, outcomes, fault))
 
     def _refusable(self, unit: Unit) -> Unit:
-        return msgspec.structs.replace(unit, expects=[*unit.expects, Expect(_NOBODY, 1)])
+        """The unit, losing a race against somebody who is not there."""
+        expects = list(unit.expects)
+        for index, expect in enumerate(expects):
+            if expect.next_version > 0 and expect.response_count is not None:
+                expects[index] = msgspec.structs.replace(expect, response_count=expect.response_count + _UNREACHED)
+                break
+        else:
+            target = unit.requests[0].execution_id if unit.requests else _NOBODY
+            expects.append(Expect(target, _UNREACHED))
+        return msgspec.structs.replace(unit, expects=expects)
 
     def _write(self, batch_id: str, units: list[Unit], fault: CommitFault) -> list[UnitOutcome]:
         """Commits as the runtime does: reads back what is unknown; what was not committed counts as refused."""
