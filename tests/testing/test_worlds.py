@@ -12,15 +12,19 @@ import msgspec
 import pytest
 
 from obelisk.core import machine, transitions
+from obelisk.core.batch import CancelRequest, PauseRequest, UnpauseRequest
 from obelisk.core.events import Finished, LogEntry
 from obelisk.core.ids import ExecutionId
 from obelisk.core.policy import Blocking, ExecutionPolicy, Limits
-from obelisk.core.values import Failure, Ok
+from obelisk.core.values import Failure, FailureKind, Ok
+from obelisk.engine.effects import AnswerKind
 from obelisk.engine.engine import Engine
 from obelisk.engine.timers import Timers
 from obelisk.testing import invariants, sim
+from obelisk.testing.clients import operation
 from obelisk.testing.faults import Calm, CommitFault, NodeFault, Storm
 from obelisk.testing.invariants import Violation
+from obelisk.testing.node import MS
 from obelisk.testing.programs import (
     BRISK,
     ERRING,
@@ -40,12 +44,13 @@ from obelisk.testing.programs import (
     Get,
     JoinNext,
     Program,
+    Programs,
     Say,
     Sleep,
     Submit,
     SubmitDelay,
 )
-from obelisk.testing.world import MS, Setting, Submission, World, outcomes_of
+from obelisk.testing.world import Setting, World, outcomes_of
 
 FOUND = {
     5032: "a response of one's own hid one that another engine had posted",
@@ -88,7 +93,7 @@ def test_every_kind_of_fault_strikes() -> None:
 def test_a_seed_repeats_its_run_exactly() -> None:
     stories = []
     for _ in range(2):
-        world = World(7, sim.setting_of(7, 2), sim.storm_of(7, 2))
+        world = World(7, *sim.setting_of(7, 2), sim.storm_of(7, 2))
         world.run()
         stories.append((world.story, world.now, world.ticks, [repr(line) for line in world.lines]))
     assert stories[0] == stories[1]
@@ -122,26 +127,64 @@ SMALL = {
 }
 
 
-def small_world(programs: list[Program], nodes: int, blocking: Blocking, limits: Limits) -> Setting:
-    return Setting(
-        programs=tuple(programs),
-        submissions=(Submission(ROOT, len(programs) - 1, 0),),
-        nodes=nodes,
-        limits=msgspec.structs.replace(limits, crash_max=1_000, lease_us=50 * MS),
-        workflow_policy=ExecutionPolicy(lock_expiry_us=5 * MS, blocking=blocking),
-    )
+def small_world(programs: list[Program], nodes: int, blocking: Blocking, limits: Limits) -> tuple[Programs, Setting]:
+    policy = ExecutionPolicy(lock_expiry_us=5 * MS, blocking=blocking)
+    subject = Programs(programs, [(ROOT, len(programs) - 1, 0)], policy)
+    return subject, Setting(nodes, msgspec.structs.replace(limits, crash_max=1_000, lease_us=50 * MS))
 
 
 @pytest.mark.parametrize("nodes", [1, 2])
 @pytest.mark.parametrize("name", SMALL)
 def test_every_fault_at_every_commit_of_a_small_world(name: str, nodes: int) -> None:
-    assert sim.every_commit(small_world(SMALL[name], nodes, Blocking.AWAIT, Limits())) > 7
+    assert sim.every_commit(*small_world(SMALL[name], nodes, Blocking.AWAIT, Limits())) > 7
 
 
 @pytest.mark.parametrize("name", SMALL)
 def test_every_fault_at_every_commit_of_a_small_world_with_narrow_limits(name: str) -> None:
     limits = Limits(tick_units_max=1, tick_events_per_execution_max=2, start_window=1, hot_max=1)
-    assert sim.every_commit(small_world(SMALL[name], 1, Blocking.INTERRUPT, limits)) > 7
+    assert sim.every_commit(*small_world(SMALL[name], 1, Blocking.INTERRUPT, limits)) > 7
+
+
+# --- clients that operate --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("nodes", [1, 2])
+@pytest.mark.parametrize("seed", range(15))
+def test_a_client_that_cancels_is_answered_and_the_execution_ends(nodes: int, seed: int) -> None:
+    subject, setting = small_world([Program((Sleep(30_000 * MS), Direct(STEADILY)))], nodes, Blocking.AWAIT, Limits())
+    world = World(seed, subject, setting, Storm(sim.Random(seed), 0.1, shared=nodes > 1))
+    client = world.add_client(operation(ROOT, CancelRequest()), after_us=50 * MS)
+    world.run()
+    assert client.answers[0].kind in {AnswerKind.DONE, AnswerKind.REQUESTED, AnswerKind.ALREADY, AnswerKind.FINISHED}
+    assert outcomes_of(world)[ROOT] == Failure(FailureKind.CANCELLED, "cancelled")
+
+
+def test_a_client_that_pauses_and_lets_go_on() -> None:
+    world = World(0, *small_world([Program((Sleep(100 * MS), Direct(STEADILY)))], 1, Blocking.AWAIT, Limits()))
+    clients = [
+        world.add_client(operation(ROOT, body), after_us=at * MS)
+        for at, body in ((20, PauseRequest()), (40, PauseRequest()), (5_000, UnpauseRequest()))
+    ]
+    world.run()
+    kinds = [[answer.kind for answer in client.answers] for client in clients]
+    assert kinds == [[AnswerKind.DONE], [AnswerKind.ALREADY], [AnswerKind.DONE]]
+    assert invariants.tags_of(invariants.snapshot_of(world.store, ROOT)).count("paused") == 1
+    assert world.now > 5_000 * MS
+
+
+def test_an_attempt_that_is_killed_says_so_and_one_that_survives_ends_first() -> None:
+    class Survives(Calm):
+        def survives_kill(self) -> bool:
+            return True
+
+    left_open = Program((Create(0), Submit(0, STEADILY), Sleep(1 * MS)), sensitive=True)
+    for faults in (Calm(), Survives()):
+        outcomes = set()
+        for seed in range(20):
+            world = World(seed, *small_world([left_open], 1, Blocking.AWAIT, Limits()), faults)
+            world.run()
+            outcomes.add(type(outcomes_of(world)[ExecutionId(f"{ROOT}.g:1_1")]))
+        assert outcomes == {Ok, Failure}
 
 
 # --- the checks are awake --------------------------------------------------------------------------------------------
@@ -177,7 +220,7 @@ def test_a_completion_that_is_not_kept_is_noticed(monkeypatch: pytest.MonkeyPatc
 
 def test_a_state_row_that_does_not_follow_its_log_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(transitions, "finish_kind", lambda outcome: "ok")
-    world = World(0, small_world([Program((Fail(),))], 1, Blocking.AWAIT, Limits()))
+    world = World(0, *small_world([Program((Fail(),))], 1, Blocking.AWAIT, Limits()))
     world.run()
     monkeypatch.undo()
     with pytest.raises(Violation, match="the state row says finish_kind ok, the log err"):
@@ -194,7 +237,7 @@ def test_a_zombie_that_writes_is_noticed() -> None:
 
 
 def finished_world(*statements: object) -> World:
-    world = World(0, small_world([Program(statements)], 1, Blocking.AWAIT, Limits()), Calm())
+    world = World(0, *small_world([Program(statements)], 1, Blocking.AWAIT, Limits()), Calm())
     world.run()
     return world
 
@@ -228,11 +271,11 @@ def test_damaged_logs_are_noticed() -> None:
 def test_a_log_that_does_not_replay_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     world = finished_world(Direct(STEADILY), Draw(5))
     snapshot = invariants.snapshot_of(world.store, ROOT)
-    changed = World(0, small_world([Program((Draw(5), Direct(STEADILY)))], 1, Blocking.AWAIT, Limits())).new_registry()
+    changed = Programs([Program((Draw(5), Direct(STEADILY)))], []).deployment()
     with pytest.raises(Violation, match="does not replay"):
         invariants.replays(snapshot, changed.guest(snapshot.state.component, RUN, ROOT))
     monkeypatch.setattr(machine.prng, "random_between", lambda *arguments: 4)  # is not drawn again: it replays
-    invariants.replays(snapshot, world.new_registry().guest(snapshot.state.component, RUN, ROOT))
+    invariants.replays(snapshot, world.subject.deployment().guest(snapshot.state.component, RUN, ROOT))
 
 
 def test_results_and_histories_that_differ_are_noticed() -> None:

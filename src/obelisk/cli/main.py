@@ -20,10 +20,11 @@ _CLIENT: Final = {
     "execution": ("obelisk.cli.execution:execution", "Submit executions and see what became of them."),
 }
 _SERVER: Final = {"server": ("obelisk.cli.server:server", "The server.")}
+_SIMULATE: Final = {"simulate": ("obelisk.cli.simulate:simulate", "Run a workflow under simulated faults.")}
 _CONTEXT: Final = {"help_option_names": ["-h", "--help"], "max_content_width": 120}
 
 
-@click.group("obelisk", cls=LazyGroup, lazy={**_SERVER, **_CLIENT}, context_settings=_CONTEXT)
+@click.group("obelisk", cls=LazyGroup, lazy={**_SERVER, **_CLIENT, **_SIMULATE}, context_settings=_CONTEXT)
 @click.version_option(obelisk.__version__, "-v", "--version", message="obelisk %(version)s")
 def cli() -> None:
     """Obelisk: durable workflows and activities as WASM components."""

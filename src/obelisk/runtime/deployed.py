@@ -73,8 +73,13 @@ class Deployed:
     """All components of a process, and what clients may see of them. Read from any thread, never changed."""
 
     def __init__(
-        self, deployment_id: DeploymentId, active: list[DeployedComponent], older: list[DeployedComponent], marks: Marks
+        self,
+        deployment_id: DeploymentId,
+        active: list[DeployedComponent],
+        older: list[DeployedComponent],
+        marks: Marks | None,
     ) -> None:
+        """`marks`: None where no crash is counted, in the simulator."""
         self.deployment_id = deployment_id
         self._marks = marks
         self._active: dict[FunctionName, _Known] = {}
@@ -109,7 +114,7 @@ class Deployed:
         """A workflow's guest, marked while it is being polled."""
         found = self._runnable[component, ffqn]
         guest = WorkflowGuest(found.entry, memory_max=found.memory_max_bytes)
-        return MarkedGuest(guest, execution_id, self._marks)
+        return guest if self._marks is None else MarkedGuest(guest, execution_id, self._marks)
 
     def typed_params(self, ffqn: FunctionName, params: Json) -> Typed | Rejection:
         """Parameters in JSON as the active function takes them."""

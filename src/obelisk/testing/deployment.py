@@ -17,17 +17,20 @@ from obelisk.core.names import FunctionName
 from obelisk.core.policy import ExecutionPolicy
 from obelisk.core.ports import FunctionInfo, FunctionKind, Rejection, Typed
 from obelisk.core.values import Err, ErrForm, Json, Ok
-from obelisk.testing.guests import FlowFunction, PythonGuest
+from obelisk.testing.guests import FlowFunction, PythonGuest, StrictGuest
 
 COMPONENT: Final = Digest("sha256:" + "c0" * 32)
 DEPLOYMENT: Final = DeploymentId("Dep_" + ulid(0, bytes(10)))
+
+_array: Final = msgspec.json.Decoder(list[Any]).decode
+_sides: Final = msgspec.json.Decoder(dict[str, Json]).decode
 
 
 class SimulatedRegistry:
     """The functions of one deployment, all of one component, and of older components. Several engines may share one."""
 
     def __init__(self) -> None:
-        self.guests: Final[set[PythonGuest]] = set()
+        self.guests: Final[set[StrictGuest]] = set()
         """Guests that were started and not closed."""
         self._functions: dict[FunctionName, FunctionInfo] = {}
         self._pinned: dict[tuple[Digest, FunctionName], FunctionInfo] = {}
@@ -80,13 +83,13 @@ class SimulatedRegistry:
         if info is None:
             return Rejection(RejectReason.FUNCTION_NOT_FOUND)
         try:
-            return Typed(json_array(*msgspec.json.decode(params, type=list[Any])), info)
+            return Typed(json_array(*_array(params)), info)
         except msgspec.MsgspecError as error:
             return Rejection(RejectReason.TYPE_CHECK_ERROR, str(error))
 
     def typed_result(self, component: Digest, ffqn: FunctionName, result: Json) -> Ok | Err | Rejection:
         """Any `{"ok": …}` or `{"err": …}` fits."""
-        sides = msgspec.json.decode(result, type=dict[str, Json])
+        sides = _sides(result)
         match list(sides.items()):
             case [("ok", value)]:
                 return Ok(value)

@@ -14,7 +14,9 @@ import msgspec
 from obelisk.core import ids, transitions
 from obelisk.core.batch import Snapshot, Store
 from obelisk.core.events import (
+    CancellationRequested,
     ChildRequested,
+    ComponentUpgraded,
     Created,
     DelayRequested,
     Finished,
@@ -25,6 +27,7 @@ from obelisk.core.events import (
     JoinSetCreated,
     Locked,
     Parked,
+    Paused,
     TemporarilyFailed,
     TemporarilyTimedOut,
     TryOutcome,
@@ -32,7 +35,7 @@ from obelisk.core.events import (
 )
 from obelisk.core.ids import ExecutionId, JoinSetId
 from obelisk.core.instants import Instant
-from obelisk.core.policy import ExecutionPolicy
+from obelisk.core.policy import RetryPolicy
 from obelisk.core.ports import Guest
 from obelisk.core.reading import ExecutionFilter, Page, Reader
 from obelisk.core.replay import Replayed, replay, replayable
@@ -44,7 +47,12 @@ _EVERYTHING: Final = 1 << 40
 
 
 class Violation(AssertionError):
-    """A promise was broken."""
+    """A promise was broken. `execution_id`: of which execution, where one is concerned; `evidence`: what it looks like."""
+
+    def __init__(self, what: str, execution_id: ExecutionId | None = None, evidence: str = "") -> None:
+        super().__init__(f"{what}\n{evidence}" if evidence else what)
+        self.what: Final = what
+        self.execution_id: Final = execution_id
 
 
 class Memory(Store, Reader, Protocol):
@@ -54,9 +62,9 @@ class Memory(Store, Reader, Protocol):
 def _broken(snapshot: Snapshot, what: str) -> NoReturn:
     log = "\n".join(f"    {entry.version:3} {entry.created_at} {entry.event}" for entry in snapshot.log)
     responses = "\n".join(f"    {response.seq:3} {response}" for response in snapshot.responses)
-    raise Violation(
-        f"{snapshot.state.execution_id}: {what}\n  {snapshot.state}\n  log:\n{log}\n  responses:\n{responses}"
-    )
+    execution_id = snapshot.state.execution_id
+    evidence = f"  {snapshot.state}\n  log:\n{log}\n  responses:\n{responses}"
+    raise Violation(f"{execution_id}: {what}", execution_id, evidence)
 
 
 def everything(store: Memory) -> list[ExecutionId]:
@@ -65,7 +73,41 @@ def everything(store: Memory) -> list[ExecutionId]:
     return [state.execution_id for state in reversed(store.executions(where, page, Instant(0)))]
 
 
-def snapshot_of(store: Memory, execution_id: ExecutionId) -> Snapshot:
+class Loads(Protocol):
+    """Whatever gives snapshots: a store, or `Remembered`."""
+
+    def load(self, execution_id: ExecutionId) -> Snapshot | None:
+        """The execution; None when it does not exist."""
+        ...
+
+
+class Remembered:
+    """Snapshots of a store that does not change any more, each loaded once."""
+
+    def __init__(self, store: Loads) -> None:
+        self._store: Final = store
+        self._snapshots: Final[dict[ExecutionId, Snapshot | None]] = {}
+        self._requested: Final[dict[ExecutionId, frozenset[ids.ChildId]]] = {}
+
+    def load(self, execution_id: ExecutionId) -> Snapshot | None:
+        """The execution; None when it does not exist."""
+        if execution_id not in self._snapshots:
+            self._snapshots[execution_id] = self._store.load(execution_id)
+        return self._snapshots[execution_id]
+
+    def requested(self, execution_id: ExecutionId) -> frozenset[ids.ChildId]:
+        """The children that an execution asked for."""
+        found = self._requested.get(execution_id)
+        if found is None:
+            found = self._requested[execution_id] = _requested(snapshot_of(self, execution_id))
+        return found
+
+
+def _requested(snapshot: Snapshot) -> frozenset[ids.ChildId]:
+    return frozenset(entry.event.child for entry in snapshot.log if isinstance(entry.event, ChildRequested))
+
+
+def snapshot_of(store: Loads, execution_id: ExecutionId) -> Snapshot:
     """The execution, which must exist."""
     snapshot = store.load(execution_id)
     if snapshot is None:
@@ -206,17 +248,22 @@ def awaits_match(snapshot: Snapshot) -> None:
                     _broken(snapshot, f"version {entry.version} says too many, but {join_set} has more")
 
 
-def retries_are_kept(snapshot: Snapshot, policy: ExecutionPolicy) -> None:
-    """At most `max_retries` failures are retried, and the n-th retry waits `exp_backoff * 2**(n-1)`."""
+def retries_are_kept(snapshot: Snapshot, policy: RetryPolicy) -> None:
+    """At most `max_retries` failures are retried, and the n-th retry waits `exp_backoff * 2**(n-1)`, no longer than
+    `backoff_max`, give or take the jitter.
+    """
     failures = 0
     for entry in snapshot.log:
         if isinstance(entry.event, TemporarilyFailed | TemporarilyTimedOut):
             waits = entry.event.backoff_expires_at - entry.created_at
-            if waits != policy.retry.exp_backoff_us << failures:
+            wanted = policy.exp_backoff_us << failures
+            if policy.backoff_max_us is not None:
+                wanted = min(wanted, policy.backoff_max_us)
+            if abs(waits - wanted) > wanted * policy.jitter:
                 _broken(snapshot, f"retry {failures + 1} waits {waits} µs")
             failures += 1
-    if failures > policy.retry.max_retries:
-        _broken(snapshot, f"{failures} retries, {policy.retry.max_retries} allowed")
+    if failures > policy.max_retries:
+        _broken(snapshot, f"{failures} retries, {policy.max_retries} allowed")
 
 
 def locked_only_when_lost(snapshot: Snapshot) -> None:
@@ -231,8 +278,12 @@ def locked_only_when_lost(snapshot: Snapshot) -> None:
 
 def locked_only_when_due(snapshot: Snapshot) -> None:
     """For an undisturbed run on one engine: a workflow is locked once, and again after each wake-up for which its lock
-    had expired; nowhere else, and always then.
+    had expired; nowhere else, and always then. An execution that an operator touched is left out.
     """
+    if any(
+        isinstance(entry.event, Paused | Parked | CancellationRequested | ComponentUpgraded) for entry in snapshot.log
+    ):
+        return
     lock_expires_at = Instant(0)
     arrived: dict[JoinSetId, deque[Response]] = {}
     for response in snapshot.responses:
@@ -258,7 +309,7 @@ def locked_only_when_due(snapshot: Snapshot) -> None:
 # --- families --------------------------------------------------------------------------------------------------------
 
 
-def family_agrees(store: Memory, snapshot: Snapshot) -> None:
+def family_agrees(store: Loads, snapshot: Snapshot) -> None:
     """A child was created if and only if its request is in the parent's log; its response is there if and only if it has
     finished, and says the same. A delay is either unresolved or answered.
     """
@@ -292,12 +343,15 @@ def family_agrees(store: Memory, snapshot: Snapshot) -> None:
         _broken(snapshot, f"nobody asked for {[*children, *resolved, *delays]}")
     parent_id = ids.parent_of(state.execution_id)
     if parent_id is not None:
-        asked = {e.event.child for e in snapshot_of(store, parent_id).log if isinstance(e.event, ChildRequested)}
+        if isinstance(store, Remembered):
+            asked = store.requested(parent_id)
+        else:
+            asked = _requested(snapshot_of(store, parent_id))
         if ids.relative(state.execution_id) not in asked:
             _broken(snapshot, "its parent did not ask for it")
 
 
-def end_is_the_end(store: Memory, snapshot: Snapshot) -> None:
+def end_is_the_end(store: Loads, snapshot: Snapshot) -> None:
     """When an execution has finished, all that derive from it have; no delay is left, and nobody owns it."""
     if outcome_of(snapshot) is None:
         return
@@ -324,7 +378,8 @@ def replays(snapshot: Snapshot, guest: Guest) -> None:
         return
     replayed, outcome = verify(snapshot, guest), outcome_of(snapshot)
     if replayed.divergence is not None:
-        _broken(snapshot, f"does not replay: {replayed.divergence}")
+        divergence = replayed.divergence
+        _broken(snapshot, f"does not replay from version {divergence.version} on: {divergence.detail}")
     if outcome is None or len(replayable(snapshot.log)) < len(snapshot.log):
         return  # it stands still somewhere, or was ended from outside
     if replayed.outcome is None:

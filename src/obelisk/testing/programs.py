@@ -8,19 +8,25 @@ closed with members that nobody awaited, or where `-get` asks early: such a prog
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from random import Random
 from typing import Final, assert_never
 
 import msgspec
 
 from obelisk.core import calls
+from obelisk.core.events import Created
 from obelisk.core.ids import ExecutionId, JoinSetId
 from obelisk.core.instants import In, Now
 from obelisk.core.names import FunctionName
 from obelisk.core.policy import Blocking, ExecutionPolicy, RetryPolicy
 from obelisk.core.values import Err, Failure, FailureKind, Json, Ok
+from obelisk.engine.effects import EmitLog, StartAttempt
+from obelisk.testing import invariants
 from obelisk.testing.deployment import SimulatedRegistry, json_array
 from obelisk.testing.guests import BURN, Flow, Trap
+from obelisk.testing.invariants import Memory, Violation
+from obelisk.testing.subject import AttemptEnd, Subject, Submission
 
 RUN: Final = FunctionName("sim:flows/flows.run")
 """The workflow function; its only parameter is the index of a program."""
@@ -190,18 +196,65 @@ class Program(msgspec.Struct, frozen=True):
 # --- interpreting ----------------------------------------------------------------------------------------------------
 
 
-def deploy(
-    programs: list[Program], registry: SimulatedRegistry, workflow: ExecutionPolicy, activity: ExecutionPolicy
-) -> None:
-    """Adds the activities, and the function that runs `programs`, to `registry`."""
-    for ffqn in ACTIVITIES:
-        registry.add_activity(ffqn, activity)
+class Programs(Subject):
+    """Programs by their index, and a client for each that is wanted: `(execution id, index, at_us)`."""
 
-    def run(execution_id: ExecutionId, params: Json) -> Flow:
-        (index,) = msgspec.json.decode(params, type=list[int])
-        return interpret(programs[index], execution_id)
+    def __init__(
+        self,
+        programs: Sequence[Program],
+        wanted: Iterable[tuple[ExecutionId, int, int]],
+        workflow: ExecutionPolicy | None = None,
+        activity: ExecutionPolicy | None = None,
+    ) -> None:
+        self.programs: Final = tuple(programs)
+        self._workflow: Final = workflow or ExecutionPolicy()
+        self._activity: Final = activity or ACTIVITY_POLICY
+        self._submissions: Final = tuple(
+            Submission(execution_id, RUN, json_array(index), at_us) for execution_id, index, at_us in wanted
+        )
 
-    registry.add_workflow(RUN, run, workflow)
+    @property
+    def submissions(self) -> tuple[Submission, ...]:
+        """What clients submit."""
+        return self._submissions
+
+    def deployment(self) -> SimulatedRegistry:
+        """The activities, and the function that runs the programs."""
+        registry = SimulatedRegistry()
+        for ffqn in ACTIVITIES:
+            registry.add_activity(ffqn, self._activity)
+
+        def run(execution_id: ExecutionId, params: Json) -> Flow:
+            return interpret(self.programs[_index(params)], execution_id)
+
+        registry.add_workflow(RUN, run, self._workflow)
+        return registry
+
+    def attempt(self, start: StartAttempt, failures: int) -> AttemptEnd:
+        """As `ACTIVITIES` says."""
+        return AttemptEnd(ACTIVITIES[start.ffqn].outcome(start.execution_id, failures))
+
+    def program_of(self, created: Created) -> Program | None:
+        """The program that an execution runs; None for an activity."""
+        return self.programs[_index(created.params)] if created.ffqn == RUN else None
+
+    def check(self, store: Memory, lines: Sequence[EmitLog], *, calm: bool) -> None:
+        """In an undisturbed run each log line of a workflow leaves once, in order."""
+        for execution_id in invariants.everything(store) if calm else ():
+            created = store.created(execution_id)
+            program = None if created is None else self.program_of(created)
+            if program is None:
+                continue
+            said = [line.message for line in program.statements if isinstance(line, Say)]
+            told = [line for line in lines if line.execution_id == execution_id]
+            places = [(line.version, line.ordinal) for line in told]
+            if [line.message for line in told] != said or sorted(set(places)) != places:
+                raise Violation(f"{execution_id} said {said}, told was {told}")
+
+
+def _index(params: Json) -> int:
+    (index,) = msgspec.json.decode(params, type=list[int])
+    return index
 
 
 def interpret(program: Program, execution_id: ExecutionId) -> Flow:

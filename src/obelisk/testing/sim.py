@@ -15,6 +15,7 @@ from typing import Final
 
 import msgspec
 
+from obelisk.core import ids
 from obelisk.core.ids import ExecutionId
 from obelisk.core.instants import Instant
 from obelisk.core.policy import Limits
@@ -22,7 +23,9 @@ from obelisk.testing import invariants, programs
 from obelisk.testing.deployment import SeededEntropy
 from obelisk.testing.faults import Calm, CommitFault, Faults, Scripted, Storm
 from obelisk.testing.invariants import Violation
-from obelisk.testing.world import EPOCH, MS, Setting, Submission, World, outcomes_of
+from obelisk.testing.node import MS
+from obelisk.testing.programs import Programs
+from obelisk.testing.world import EPOCH, Setting, World, outcomes_of
 
 _PATIENT: Final = 1_000_000
 """A crash count that is never reached, for runs whose results are compared."""
@@ -38,17 +41,15 @@ class Run(msgspec.Struct):
     injected: Counter[str]
 
 
-def setting_of(seed: int, nodes: int) -> Setting:
+def setting_of(seed: int, nodes: int) -> tuple[Programs, Setting]:
     """The world that a seed stands for."""
     random = Random(f"setting {seed}")
     made = programs.random_programs(random, count=random.randint(1, 6), length_max=random.choice([3, 8, 25]))
     if nodes > 1:
         made += [programs.random_family(random), programs.random_family(random)]
     entropy = SeededEntropy(random)
-    submissions = [
-        Submission(
-            entropy.execution_id(Instant(EPOCH)), random.randrange(len(made)), random.choice([0, 0, 1, 50, 1_000]) * MS
-        )
+    wanted = [
+        (entropy.execution_id(Instant(EPOCH)), random.randrange(len(made)), random.choice([0, 0, 1, 50, 1_000]) * MS)
         for _ in range(random.randint(1, 6))
     ]
     limits = Limits(
@@ -65,12 +66,10 @@ def setting_of(seed: int, nodes: int) -> Setting:
         limits = msgspec.structs.replace(
             limits, start_window=random.choice([1, 1, 2, 5]), lease_us=random.choice([15, 60, 500]) * MS
         )
-    return Setting(
-        programs=tuple(made),
-        submissions=tuple(submissions),
+    subject = Programs(made, wanted, programs.random_policy(random))
+    return subject, Setting(
         nodes=nodes,
         limits=limits,
-        workflow_policy=programs.random_policy(random),
         budget=random.choice([1, 3, None]),
         admit_max=random.choice([1, 3, 1_000]),
         slow=random.choice([1, 10]) if nodes == 1 else random.choice([5, 50]),
@@ -85,10 +84,10 @@ def storm_of(seed: int, nodes: int) -> Storm:
 
 def run_seed(seed: int, nodes: int) -> Run:
     """Runs the world of a seed calm and in a storm, and compares. `Violation` when a promise was broken."""
-    setting = setting_of(seed, nodes)
-    calm = run_world(seed, setting, Calm())
+    subject, setting = setting_of(seed, nodes)
+    calm = run_world(seed, subject, setting, Calm())
     storm = storm_of(seed, nodes)
-    disturbed = run_world(seed, setting, storm)
+    disturbed = run_world(seed, subject, setting, storm)
     compare(calm, disturbed)
     return Run(
         seed, len(outcomes_of(calm)), calm.ticks + disturbed.ticks, calm.commits + disturbed.commits, storm.injected
@@ -97,16 +96,16 @@ def run_seed(seed: int, nodes: int) -> Run:
 
 def run_impatient(seed: int, nodes: int) -> Run:
     """The world of a seed in a storm, where crashes are counted: results may differ, invariants may not."""
-    setting = setting_of(seed, nodes)
+    subject, setting = setting_of(seed, nodes)
     setting = msgspec.structs.replace(setting, limits=msgspec.structs.replace(setting.limits, crash_max=2))
     storm = storm_of(seed, nodes)
-    world = run_world(seed, setting, storm)
+    world = run_world(seed, subject, setting, storm)
     return Run(seed, len(outcomes_of(world)), world.ticks, world.commits, storm.injected)
 
 
-def run_world(seed: int, setting: Setting, faults: Faults) -> World:
+def run_world(seed: int, subject: Programs, setting: Setting, faults: Faults) -> World:
     """One run to its end."""
-    world = World(seed, setting, faults)
+    world = World(seed, subject, setting, faults)
     world.run()
     return world
 
@@ -130,17 +129,13 @@ def _sensitive(world: World) -> set[ExecutionId]:
     """Executions whose result may depend on the order of arrival: of sensitive programs, and their children (a child may
     be cancelled).
     """
+    assert isinstance(world.subject, Programs)
     found: set[ExecutionId] = set()
     for execution_id in invariants.everything(world.store):
-        snapshot = invariants.snapshot_of(world.store, execution_id)
-        parent, _, _ = execution_id.rpartition(".")
-        if snapshot.state.ffqn == programs.RUN:
-            created = world.store.created(execution_id)
-            assert created is not None
-            (index,) = msgspec.json.decode(created.params, type=list[int])
-            if world.setting.programs[index].sensitive:
-                found.add(execution_id)
-        elif ExecutionId(parent) in found:
+        created = world.store.created(execution_id)
+        assert created is not None
+        program = world.subject.program_of(created)
+        if program.sensitive if program is not None else ids.parent_of(execution_id) in found:
             found.add(execution_id)
     return found
 
@@ -152,14 +147,14 @@ def _differs(world: World, what: str) -> Violation:
 # --- small worlds ----------------------------------------------------------------------------------------------------
 
 
-def every_commit(setting: Setting, faults: tuple[CommitFault, ...] = tuple(CommitFault)) -> int:
+def every_commit(subject: Programs, setting: Setting, faults: tuple[CommitFault, ...] = tuple(CommitFault)) -> int:
     """Runs a small world once undisturbed, then once for each of its commits and each fault there. Returns the runs."""
-    calm = run_world(0, setting, Calm())
+    calm = run_world(0, subject, setting, Calm())
     runs = 1
     for number in range(1, calm.commits + 1):
         for fault in faults:
             if fault is not CommitFault.NONE:
-                world = World(0, setting, Scripted(number, fault))
+                world = World(0, subject, setting, Scripted(number, fault))
                 try:
                     world.run()
                     compare(calm, world)

@@ -1,0 +1,241 @@
+"""Compiled components in the simulator: the real guests, and activities that really run.
+
+Decides what keeps a run with them deterministic: a guest that uses up its slice of CPU is resumed at once, and a slice is
+pretended now and then instead, so that no clock decides what happens when; an activity without imports is a function of
+its parameters, so it is run once for each of them and its end is remembered. An activity that imports something has no
+place here: its results must be given.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+import zlib
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Final
+
+from obelisk.config import Config, ConfigError, load
+from obelisk.core.calls import LogLevel, Reply
+from obelisk.core.ids import Digest, ExecutionId
+from obelisk.core.names import FunctionName
+from obelisk.core.ports import FunctionInfo, FunctionKind, Guest, Step, Trapped, Yielded
+from obelisk.core.values import Failure, FailureKind, Json
+from obelisk.engine.effects import StartAttempt
+from obelisk.runtime.components import DeploymentRefused, load_active
+from obelisk.runtime.deployed import Deployed, DeployedComponent
+from obelisk.testing.deployment import DEPLOYMENT
+from obelisk.testing.guests import StrictGuest
+from obelisk.testing.subject import AttemptEnd
+from obelisk.wasm.activity import Finished
+from obelisk.wasm.component import ComponentLoader
+from obelisk.wasm.engine import EngineConfig, Engines, EpochTicker
+from obelisk.wit.component import ComponentWit
+from obelisk.wit.extensions import ExtensionKind, classify
+
+__all__ = ["Components", "ConfigError", "DeploymentRefused", "load_components"]
+
+_REMEMBERED_MAX: Final = 10_000
+_PRETENDED: Final = 23
+"""One in so many steps pretends to have used up its slice first."""
+
+
+class ResultMissing(Exception):
+    """An activity that imports something was called, and no result of it is given."""
+
+
+class Components:
+    """The components of a configuration."""
+
+    def __init__(self, components: list[DeployedComponent], ticker: EpochTicker) -> None:
+        self._deployed: Final = Deployed(DEPLOYMENT, components, [], None)
+        self._components: Final = components
+        self._ticker: Final = ticker
+        self._remembered: Final[dict[tuple[Digest, FunctionName, bytes], AttemptEnd]] = {}
+
+    def deployment(self) -> CompiledRegistry:
+        """The functions for a new process."""
+        return CompiledRegistry(self._deployed, self._ticker)
+
+    # --- activities --------------------------------------------------------------------------------------------------
+
+    def attempt(self, start: StartAttempt) -> AttemptEnd:
+        """Runs an activity to its end. `ResultMissing` when it imports something."""
+        component = self._of(start.ffqn)
+        if component is not None and imports_more_than_log(component.wit):
+            raise ResultMissing(f"{start.ffqn} imports what the simulator does not have: its result must be given")
+        key = (start.component, start.ffqn, bytes(start.params))
+        end = self._remembered.get(key)
+        if end is None:
+            end = self._run(start)
+            if len(self._remembered) < _REMEMBERED_MAX:
+                self._remembered[key] = end
+        return end
+
+    def _run(self, start: StartAttempt) -> AttemptEnd:
+        run = self._deployed.attempt(start.component, start.ffqn, _ignore)
+        begun = time.thread_time_ns()
+        try:
+            with self._ticker.polling():
+                step = run.start(start.params)
+                while not isinstance(step, Finished):
+                    if time.thread_time_ns() - begun > start.deadline_us * 1_000:
+                        reason = f"the attempt ran for longer than {start.deadline_us // 1_000} ms (exec.lock_expiry)"
+                        return AttemptEnd(Failure(FailureKind.TIMED_OUT, reason))
+                    step = run.resume()
+            return AttemptEnd(step.outcome, step.permanent)
+        finally:
+            run.close()
+
+    # --- what is there -----------------------------------------------------------------------------------------------
+
+    def info(self, ffqn: FunctionName) -> FunctionInfo | None:
+        """The function, if there is one of that name."""
+        return self._deployed.active(ffqn)
+
+    def functions(self) -> list[FunctionName]:
+        """All functions that may be executions."""
+        return [ffqn for component in self._components for ffqn in component.functions]
+
+    def needed_results(self, ffqn: FunctionName) -> list[FunctionName]:
+        """The functions that `ffqn` may call, itself or through what it calls, and that nothing here can run: activities
+        that import something, and stub activities whose result no workflow among them gives.
+        """
+        needed: dict[FunctionName, None] = {}
+        stubbed: set[FunctionName] = set()
+        seen: set[Digest] = set()
+        todo = [ffqn]
+        while todo:
+            target = todo.pop(0)
+            component = self._of(target)
+            if component is None:
+                continue
+            if component.kind is FunctionKind.STUB or (
+                component.kind is FunctionKind.ACTIVITY and imports_more_than_log(component.wit)
+            ):
+                needed[target] = None
+            if component.kind is FunctionKind.WORKFLOW and component.digest not in seen:
+                seen.add(component.digest)
+                for called, kind in _called(component.wit):
+                    todo.append(called)
+                    if kind is ExtensionKind.STUB:
+                        stubbed.add(called)
+        return [target for target in needed if target not in stubbed]
+
+    def _of(self, ffqn: FunctionName) -> DeployedComponent | None:
+        return next((component for component in self._components if ffqn in component.functions), None)
+
+
+def imports_more_than_log(wit: ComponentWit) -> bool:
+    """Whether an activity needs something of its surroundings."""
+    return any(
+        (interface.functions or interface.resources) and interface.name.partition("@")[0] != "obelisk:log/log"
+        for interface in wit.imports
+    )
+
+
+def _called(wit: ComponentWit) -> Iterator[tuple[FunctionName, ExtensionKind | None]]:
+    """The functions of others that a workflow imports, and as which extension."""
+    for interface in wit.imports:
+        if not interface.name.startswith("obelisk:"):
+            for function in interface.functions:
+                extension = classify(interface.name, function.name)
+                yield (interface.ffqn(function), None) if extension is None else extension
+
+
+def _ignore(level: LogLevel, message: str) -> None:
+    """Lines of activities say nothing about a simulated run."""
+
+
+class CompiledRegistry:
+    """The functions of components as one simulated process has them; see `core.ports.Registry`."""
+
+    def __init__(self, deployed: Deployed, ticker: EpochTicker) -> None:
+        self._deployed: Final = deployed
+        self._ticker: Final = ticker
+        self.guests: Final[set[StrictGuest]] = set()
+        self.active: Final = deployed.active
+        self.pinned: Final = deployed.pinned
+        self.typed_params: Final = deployed.typed_params
+        self.typed_result: Final = deployed.typed_result
+
+    def guest(self, component: Digest, ffqn: FunctionName, execution_id: ExecutionId) -> Guest:
+        """A guest of a workflow."""
+        info = self._deployed.pinned(component, ffqn)
+        assert info is not None
+        guest = self._deployed.guest(component, ffqn, execution_id)
+        return CompiledGuest(execution_id, guest, self._ticker, info.policy.cpu_budget_us, self.guests)
+
+
+class CompiledGuest(StrictGuest):
+    """A guest whose slices of CPU are not decided by a clock."""
+
+    def __init__(
+        self,
+        execution_id: ExecutionId,
+        guest: Guest,
+        ticker: EpochTicker,
+        cpu_budget_us: int,
+        live: set[StrictGuest] | None = None,
+    ) -> None:
+        super().__init__(execution_id, live)
+        self._guest: Final = guest
+        self._ticker: Final = ticker
+        self._cpu_budget_us: Final = cpu_budget_us
+        self._steps = 0
+        self._held_back: Step | None = None
+        """A step that is shown after the slice that was pretended before it."""
+
+    def _start(self, params: Json) -> Step:
+        with self._ticker.polling():
+            return self._shown(self._guest.start(params))
+
+    def _send(self, reply: Reply) -> Step:
+        with self._ticker.polling():
+            return self._shown(self._guest.send(reply))
+
+    def _resume(self) -> Step:
+        step, self._held_back = self._held_back, None
+        assert step is not None
+        return step
+
+    def _close(self) -> None:
+        self._guest.close()
+
+    def _shown(self, step: Step) -> Step:
+        begun = time.thread_time_ns()
+        while isinstance(step, Yielded):
+            if time.thread_time_ns() - begun > self._cpu_budget_us * 1_000:
+                reason = f"no host call within {self._cpu_budget_us // 1_000} ms of CPU time (exec.cpu_budget)"
+                return Trapped(Failure(FailureKind.OUT_OF_FUEL, reason))
+            step = self._guest.resume()
+        self._steps += 1
+        if zlib.crc32(f"{self.execution_id} {self._steps}".encode()) % _PRETENDED:
+            return step
+        self._held_back = step
+        return Yielded()
+
+
+def load_components(path: Path | None) -> Components:
+    """The components of a configuration, which is found as the server finds it. `ConfigError`, `DeploymentRefused`, or
+    `OSError`.
+    """
+    config = load(path, os.environ, Path.cwd())
+    engines, ticker = _engines(config.wasm.fuel, config.wasm.parallel_compilation)
+    return Components(load_active(_loader(config, engines), config.components), ticker)
+
+
+def _loader(config: Config, engines: Engines) -> ComponentLoader:
+    return ComponentLoader(engines, config.codegen_cache.directory if config.codegen_cache.enabled else None)
+
+
+@cache
+def _engines(fuel: int | None, parallel_compilation: bool) -> tuple[Engines, EpochTicker]:
+    """Engines live as long as the process. No pool: the simulator keeps few guests, and the address space is not its."""
+    engines = Engines(
+        EngineConfig(pooling=False, fuel=fuel, parallel_compilation=parallel_compilation, memory_max=4 << 30)
+    )
+    ticker = EpochTicker(engines)
+    ticker.start()
+    return engines, ticker

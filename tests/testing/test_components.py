@@ -1,0 +1,190 @@
+"""Compiled components in the simulator: what they need, what is run, and what takes their place."""
+
+from __future__ import annotations
+
+import pytest
+
+from obelisk.core import calls
+from obelisk.core.ids import ExecutionId, RunId
+from obelisk.core.ports import Called, Returned, Trapped, Yielded
+from obelisk.core.values import Failure, FailureKind, Json, Ok
+from obelisk.engine.effects import StartAttempt
+from obelisk.testing import ConfigRefused, ResultChanged, ReturnedErr, Simulation, SimulationFailed
+from obelisk.testing.components import CompiledGuest, Components, imports_more_than_log, load_components
+from obelisk.testing.guests import StrictGuest
+from obelisk.wasm.component import ComponentLoader
+from obelisk.wasm.engine import EngineConfig, Engines
+
+ROOT = ExecutionId("E_01K42AJA8QHD7D3GTJAYMASFYZ")
+ECHO = "testing:activity/acts.echo"
+INVOKE = "testing:workflow/flows.invoke"
+
+
+@pytest.fixture
+def config(testing_components, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    path = tmp_path / "obelisk.toml"
+    path.write_text(
+        f"""
+        [[activity_wasm]]
+        name = "acts"
+        location = "{testing_components.activity}"
+        exec.lock_expiry.milliseconds = 50
+        max_retries = 1
+        [[workflow]]
+        name = "flows"
+        location = "{testing_components.workflow}"
+        exec.cpu_budget.milliseconds = 50
+        """
+    )
+    return path
+
+
+@pytest.fixture
+def sim(config):
+    sim = Simulation()
+    sim.load(config)
+    return sim
+
+
+def attempt_at(components, ffqn, params):
+    info = components.info(ffqn)
+    return StartAttempt(ROOT, RunId("Run_1"), info.component, info.ffqn, Json(params), info.policy.lock_expiry_us)
+
+
+def test_a_python_function_takes_the_place_of_an_activity_and_has_to_fit_its_types(sim):
+    asked = []
+
+    @sim.activity(ECHO)
+    def echo(text):
+        asked.append(text)
+        return text.upper()
+
+    assert sim.run(INVOKE, ["x"], seeds=3).result == {"ok": "INVOKED"}
+    assert set(asked) == {"invoked"}
+
+    sim.activity(ECHO)(lambda text: 7)
+    with pytest.raises(SimulationFailed, match=r"the result of testing:activity/acts.echo does not fit its type: "):
+        sim.run(INVOKE, ["x"], seeds=1)
+
+
+def test_a_python_workflow_calls_a_component_with_its_types(sim):
+    @sim.workflow("mine:own/flows.flow")
+    def flow(ctx):
+        with pytest.raises(ReturnedErr) as caught:
+            ctx.call("testing:activity/acts.fail", 3)
+        return [ctx.call(ECHO, "hi"), caught.value.value, ctx.call("testing:workflow/flows.parent", 2)]
+
+    assert sim.run("mine:own/flows.flow", seeds=3).result == {"ok": ["hi", "failed with 3", 2]}
+
+
+def test_an_activity_is_run_once_for_each_of_its_parameters(config, monkeypatch):
+    components = load_components(config)
+    runs, real = [], Components._run
+    monkeypatch.setattr(Components, "_run", lambda self, start: runs.append(start.params) or real(self, start))
+    for params in (b'["a"]', b'["b"]', b'["a"]'):
+        end = components.attempt(attempt_at(components, ECHO, params))
+        assert end.result == Ok(Json(params[1:-1]))
+    assert [bytes(params) for params in runs] == [b'["a"]', b'["b"]']
+
+
+def test_an_activity_that_runs_for_too_long_times_out(config):
+    components = load_components(config)
+    end = components.attempt(attempt_at(components, "testing:activity/acts.spin", b"[]"))
+    assert isinstance(end.result, Failure) and end.result.kind is FailureKind.TIMED_OUT
+
+
+def test_a_workflow_that_computes_for_too_long_is_out_of_fuel(sim):
+    failed = sim.run("testing:workflow/flows.spin", seeds=1).result["execution_failed"]
+    assert (failed["kind"], failed["reason"]) == (
+        "out_of_fuel",
+        "no host call within 50 ms of CPU time (exec.cpu_budget)",
+    )
+
+
+class Scripted:
+    """A guest whose steps are given."""
+
+    def __init__(self, *steps):
+        self.steps = list(steps)
+        self.heard = []
+
+    def start(self, params):
+        return self.steps.pop(0)
+
+    def send(self, reply):
+        self.heard.append(reply)
+        return self.steps.pop(0)
+
+    def resume(self):
+        return self.steps.pop(0)
+
+    def close(self):
+        self.heard.append("closed")
+
+
+def test_slices_of_a_guest_are_not_decided_by_the_clock(config):
+    components = load_components(config)
+    ticker = components._ticker
+    called = Called(calls.JoinSetCreate())
+    for steps in ([called] * 100, [Yielded(), Yielded(), called, *[called] * 99]):
+        live: set[StrictGuest] = set()
+        inner = Scripted(*steps, Returned(Ok()))
+        guest = CompiledGuest(ROOT, inner, ticker, 1_000_000, live)
+        shown, step = [], guest.start(Json(b"[]"))
+        while not isinstance(step, Returned):
+            shown.append(step)
+            step = guest.resume() if isinstance(step, Yielded) else guest.send("g:1")
+        guest.close()
+        assert shown.count(called) == 100
+        assert 0 < shown.count(Yielded()) < 20
+        assert inner.heard == ["g:1"] * 100 + ["closed"] and live == set()
+    guest = CompiledGuest(ROOT, Scripted(*[Yielded()] * 10_000_000), ticker, 1_000)
+    assert isinstance(guest.start(Json(b"[]")), Trapped | Yielded)
+
+
+def test_what_an_activity_imports_is_seen(dummy_component, tmp_path):
+    loader = ComponentLoader(Engines(EngineConfig(pooling=False)))
+
+    def wit_of(imports):
+        text = f"package any:any; world any {{ {imports} export a:b/c; }} package a:b {{ interface c {{ f: func() -> result; }} }}"
+        log = "package obelisk:log@1.0.0 { interface log { info: func(message: string); } }"
+        other = "package x:y { interface z { g: func(); } interface types { type t = u8; } }"
+        return loader.load(dummy_component(f"{text} {log} {other}")).wit
+
+    assert not imports_more_than_log(wit_of(""))
+    assert not imports_more_than_log(wit_of("import obelisk:log/log@1.0.0;"))
+    assert not imports_more_than_log(wit_of("import x:y/types;"))
+    assert imports_more_than_log(wit_of("import x:y/z;"))
+
+
+def test_what_the_simulator_cannot_run_is_named(sim, config, monkeypatch):
+    components = load_components(config)
+    assert components.needed_results(INVOKE) == []
+    monkeypatch.setattr("obelisk.testing.components.imports_more_than_log", lambda wit: True)
+    needed = components.needed_results(INVOKE)
+    assert set(needed) == {f"testing:activity/acts.{name}" for name in ("trap", "fail", "spin", "echo")}
+    assert components.needed_results(ECHO) == [ECHO]
+    with pytest.raises(SimulationFailed, match=r"ResultMissing: testing:activity/acts.echo imports what"):
+        sim.run(INVOKE, ["x"], seeds=1)
+
+
+def test_a_configuration_that_cannot_be_used_is_refused(tmp_path):
+    with pytest.raises(ConfigRefused, match=r"nowhere\.toml"):
+        Simulation().load(tmp_path / "nowhere.toml")
+
+
+def test_results_that_are_given_must_fit(sim):
+    sim.give(ECHO, {"err": "no"})
+    assert sim.run(INVOKE, ["x"], seeds=1).result == {"err": "no"}
+    with pytest.raises(ValueError, match="the result does not fit"):
+        sim.give(ECHO, {"ok": 1})
+    with pytest.raises(LookupError, match="no component has an activity"):
+        sim.give(INVOKE, {"ok": "x"})
+    with pytest.raises(LookupError, match="no component has an activity"):
+        Simulation().give(ECHO, {"ok": "x"})
+
+
+def test_a_race_of_a_component_changes_its_result(sim):
+    with pytest.raises(ResultChanged, match="depend on the order in which responses arrive"):
+        sim.run("testing:workflow/flows.in-time-pattern", [20], seeds=50)
