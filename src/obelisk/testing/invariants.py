@@ -130,6 +130,8 @@ def history_of(snapshot: Snapshot) -> list[HistoryEvent]:
             event = msgspec.structs.replace(event, expires_at=Instant(0))
         elif isinstance(event, JoinNext):
             event = msgspec.structs.replace(event, run_expires_at=Instant(0))
+        elif isinstance(event, Scheduled):
+            event = msgspec.structs.replace(event, scheduled_at=Instant(0))
         if event.history:
             history.append(event)  # type: ignore[arg-type]
     return history
@@ -375,7 +377,7 @@ def verify(snapshot: Snapshot, guest: Guest) -> Replayed:
 def replays(snapshot: Snapshot, guest: Guest) -> None:
     """A log replays: a finished workflow to the same outcome, another one to where it stands."""
     if is_parked(snapshot):
-        return
+        return  # it does not replay, or it is not known
     replayed, outcome = verify(snapshot, guest), outcome_of(snapshot)
     if replayed.divergence is not None:
         divergence = replayed.divergence
@@ -398,8 +400,9 @@ def only_holders_write(before: ExecutionState | None, after: ExecutionState, wri
 
 
 def is_parked(snapshot: Snapshot) -> bool:
-    """Whether it stands still until an operator acts."""
-    return isinstance(snapshot.log[-1].event, Parked)
+    """Whether it stands still until an operator acts; or did so, and was then ended."""
+    states = [entry.event for entry in replayable(snapshot.log) if isinstance(entry.event, Parked | Resumed)]
+    return bool(states) and isinstance(states[-1], Parked)
 
 
 def tags_of(snapshot: Snapshot) -> list[str]:

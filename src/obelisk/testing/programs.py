@@ -1,9 +1,10 @@
 """Random workflows, as data: what the simulator runs.
 
 A `Program` is a list of statements without branches, interpreted by a generator guest. It never looks at a result before
-it ends, so the history events of a program are the same in every run, whatever arrives in which order. Its result lists
-what it was answered, sorted within each join set. It may then depend on the order of arrival only where a join set is
-closed with members that nobody awaited, or where `-get` asks early: such a program is `sensitive`, and so is its caller.
+it ends, so the history events of a program are the same in every run, whatever arrives in which order, unless it asks
+without waiting (`erratic`). Its result lists what it was answered, sorted within each join set. It may then depend on the
+order of arrival only where a join set is closed with members that nobody awaited, or where `-get` asks early: such a
+program is `sensitive`, and so is its caller.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import msgspec
 
 from obelisk.core import calls
 from obelisk.core.events import Created
-from obelisk.core.ids import ExecutionId, JoinSetId
+from obelisk.core.ids import Digest, ExecutionId, JoinSetId
 from obelisk.core.instants import In, Now
 from obelisk.core.names import FunctionName
 from obelisk.core.policy import Blocking, ExecutionPolicy, RetryPolicy
@@ -30,6 +31,14 @@ from obelisk.testing.subject import AttemptEnd, Subject, Submission
 
 RUN: Final = FunctionName("sim:flows/flows.run")
 """The workflow function; its only parameter is the index of a program."""
+STUB: Final = FunctionName("sim:stubs/stubs.asked")
+"""A stub activity; its parameter says whether a client has its result."""
+NOWHERE: Final = FunctionName("sim:no/no.nowhere")
+"""A function that is not deployed."""
+LIKE: Final = Digest("sha256:" + "11" * 32)
+"""Another component, whose programs are the same."""
+UNLIKE: Final = Digest("sha256:" + "00" * 32)
+"""Another component, whose programs begin with something that the others do not do."""
 MILLISECOND: Final = 1_000
 
 
@@ -135,6 +144,55 @@ class Get(_Statement, frozen=True):
     index: int
 
 
+class DirectJson(_Statement, frozen=True):
+    """`call-json`; a function that is not there, and parameters that do not fit, are answered with why."""
+
+    callee: Callee
+    fits: bool = True
+
+
+class SubmitJson(_Statement, frozen=True):
+    """`submit-json`."""
+
+    slot: int
+    callee: Callee
+    fits: bool = True
+
+
+class GetJson(_Statement, frozen=True):
+    """`get-result-json` of the `index`-th submitted child."""
+
+    index: int
+
+
+class Try(_Statement, frozen=True):
+    """`join-next-try`."""
+
+    slot: int
+
+
+class Last(_Statement, frozen=True):
+    """`last-id` of a join set, and those of direct calls and one-off sets."""
+
+    slot: int
+
+
+class Later(_Statement, frozen=True):
+    """`-schedule`, and `schedule-json` under a generated id: the same once more, and something else under that id."""
+
+    callee: Callee
+    us: int
+
+
+class Ask(_Statement, frozen=True):
+    """A stub activity in a join set. `answered`: by the workflow itself, which says it twice and then something else, or by
+    a client.
+    """
+
+    slot: int
+    answered: bool
+
+
 class Sleep(_Statement, frozen=True):
     """A durable sleep; 0: due at once."""
 
@@ -176,6 +234,13 @@ Statement = (
     | JoinNext
     | Close
     | Get
+    | DirectJson
+    | SubmitJson
+    | GetJson
+    | Try
+    | Last
+    | Later
+    | Ask
     | Sleep
     | Draw
     | Say
@@ -191,6 +256,8 @@ class Program(msgspec.Struct, frozen=True):
     statements: tuple[Statement, ...]
     sensitive: bool = False
     """Whether its result may depend on the order in which responses arrive."""
+    erratic: bool = False
+    """Whether its history may."""
 
 
 # --- interpreting ----------------------------------------------------------------------------------------------------
@@ -223,12 +290,24 @@ class Programs(Subject):
         registry = SimulatedRegistry()
         for ffqn in ACTIVITIES:
             registry.add_activity(ffqn, self._activity)
+        registry.add_stub(STUB)
 
         def run(execution_id: ExecutionId, params: Json) -> Flow:
             return interpret(self.programs[_index(params)], execution_id)
 
-        registry.add_workflow(RUN, run, self._workflow)
+        def run_otherwise(execution_id: ExecutionId, params: Json) -> Flow:
+            yield calls.RandomString(1, 3)
+            return (yield from interpret(self.programs[_index(params)], execution_id))
+
+        registry.add_workflow(RUN, run_otherwise, self._workflow, UNLIKE)
+        registry.add_workflow(RUN, run, self._workflow, LIKE)
+        registry.add_workflow(RUN, run, self._workflow)  # the active one
         return registry
+
+    def given_result(self, execution_id: ExecutionId, ffqn: FunctionName, params: Json) -> Ok | Err | None:
+        """Clients have the results that no workflow gives."""
+        (answered,) = msgspec.json.decode(params, type=list[int])
+        return None if answered else Ok(Json(b'"by a client"'))
 
     def attempt(self, start: StartAttempt, failures: int) -> AttemptEnd:
         """As `ACTIVITIES` says."""
@@ -290,8 +369,42 @@ def interpret(program: Program, execution_id: ExecutionId) -> Flow:
             case Get(index):
                 child, ffqn = children[index]
                 note(-1, (yield calls.Get(child, ffqn)))
+            case DirectJson(callee, fits):
+                note(-1, (yield calls.CallJson(callee.ffqn, callee.params if fits else _UNFIT)))
+            case SubmitJson(slot, callee, fits):
+                reply = yield calls.SubmitJson(slots[slot], callee.ffqn, callee.params if fits else _UNFIT)
+                if isinstance(reply, str):
+                    children.append((ExecutionId(reply), callee.ffqn))
+                else:
+                    note(-1, reply)
+            case GetJson(index):
+                note(-1, (yield calls.GetJson(children[index][0])))
+            case Try(slot):
+                note(slot, (yield calls.JoinNextTry(slots[slot])))
+            case Last(slot):
+                note(slot, (yield calls.LastOfSet(slots[slot])))
+                note(-1, (yield calls.LastDirectCall()))
+                note(-1, (yield calls.LastOneOff()))
+            case Later(callee, us):
+                at = In(us) if us else Now()
+                note(-1, (yield calls.Schedule(callee.ffqn, callee.params, at)))
+                generated = yield calls.GenerateExecutionId()
+                assert isinstance(generated, str)
+                chosen = ExecutionId(generated)
+                note(-1, (yield calls.ScheduleJson(chosen, callee.ffqn, callee.params, at)))
+                note(-1, (yield calls.ScheduleJson(chosen, callee.ffqn, callee.params, at)))
+                note(-1, (yield calls.ScheduleJson(chosen, callee.ffqn, json_array("other"), at)))
+            case Ask(slot, answered):
+                asked = yield calls.Submit(slots[slot], STUB, json_array(int(answered)))
+                assert isinstance(asked, str)
+                stub = ExecutionId(asked)
+                children.append((stub, STUB))
+                if answered:
+                    note(-1, (yield calls.Stub(stub, STUB, Ok(Json(b'"given"')))))
+                    note(-1, (yield calls.StubJson(stub, Json(b'{"ok":"given"}'))))
+                    note(-1, (yield calls.Stub(stub, STUB, Err())))
             case Sleep(us):
-                reply = yield calls.Sleep(In(us) if us else Now())
+                reply = yield calls.Sleep(In(us) if us else Now(), "nap" if us > MILLISECOND else None)
                 note(-1, type(reply).__name__)
             case Draw(below):
                 note(-1, (yield calls.RandomU64(0, below - 1)))
@@ -308,6 +421,9 @@ def interpret(program: Program, execution_id: ExecutionId) -> Flow:
             case _:
                 assert_never(statement)
     return Ok(json_array(*[sorted(replies) if slot >= 0 else replies for slot, replies in sorted(seen.items())]))
+
+
+_UNFIT: Final = Json(b"7")
 
 
 def _plain(reply: calls.Reply | None, execution_id: ExecutionId) -> str:
@@ -375,6 +491,7 @@ class _Maker:
         self._children = 0
         self._names: set[str] = set()
         self._sensitive = False
+        self._erratic = False
 
     def make(self, length: int) -> Program:
         for _ in range(length):
@@ -382,7 +499,8 @@ class _Maker:
                 [
                     self._direct, self._direct, self._create, self._create, self._submit, self._submit, self._submit,
                     self._submit_delay, self._await, self._await, self._close, self._get, self._sleep, self._draw,
-                    self._say, self._compute,
+                    self._say, self._compute, self._direct_json, self._submit_json, self._get_json, self._try,
+                    self._last, self._later, self._ask, self._ask,
                 ]
             )()  # fmt: skip
         dice = self._random.random()
@@ -394,12 +512,12 @@ class _Maker:
         if dice < 0.1:
             last: Statement = Fail() if self._random.random() < 0.5 else Die()
             self._statements.append(last)
-        return Program(tuple(self._statements), self._sensitive)
+        return Program(tuple(self._statements), self._sensitive, self._erratic)
 
     def _callee(self) -> Callee:
         if self._before and self._random.random() < 0.3:
             index = self._random.randrange(len(self._before))
-            self._sensitive |= self._before[index].sensitive
+            self._sensitive |= self._before[index].sensitive or self._before[index].erratic
             return Callee(RUN, index)
         return Callee(self._random.choice(list(ACTIVITIES)))
 
@@ -467,6 +585,48 @@ class _Maker:
         if self._children:
             self._sensitive = True
             self._statements.append(Get(self._random.randrange(self._children)))
+
+    def _direct_json(self) -> None:
+        callee = self._random.choice([self._callee(), Callee(NOWHERE)])
+        self._statements.append(DirectJson(callee, fits=self._random.random() < 0.7))
+
+    def _submit_json(self) -> None:
+        slot = self._open()
+        if slot is not None and self._slots[slot].callee is None:
+            callee, fits = self._random.choice([self._callee(), Callee(NOWHERE)]), self._random.random() < 0.7
+            self._statements.append(SubmitJson(slot, callee, fits))
+            if fits and callee.ffqn != NOWHERE:
+                self._slots[slot].members += 1
+                self._children += 1
+
+    def _get_json(self) -> None:
+        if self._children:
+            self._sensitive = True
+            self._statements.append(GetJson(self._random.randrange(self._children)))
+
+    def _try(self) -> None:
+        slot = self._open()
+        if slot is not None and self._random.random() < 0.3:
+            self._erratic = self._sensitive = True
+            self._statements.append(Try(slot))
+
+    def _last(self) -> None:
+        slot = self._open()
+        if slot is not None:
+            self._sensitive = True
+            self._statements.append(Last(slot))
+
+    def _later(self) -> None:
+        if self._random.random() < 0.3:
+            callee = Callee(self._random.choice(list(ACTIVITIES)))
+            self._statements.append(Later(callee, self._random.choice([0, 1, 100]) * MILLISECOND))
+
+    def _ask(self) -> None:
+        slot = self._open()
+        if slot is not None and self._slots[slot].callee is None:
+            self._statements.append(Ask(slot, answered=self._random.random() < 0.5))
+            self._slots[slot].members += 1
+            self._children += 1
 
     def _sleep(self) -> None:
         self._statements.append(Sleep(self._random.choice([0, 1, 10, 300]) * MILLISECOND))

@@ -115,8 +115,10 @@ def compare(calm: World, disturbed: World) -> None:
     undisturbed, results = outcomes_of(calm), outcomes_of(disturbed)
     if undisturbed.keys() != results.keys():
         raise _differs(disturbed, f"other executions: {undisturbed.keys() ^ results.keys()}")
-    sensitive = _sensitive(calm)
+    sensitive, erratic = _sensitive(calm)
     for execution_id, outcome in undisturbed.items():
+        if execution_id in erratic:
+            continue
         before = invariants.history_of(invariants.snapshot_of(calm.store, execution_id))
         after = invariants.history_of(invariants.snapshot_of(disturbed.store, execution_id))
         if before != after:
@@ -125,19 +127,22 @@ def compare(calm: World, disturbed: World) -> None:
             raise _differs(disturbed, f"{execution_id} ended with {results[execution_id]}, undisturbed {outcome}")
 
 
-def _sensitive(world: World) -> set[ExecutionId]:
+def _sensitive(world: World) -> tuple[set[ExecutionId], set[ExecutionId]]:
     """Executions whose result may depend on the order of arrival: of sensitive programs, and their children (a child may
-    be cancelled).
+    be cancelled); and those whose history may.
     """
     assert isinstance(world.subject, Programs)
     found: set[ExecutionId] = set()
+    erratic: set[ExecutionId] = set()
     for execution_id in invariants.everything(world.store):
         created = world.store.created(execution_id)
         assert created is not None
         program = world.subject.program_of(created)
         if program.sensitive if program is not None else ids.parent_of(execution_id) in found:
             found.add(execution_id)
-    return found
+        if program is not None and program.erratic:
+            erratic.add(execution_id)
+    return found, erratic
 
 
 def _differs(world: World, what: str) -> Violation:
