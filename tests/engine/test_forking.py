@@ -21,6 +21,7 @@ from obelisk.testing.guests import Flow
 
 MS = 1_000
 ACT, MAIN = FunctionName("t:acts/acts.act"), FunctionName("t:flows/flows.main")
+STUB = FunctionName("t:stubs/stubs.stub")
 FORK = ExecutionId("E_01K42AJA8QHD7D3GTJAYF0RK00")
 OTHER = Digest("sha256:" + "0f" * 32)
 
@@ -201,6 +202,37 @@ def test_a_cancelled_execution_is_forked_as_it_was_before() -> None:
     fork(driver, len(driver.tags()))
     finish_the_rest(driver)
     assert isinstance(driver.outcome(FORK), Ok)
+    sound(driver)
+
+
+def test_members_of_a_join_set_that_was_being_closed_are_cancelled_in_the_fork() -> None:
+    def closes(execution_id: ExecutionId, params: Json) -> Flow:
+        join_set = yield calls.JoinSetCreate()
+        assert isinstance(join_set, str)
+        for index in range(2):
+            yield calls.Submit(JoinSetId(join_set), ACT, json_array(index))
+        yield calls.Submit(JoinSetId(join_set), STUB, json_array())
+        yield calls.SubmitDelay(JoinSetId(join_set), In(3_600_000 * MS))
+        yield calls.JoinSetClose(JoinSetId(join_set))
+        return Ok()
+
+    registry = deployed()
+    registry.add_stub(STUB)
+    registry.add_workflow(MAIN, closes)
+    driver = Driver(registry)
+    driver.submit(MAIN)
+    versions = len(driver.tags())
+    assert driver.tags()[-1] == "join_next"  # closing, and the attempts are still being killed
+    for version in range(1, versions + 1):
+        fork_id = ExecutionId(f"{FORK[:-2]}{version:02}")
+        snapshot = invariants.snapshot_of(driver.store, ROOT)
+        driver.run(Fork(9, fork_id, snapshot, version, COMPONENT))
+        for start in driver.starts():
+            if start.execution_id.startswith(fork_id):
+                driver.run(driver.killed(start))
+        assert driver.outcome(fork_id) == Ok(), version
+    for start in driver.starts():
+        driver.run(driver.killed(start))
     sound(driver)
 
 

@@ -224,6 +224,7 @@ class Machine:
         self._has_news = False
         """Whether an event was appended since `take_writes`."""
         self._processed: dict[ExecutionId, tuple[_Child, Outcome]] = {}
+        self._forms: dict[FunctionName, ErrForm] = {}
         self._last_direct: ExecutionId | None = None
         self._last_one_off: tuple[str, bool] | None = None
         self._awaiting: _Awaiting | None = None
@@ -667,13 +668,20 @@ class Machine:
         if call.form is not None:
             child = self._submit(call.join_set, join, call.ffqn, call.params, call.form, now)
             return ids.absolute(self.execution_id, child)
-        typed = None if self.replaying else self._typing(call.ffqn, call.params)
-        form = typed.info.err_form if isinstance(typed, Typed) else ErrForm.NONE
+        form = ErrForm.NONE if self.replaying else self._form_of(call.ffqn, call.params)
         child = self._next_child(call.join_set, join)
         recorded = self._record(ChildRequested(child, call.ffqn, call.params, form=form), now)
         assert isinstance(recorded, ChildRequested)
         self._add_child(join, child, call.ffqn, recorded.form)
         return ids.absolute(self.execution_id, child)
+
+    def _form_of(self, ffqn: FunctionName, params: Json) -> ErrForm:
+        """How the active function declares errors; found out once."""
+        form = self._forms.get(ffqn)
+        if form is None:
+            typed = self._typing(ffqn, params)
+            form = self._forms[ffqn] = typed.info.err_form if isinstance(typed, Typed) else ErrForm.NONE
+        return form
 
     def _submit_json(self, call: calls.SubmitJson, now: Instant) -> Reply:
         child = self._submit_given(call.join_set, self._find(call.join_set), call, now)

@@ -145,7 +145,7 @@ class Births:
         unit.draft.bytes += len(created.params)
         self._books.held[item.execution_id] = held
         forking.fill(held, prefix, unit, self._books.registry)
-        for request in prefix.open_children:
+        for request in prefix.open_now(self._books.registry):
             self.create_child(held, request, unit)
         if not item.paused:
             unit.append(held, Unpaused())

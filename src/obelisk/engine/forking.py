@@ -6,7 +6,8 @@ log only grows, so that a prefix is a fact and needs no fence.
 
 **Which responses belong to the prefix**: those that it consumed, and those that were there when its last event was
 written. They are shared: a child that had ended is copied with its end and does not run again. Any other child, or delay,
-is still open in the fork: the child is created again, and the delay keeps its instant.
+is still open in the fork: the child is created again, and the delay keeps its instant. But where the prefix has begun to
+close a join set, its open delays, activities and stubs were cancelled by that, and are so in the fork.
 """
 
 from __future__ import annotations
@@ -30,11 +31,12 @@ from obelisk.core.events import (
     Paused,
     TryOutcome,
 )
-from obelisk.core.ids import DeploymentId, JoinSetId, absolute
+from obelisk.core.ids import DeploymentId, JoinSetId, absolute, join_set_of
 from obelisk.core.instants import Instant
-from obelisk.core.ports import FunctionInfo, Registry
+from obelisk.core.ports import FunctionInfo, FunctionKind, Registry
 from obelisk.core.replay import replayable
-from obelisk.core.responses import ChildFinished, Response
+from obelisk.core.responses import ChildFinished, DelayFinished, Response
+from obelisk.core.values import CANCELLED
 from obelisk.engine.held import Held
 from obelisk.engine.tick import OpenUnit
 
@@ -50,6 +52,18 @@ class Prefix(msgspec.Struct, frozen=True):
     """Responses of the prefix, in their order."""
     open_children: tuple[ChildRequested, ...]
     open_delays: tuple[DelayRequested, ...]
+    closing: frozenset[JoinSetId]
+    """Join sets that it has begun to close."""
+
+    def open_now(self, registry: Registry) -> list[ChildRequested]:
+        """The open children that are created again: those that no closing has cancelled."""
+        return [child for child in self.open_children if not self.is_cancelled(child, registry)]
+
+    def is_cancelled(self, request: ChildRequested, registry: Registry) -> bool:
+        """Whether closing its join set has cancelled an open child."""
+        info = registry.active(request.ffqn)
+        is_workflow = info is not None and info.kind is FunctionKind.WORKFLOW
+        return join_set_of(request.child) in self.closing and not is_workflow
 
 
 def prefix_of(snapshot: Snapshot, version: int) -> Prefix:
@@ -76,6 +90,7 @@ def prefix_of(snapshot: Snapshot, version: int) -> Prefix:
         shared,
         tuple(event for event in events if isinstance(event, ChildRequested) and (event.child, False) not in answered),
         tuple(event for event in events if isinstance(event, DelayRequested) and (event.delay, True) not in answered),
+        frozenset(event.join_set for event in events if isinstance(event, JoinNext) and event.closing),
     )
 
 
@@ -125,9 +140,20 @@ def fill(held: Held, prefix: Prefix, unit: OpenUnit, registry: Registry) -> None
     shared is there before, so that an await whose response is shared does not block.
     """
     unit.append(held, Paused())
+    now = unit.draft.now
     arrived: Counter[JoinSetId] = Counter()
     requests = {entry.event.child: entry.event for entry in prefix.history if isinstance(entry.event, ChildRequested)}
-    for response in prefix.shared:
+    cancelled = [
+        Response(0, now, join_set_of(child.child), ChildFinished(child.child, 1, CANCELLED))
+        for child in prefix.open_children
+        if prefix.is_cancelled(child, registry)
+    ]
+    cancelled += [
+        Response(0, now, join_set_of(delay.delay), DelayFinished(delay.delay, ok=False))
+        for delay in prefix.open_delays
+        if join_set_of(delay.delay) in prefix.closing
+    ]
+    for response in (*prefix.shared, *cancelled):
         body = response.body
         if isinstance(body, ChildFinished):
             _copy_child(held, prefix, requests[body.child], response, unit, registry)
@@ -144,6 +170,8 @@ def fill(held: Held, prefix: Prefix, unit: OpenUnit, registry: Registry) -> None
                 arrived[join_set] -= 1
         unit.append(held, event, answered=answered, at=entry.created_at)
     for delay in prefix.open_delays:
+        if join_set_of(delay.delay) in prefix.closing:
+            continue
         unit.add_delay(held, Delay(held.execution_id, delay.delay, delay.expires_at))
 
 

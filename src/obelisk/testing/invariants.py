@@ -28,6 +28,8 @@ from obelisk.core.events import (
     Locked,
     Parked,
     Paused,
+    Resumed,
+    Scheduled,
     TemporarilyFailed,
     TemporarilyTimedOut,
     TryOutcome,
