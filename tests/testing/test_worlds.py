@@ -77,6 +77,15 @@ def test_random_worlds_where_crashes_are_counted(nodes: int) -> None:
 
 
 @pytest.mark.parametrize("nodes", [1, 2])
+def test_random_worlds_where_operators_meddle(nodes: int) -> None:
+    injected = Counter[str]()
+    for seed in range(600, 630):
+        injected += sim.run_meddled(seed, nodes).injected
+    wanted = {"CancelRequest", "PauseRequest", "UnpauseRequest", "AdvanceRequest", "UpgradeRequest", "Fork"}
+    assert wanted <= injected.keys()
+
+
+@pytest.mark.parametrize("nodes", [1, 2])
 @pytest.mark.parametrize("seed", FOUND)
 def test_seeds_that_found_a_fault(seed: int, nodes: int) -> None:
     sim.run_seed(seed, nodes)
@@ -295,8 +304,17 @@ def test_outcomes_of_a_world() -> None:
 
 
 def test_the_command_tells_what_happened(capsys: pytest.CaptureFixture[str]) -> None:
-    assert sim.main(["--seeds", "2", "--seed", "3", "--nodes", "1"]) == 0
-    assert "2 seeds, 6 runs" in capsys.readouterr().out
+    assert sim.main(["--seeds", "2", "--seed", "3", "--nodes", "1", "--no-small", "--jobs", "1"]) == 0
+    assert "8 random worlds" in capsys.readouterr().out
+
+
+def test_the_command_says_how_to_repeat_a_failure(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transitions, "finish_kind", lambda outcome: "timed_out" if isinstance(outcome, Err) else "ok")
+    monkeypatch.setattr(invariants, "outcome_of", lambda snapshot: None)
+    assert sim.main(["--seed", "3", "--nodes", "1"]) == 1
+    assert "repeat with: make sim SEED=3 ARGS='--nodes 1'" in capsys.readouterr().err
 
 
 def test_a_storm_ends() -> None:

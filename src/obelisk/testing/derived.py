@@ -34,7 +34,10 @@ def effects_are_derived(node: Node, store: Memory) -> int:
             continue
         _is_worked_on(node, state, wall, hot=engine.hot_count)
         instants: list[Instant] = []
-        if state.status is Status.PENDING and state.pending_at > wall and state.lifecycle is Lifecycle.ACTIVE:
+        waits = state.status is Status.PENDING and state.pending_at > max(wall, node.latest)
+        info = node.registry.pinned(state.component, state.ffqn)
+        is_run = info is None or info.kind is not FunctionKind.STUB
+        if waits and is_run and state.lifecycle is Lifecycle.ACTIVE:
             instants.append(state.pending_at)
         rows += state.next_version
         instants += [delay.expires_at for delay in invariants.snapshot_of(store, execution_id).delays]

@@ -302,6 +302,8 @@ def locked_only_when_due(snapshot: Snapshot) -> None:
             may = must or before.created_at == woken_at >= expires_at
         elif isinstance(before.event, JoinNext):
             continue
+        elif isinstance(before.event, JoinNextTry) and before.event.outcome is TryOutcome.FOUND:
+            arrived[before.event.join_set].popleft()
         if isinstance(entry.event, Locked):
             lock_expires_at = entry.event.lock_expires_at
             if not may:
@@ -380,6 +382,14 @@ def replays(snapshot: Snapshot, guest: Guest) -> None:
     """A log replays: a finished workflow to the same outcome, another one to where it stands."""
     if is_parked(snapshot):
         return  # it does not replay, or it is not known
+    created = snapshot.log[0].event
+    assert isinstance(created, Created)
+    if created.forked_from is not None and created.join_set is not None:
+        return  # the copy of a child that had ended: it has nothing but its end
+    own = replayable(snapshot.log)
+    upgrades = [entry.event for entry in own if isinstance(entry.event, ComponentUpgraded)]
+    if upgrades and upgrades[-1].forced and not isinstance(own[-1].event, Finished):
+        return  # nobody has looked whether it does
     replayed, outcome = verify(snapshot, guest), outcome_of(snapshot)
     if replayed.divergence is not None:
         divergence = replayed.divergence

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, assert_never
 import msgspec
 
 from obelisk.core.batch import CommitUnknown, Expect, Recovered, Refused, RefusedBy, Unit, UnitOutcome
-from obelisk.core.events import Created
+from obelisk.core.events import Created, Finished
 from obelisk.core.ids import ExecutionId, ExecutorId
 from obelisk.core.instants import Instant
 from obelisk.core.ports import FunctionKind, Guest, Yielded
@@ -67,6 +67,8 @@ class Node:
         """Counts boots and deaths: whatever belongs to an earlier life is void."""
         self._paused_until = 0
         self._is_ticking = False
+        self.latest = Instant(0)
+        """The latest instant that its clock has shown to this process: clocks jump back, and what was due stays so."""
         self._alarm: int | None = None
         """The moment for which a tick is arranged because a timer is due then."""
         self._started: frozenset[ExecutionId] = frozenset()
@@ -106,6 +108,7 @@ class Node:
     def boot(self) -> None:
         """A new process with a new executor id takes over what it finds."""
         world, setting = self.world, self.world.setting
+        self.latest = Instant(0)
         self._life += 1
         self._stopping = False
         self.registry = world.subject.deployment()
@@ -210,6 +213,7 @@ class Node:
         if engine is None or self._is_ticking:
             return
         now = self.world.wall
+        self.latest = max(self.latest, now)
         due = engine.next_due()
         if not (self.inbox or engine.has_work or (due is not None and due <= now)):
             if due is not None:
@@ -279,6 +283,8 @@ class Node:
                 for new in unit.events:
                     if isinstance(new.event, Created):
                         world.see_created(new.execution_id, new.event)
+                    elif isinstance(new.event, Finished) and new.execution_id in self.attempts.running:
+                        raise Violation(f"{new.execution_id} has finished, but its attempt still does something")
             world.check_commit(units, outcomes)
             if fault is CommitFault.LOST_DONE:
                 raise CommitUnknown

@@ -1,15 +1,21 @@
 """`python -m obelisk.testing.sim`: many random worlds, each from one seed.
 
-Decides what a seed means: programs, clients, limits, faults. Each world runs twice, undisturbed and in a storm; both must
-keep every invariant, and agree. A failure prints its seed and the story of the run; `--seed` repeats it.
+Decides what a seed means: programs, clients, limits, faults. Each world runs undisturbed and in a storm; both must keep
+every invariant, and agree. It runs in a storm once more where crashes are counted, and once where operators meddle: those
+must keep every invariant. Before the random worlds come all small ones. A failure prints its seed and the story of the run;
+`--seed` repeats it.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
 from random import Random
 from typing import Final
 
@@ -21,12 +27,15 @@ from obelisk.core.instants import Instant
 from obelisk.core.policy import Limits
 from obelisk.testing import invariants, programs
 from obelisk.testing.deployment import SeededEntropy
+from obelisk.testing.exhaustive import Count, Small, all_small, explore
 from obelisk.testing.faults import Calm, CommitFault, Faults, Scripted, Storm
 from obelisk.testing.invariants import Violation
+from obelisk.testing.meddling import Meddler
 from obelisk.testing.node import MS
 from obelisk.testing.programs import Programs
 from obelisk.testing.world import EPOCH, Setting, World, outcomes_of
 
+_SEEDS_PER_TASK: Final = 10
 _PATIENT: Final = 1_000_000
 """A crash count that is never reached, for runs whose results are compared."""
 
@@ -103,6 +112,18 @@ def run_impatient(seed: int, nodes: int) -> Run:
     return Run(seed, len(outcomes_of(world)), world.ticks, world.commits, storm.injected)
 
 
+def run_meddled(seed: int, nodes: int) -> Run:
+    """The world of a seed in a storm, where operators and clients meddle: anything may come of it but a broken promise."""
+    subject, setting = setting_of(seed, nodes)
+    storm = storm_of(seed, nodes)
+    world = World(seed, subject, setting, storm)
+    random = Random(f"meddling {seed}")
+    meddler = Meddler(world, random, random.choice([1, 5, 20]))
+    world.run()
+    meddler.check()
+    return Run(seed, len(outcomes_of(world)), world.ticks, world.commits, storm.injected + Counter(meddler.done))
+
+
 def run_world(seed: int, subject: Programs, setting: Setting, faults: Faults) -> World:
     """One run to its end."""
     world = World(seed, subject, setting, faults)
@@ -172,34 +193,111 @@ def every_commit(subject: Programs, setting: Setting, faults: tuple[CommitFault,
 # --- command ---------------------------------------------------------------------------------------------------------
 
 
+class _Task(msgspec.Struct, frozen=True):
+    """A piece of work for one process: a small world, or some seeds."""
+
+    small: Small | None = None
+    seed: int = 0
+    seeds: int = 0
+    nodes: int = 1
+
+
+class _Done(msgspec.Struct):
+    """What a task came to."""
+
+    worlds: int = 0
+    ticks: int = 0
+    commits: int = 0
+    injected: Counter[str] = msgspec.field(default_factory=Counter)
+    small: Count = msgspec.field(default_factory=Count)
+    failure: str = ""
+
+
+def _carry_out(task: _Task) -> _Done:
+    done = _Done()
+    try:
+        if task.small is not None:
+            explore(task.small, done.small)
+        for seed in range(task.seed, task.seed + task.seeds):
+            again = f"repeat with: make sim SEED={seed} ARGS='--nodes {task.nodes}'"
+            for run, worlds in ((run_seed, 2), (run_impatient, 1), (run_meddled, 1)):
+                result = run(seed, task.nodes)
+                done.worlds += worlds
+                done.ticks += result.ticks
+                done.commits += result.commits
+                done.injected += result.injected
+    except Violation as error:
+        done.failure = f"{error}\n\n{again if task.small is None else 'a small world'}"
+    return done
+
+
+def _tasks(options: argparse.Namespace, *, alone: bool) -> list[_Task]:
+    nodes = (options.nodes,) if options.nodes else (1, 2)
+    tasks = [] if alone or options.no_small else [_Task(small=small) for small in all_small(nodes)]
+    tasks.sort(key=lambda task: -len(task.small.members) if task.small else 0)  # the longest first
+    first, count = (options.seed or 0), (1 if alone else options.seeds)
+    for begin in range(first, first + count, _SEEDS_PER_TASK):
+        seeds = min(_SEEDS_PER_TASK, first + count - begin)
+        tasks += [_Task(seed=begin, seeds=seeds, nodes=each) for each in nodes]
+    return tasks
+
+
 def main(arguments: list[str] | None = None) -> int:
-    """Runs seeds and tells what happened; 1 when one failed."""
+    """Runs everything and tells what happened; 1 when something failed."""
     parser = argparse.ArgumentParser(prog="python -m obelisk.testing.sim", description=__doc__.splitlines()[0])
-    parser.add_argument("--seeds", type=int, default=200, help="how many seeds to try (default 200)")
+    parser.add_argument("--seeds", type=int, default=2_500, help="how many seeds to try (default 2,500: 20,000 worlds)")
     parser.add_argument("--seed", type=int, help="the first seed; alone: only this one")
     parser.add_argument("--nodes", type=int, choices=(1, 2), help="one node, or two on one store (default: both)")
+    parser.add_argument("--no-small", action="store_true", help="leave the exhaustive small worlds out")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes (default: one a core)")
     options = parser.parse_args(arguments)
-    first = 0 if options.seed is None else options.seed
-    count = 1 if options.seed is not None and "--seeds" not in (arguments or sys.argv) else options.seeds
-    began, runs, ticks, commits = time.perf_counter(), 0, 0, 0
-    injected: Counter[str] = Counter()
-    for seed in range(first, first + count):
-        for nodes in (options.nodes,) if options.nodes else (1, 2):
-            try:
-                done = run_seed(seed, nodes)
-                counted = run_impatient(seed, nodes)
-            except Violation as error:
-                print(f"{error}\n\nrepeat with: make sim SEED={seed} ARGS='--nodes {nodes}'", file=sys.stderr)
-                return 1
-            runs += 3
-            ticks += done.ticks + counted.ticks
-            commits += done.commits + counted.commits
-            injected += done.injected + counted.injected
-    seconds = time.perf_counter() - began
-    print(f"{count} seeds, {runs} runs, {ticks} ticks, {commits} commits, {runs / seconds:.0f} runs/s: all is well")
-    for kind, times in sorted(injected.items()):
-        print(f"{times:8} {kind}")
+    given = sys.argv[1:] if arguments is None else arguments
+    tasks = _tasks(options, alone=options.seed is not None and not any(each.startswith("--seeds") for each in given))
+    began, total = time.perf_counter(), _Done()
+    for finished, done in enumerate(_results(tasks, options.jobs), 1):
+        if done.failure:
+            print(done.failure, file=sys.stderr)
+            return 1
+        total.worlds += done.worlds
+        total.ticks += done.ticks
+        total.commits += done.commits
+        total.injected += done.injected
+        for field in ("worlds", "orders", "runs"):
+            setattr(total.small, field, getattr(total.small, field) + getattr(done.small, field))
+        if sys.stderr.isatty():
+            print(
+                f"\r{finished} of {len(tasks)} pieces, {total.small.runs + total.worlds} runs", end="", file=sys.stderr
+            )
+    if sys.stderr.isatty():
+        print("\r\x1b[K", end="", file=sys.stderr)
+    _report(total, time.perf_counter() - began)
     return 0
+
+
+def _results(tasks: list[_Task], jobs: int) -> Iterator[_Done]:
+    if jobs == 1 or len(tasks) == 1:
+        yield from map(_carry_out, tasks)
+        return
+    pool = ProcessPoolExecutor(jobs, mp_context=get_context("spawn"))
+    try:
+        for future in as_completed([pool.submit(_carry_out, task) for task in tasks]):
+            yield future.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _report(total: _Done, seconds: float) -> None:
+    small = total.small
+    if small.worlds:
+        print(
+            f"{small.worlds} small worlds in every order of arrival ({small.orders:,}), with a crash at every commit:"
+            f" {small.runs:,} runs"
+        )
+    if total.worlds:
+        print(f"{total.worlds:,} random worlds, {total.ticks:,} ticks, {total.commits:,} commits")
+    print(f"all is well ({seconds:.0f} s)")
+    for kind, times in sorted(total.injected.items()):
+        print(f"{times:8} {kind}")
 
 
 if __name__ == "__main__":

@@ -108,6 +108,8 @@ class World:
         self._check_at = 1
         """Ticks after which the effects are checked again."""
         self.entropy: Final = SeededEntropy(self.random)
+        self.is_tended = False
+        """Whether somebody sees to it that what stands still goes on; the world waits for that."""
         self.clients: Final[list[Client]] = []
         """By token."""
         self.nodes: Final = [Node(self, index) for index in range(setting.nodes)]
@@ -189,7 +191,7 @@ class World:
 
     def _goes_on(self) -> bool:
         """Whether something that nobody asked for is still to end: what was scheduled."""
-        return any(state.lifecycle not in STANDS_STILL for state in self._unfinished())
+        return any(self.is_tended or state.lifecycle not in STANDS_STILL for state in self._unfinished())
 
     def _open(self) -> str:
         """What has not finished, one line each."""
