@@ -5,7 +5,8 @@
 #   make test         the tests, without the slow ones (ARGS="-x tests/core" to choose)
 #   make check        format, lint, types, import rings, spelling, docs
 #   make acceptance   real processes, kill -9, disk faults (a C compiler and strace are needed)
-#   make sim          the engine in a simulated world (SEED=7 repeats one, SEEDS=500 tries many)
+#   make sim          the engine in simulated worlds: all small ones, 20,000 random ones (SEED=7 repeats one, SEEDS=100
+#                     tries fewer)
 #   make bench        the benchmarks
 #   make format       let ruff rewrite the sources
 #   make proto        generate code from the .proto files
