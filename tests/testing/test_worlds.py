@@ -55,6 +55,7 @@ from obelisk.testing.world import Setting, World, outcomes_of
 FOUND = {
     5032: "a response of one's own hid one that another engine had posted",
     5078: "a read that was answered in the tick of a wake-up mixed two histories of responses",
+    477: "attempts that are being killed have their places of the start window still: the check thought them free",
     5090: "a child that another engine had taken over and ended was ended a second time",
 }
 ROOT = ExecutionId("E_01K42AJA8QHD7D3GTJAYMASFYZ")

@@ -56,7 +56,7 @@ def _is_worked_on(node: Node, state: ExecutionState, wall: Instant, *, hot: int)
         return
     if info.kind is FunctionKind.ACTIVITY:
         runs = attempts.running.get(execution_id) == state.run or execution_id in attempts.dying
-        window_is_full = bool(attempts.running)
+        window_is_full = bool(attempts.running) or any(attempts.dying.values())
         if state.status is Status.LOCKED and not runs and not window_is_full:
             raise Violation(f"{execution_id} is locked, but its attempt {state.run} does not run")
         if is_due and not window_is_full:
