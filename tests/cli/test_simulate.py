@@ -149,7 +149,7 @@ def test_wrong_command_lines(simulate, args, kwargs, message):
 
 
 def test_activities_that_cannot_be_run_are_named_and_may_be_given(simulate, monkeypatch):
-    monkeypatch.setattr("obelisk.testing.components.imports_more_than_log", lambda wit: True)
+    monkeypatch.setattr("obelisk.testing.components.imports_more_than_log", lambda view: True)
     done = simulate()
     assert (done.exit_code, done.stdout) == (2, "")
     assert f"""give the results: --activity '{ACTIVITY}={{"ok": VALUE}}'""" in done.stderr
@@ -201,3 +201,55 @@ def test_the_other_commands_do_not_load_the_test_world():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=env)
     assert done.returncode == 0, done.stderr
     assert "simulate" in done.stdout
+
+
+# --- stub activities -------------------------------------------------------------------------------------------------
+
+DECIDE = "testing:stubs/stubs.decide"
+STUBS = "package testing:stubs { interface stubs { decide: func(question: string) -> result<bool, string>; } }"
+
+
+@pytest.fixture
+def asking(own, calling_components, dummy_component, tmp_path):
+    """A configuration with a stub activity, and workflows that call it: by name, and by import."""
+    wit = tmp_path / "stubs.wit"
+    wit.write_text(STUBS.replace(" {", ";", 1).rstrip("}"))
+    flow = "package x:y { interface z { ask: func() -> result; } }"
+    world = "package any:any; world any { import testing:stubs/stubs; export x:y/z; }"
+    importing = dummy_component(f"{world} {flow} {STUBS}")
+    return own(
+        f"""
+        [[activity_stub]]
+        name = "asks"
+        location = "{wit}"
+        [[workflow]]
+        name = "calls"
+        location = "{calling_components.five}"
+        [[workflow]]
+        name = "importing"
+        location = "{importing}"
+        """
+    )
+
+
+def test_stub_activities_that_a_workflow_imports_are_named(simulate, asking):
+    done = simulate(config=asking, function="x:y/z.ask", params="[]")
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert f"""give the results: --activity '{DECIDE}={{"ok": VALUE}}'""" in done.stderr
+    wrong = simulate("--activity", f'{DECIDE}={{"ok": "yes"}}', config=asking, function="x:y/z.ask", params="[]")
+    assert wrong.exit_code == 2 and 'expected bool, got "yes"' in wrong.stderr
+    done = simulate("--activity", f'{DECIDE}={{"ok": true}}', config=asking, function="x:y/z.ask", params="[]")
+    assert (done.exit_code, "workflow trap" in done.stdout) == (0, True)  # all that a dummy can do
+
+
+def test_a_stub_activity_that_is_called_by_name_gets_the_result_that_is_given(simulate, asking):
+    function = {"interface_name": "testing:stubs/stubs", "function_name": "decide"}
+    params = json.dumps([function, '["?"]', None, None])
+    call = {"config": asking, "function": "testing:calls-five/support.call-json", "params": params}
+    done = simulate("--activity", f'{DECIDE}={{"ok": true}}', "--seeds", "10", "--json", **call)
+    assert done.exit_code == 0, done.output
+    report = json.loads(done.stdout)["ok"]
+    assert report["result"] == {"ok": {"ok": {"ok": "true"}}} and report["executions"] == 2
+    waiting = simulate("--seeds", "1", **call)
+    assert waiting.exit_code == 1
+    assert "nothing happens any more" in waiting.stdout and f"{DECIDE}: pending" in waiting.stdout

@@ -6,14 +6,13 @@ import pytest
 
 from obelisk.core import calls
 from obelisk.core.ids import ExecutionId, RunId
-from obelisk.core.ports import Called, Returned, Trapped, Yielded
+from obelisk.core.ports import Called, FunctionKind, Returned, Trapped, Yielded
 from obelisk.core.values import Failure, FailureKind, Json, Ok
 from obelisk.engine.effects import StartAttempt
+from obelisk.runtime.views import ComponentView, FunctionView
 from obelisk.testing import ConfigRefused, ResultChanged, ReturnedErr, Simulation, SimulationFailed
 from obelisk.testing.components import CompiledGuest, Components, imports_more_than_log, load_components
 from obelisk.testing.guests import StrictGuest
-from obelisk.wasm.component import ComponentLoader
-from obelisk.wasm.engine import EngineConfig, Engines
 
 ROOT = ExecutionId("E_01K42AJA8QHD7D3GTJAYMASFYZ")
 ECHO = "testing:activity/acts.echo"
@@ -143,25 +142,22 @@ def test_slices_of_a_guest_are_not_decided_by_the_clock(config):
     assert isinstance(guest.start(Json(b"[]")), Trapped | Yielded)
 
 
-def test_what_an_activity_imports_is_seen(dummy_component, tmp_path):
-    loader = ComponentLoader(Engines(EngineConfig(pooling=False)))
+def test_what_an_activity_imports_is_seen():
+    def view_of(*imported):
+        functions = tuple(FunctionView(ffqn, (), None, "func()") for ffqn in imported)
+        return ComponentView("name", FunctionKind.ACTIVITY, "sha256:0", (), functions)
 
-    def wit_of(imports):
-        text = f"package any:any; world any {{ {imports} export a:b/c; }} package a:b {{ interface c {{ f: func() -> result; }} }}"
-        log = "package obelisk:log@1.0.0 { interface log { info: func(message: string); } }"
-        other = "package x:y { interface z { g: func(); } interface types { type t = u8; } }"
-        return loader.load(dummy_component(f"{text} {log} {other}")).wit
-
-    assert not imports_more_than_log(wit_of(""))
-    assert not imports_more_than_log(wit_of("import obelisk:log/log@1.0.0;"))
-    assert not imports_more_than_log(wit_of("import x:y/types;"))
-    assert imports_more_than_log(wit_of("import x:y/z;"))
+    assert not imports_more_than_log(view_of())
+    assert not imports_more_than_log(view_of("obelisk:log/log@1.0.0.info"))
+    assert imports_more_than_log(view_of("obelisk:log/log@1.0.0.info", "wasi:http/outgoing-handler@0.2.0.handle"))
 
 
 def test_what_the_simulator_cannot_run_is_named(sim, config, monkeypatch):
     components = load_components(config)
     assert components.needed_results(INVOKE) == []
-    monkeypatch.setattr("obelisk.testing.components.imports_more_than_log", lambda wit: True)
+    monkeypatch.setattr(
+        "obelisk.testing.components.imports_more_than_log", lambda view: view.kind is FunctionKind.ACTIVITY
+    )
     needed = components.needed_results(INVOKE)
     assert set(needed) == {f"testing:activity/acts.{name}" for name in ("trap", "fail", "spin", "echo")}
     assert components.needed_results(ECHO) == [ECHO]

@@ -19,23 +19,24 @@ from typing import Final
 from obelisk.config import Config, ConfigError, load
 from obelisk.core.calls import LogLevel, Reply
 from obelisk.core.ids import Digest, ExecutionId
-from obelisk.core.names import FunctionName
+from obelisk.core.names import FunctionName, function_of, interface_of
 from obelisk.core.ports import FunctionInfo, FunctionKind, Guest, Step, Trapped, Yielded
 from obelisk.core.values import Failure, FailureKind, Json
 from obelisk.engine.effects import StartAttempt
 from obelisk.runtime.components import DeploymentRefused, load_active
 from obelisk.runtime.deployed import Deployed, DeployedComponent
+from obelisk.runtime.views import ComponentView
 from obelisk.testing.deployment import DEPLOYMENT
 from obelisk.testing.guests import StrictGuest
 from obelisk.testing.subject import AttemptEnd
 from obelisk.wasm.activity import Finished
 from obelisk.wasm.component import ComponentLoader
 from obelisk.wasm.engine import EngineConfig, Engines, EpochTicker
-from obelisk.wit.component import ComponentWit
 from obelisk.wit.extensions import ExtensionKind, classify
 
 __all__ = ["Components", "ConfigError", "DeploymentRefused", "load_components"]
 
+_LOG: Final = "obelisk:log/log"
 _REMEMBERED_MAX: Final = 10_000
 _PRETENDED: Final = 23
 """One in so many steps pretends to have used up its slice first."""
@@ -50,7 +51,7 @@ class Components:
 
     def __init__(self, components: list[DeployedComponent], ticker: EpochTicker) -> None:
         self._deployed: Final = Deployed(DEPLOYMENT, components, [], None)
-        self._components: Final = components
+        self._views: Final = {view.digest: view for view in self._deployed.components()}
         self._ticker: Final = ticker
         self._remembered: Final[dict[tuple[Digest, FunctionName, bytes], AttemptEnd]] = {}
 
@@ -62,8 +63,7 @@ class Components:
 
     def attempt(self, start: StartAttempt) -> AttemptEnd:
         """Runs an activity to its end. `ResultMissing` when it imports something."""
-        component = self._of(start.ffqn)
-        if component is not None and imports_more_than_log(component.wit):
+        if imports_more_than_log(self._views[start.component]):
             raise ResultMissing(f"{start.ffqn} imports what the simulator does not have: its result must be given")
         key = (start.component, start.ffqn, bytes(start.params))
         end = self._remembered.get(key)
@@ -96,7 +96,8 @@ class Components:
 
     def functions(self) -> list[FunctionName]:
         """All functions that may be executions."""
-        return [ffqn for component in self._components for ffqn in component.functions]
+        exported = [function.ffqn for view in self._views.values() for function in view.exports]
+        return [ffqn for ffqn in exported if self.info(ffqn) is not None]
 
     def needed_results(self, ffqn: FunctionName) -> list[FunctionName]:
         """The functions that `ffqn` may call, itself or through what it calls, and that nothing here can run: activities
@@ -108,40 +109,34 @@ class Components:
         todo = [ffqn]
         while todo:
             target = todo.pop(0)
-            component = self._of(target)
-            if component is None:
+            info = self.info(target)
+            if info is None:
                 continue
-            if component.kind is FunctionKind.STUB or (
-                component.kind is FunctionKind.ACTIVITY and imports_more_than_log(component.wit)
-            ):
-                needed[target] = None
-            if component.kind is FunctionKind.WORKFLOW and component.digest not in seen:
-                seen.add(component.digest)
-                for called, kind in _called(component.wit):
-                    todo.append(called)
-                    if kind is ExtensionKind.STUB:
-                        stubbed.add(called)
+            view = self._views[info.component]
+            match info.kind:
+                case FunctionKind.STUB:
+                    needed[target] = None
+                case FunctionKind.ACTIVITY if imports_more_than_log(view):
+                    needed[target] = None
+                case FunctionKind.WORKFLOW if view.digest not in seen:
+                    seen.add(view.digest)
+                    for called, extension in _called(view):
+                        todo.append(called)
+                        if extension is ExtensionKind.STUB:
+                            stubbed.add(called)
         return [target for target in needed if target not in stubbed]
 
-    def _of(self, ffqn: FunctionName) -> DeployedComponent | None:
-        return next((component for component in self._components if ffqn in component.functions), None)
 
-
-def imports_more_than_log(wit: ComponentWit) -> bool:
+def imports_more_than_log(component: ComponentView) -> bool:
     """Whether an activity needs something of its surroundings."""
-    return any(
-        (interface.functions or interface.resources) and interface.name.partition("@")[0] != "obelisk:log/log"
-        for interface in wit.imports
-    )
+    return any(interface_of(function.ffqn).partition("@")[0] != _LOG for function in component.imports)
 
 
-def _called(wit: ComponentWit) -> Iterator[tuple[FunctionName, ExtensionKind | None]]:
+def _called(component: ComponentView) -> Iterator[tuple[FunctionName, ExtensionKind | None]]:
     """The functions of others that a workflow imports, and as which extension."""
-    for interface in wit.imports:
-        if not interface.name.startswith("obelisk:"):
-            for function in interface.functions:
-                extension = classify(interface.name, function.name)
-                yield (interface.ffqn(function), None) if extension is None else extension
+    for function in component.imports:
+        extension = classify(interface_of(function.ffqn), function_of(function.ffqn))
+        yield (function.ffqn, None) if extension is None else extension
 
 
 def _ignore(level: LogLevel, message: str) -> None:

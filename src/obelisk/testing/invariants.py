@@ -43,7 +43,7 @@ from obelisk.core.reading import ExecutionFilter, Page, Reader
 from obelisk.core.replay import Replayed, replay, replayable
 from obelisk.core.responses import ChildFinished, Response
 from obelisk.core.transitions import ExecutionState, Status
-from obelisk.core.values import Outcome
+from obelisk.core.values import Failure, Outcome
 
 _EVERYTHING: Final = 1 << 40
 
@@ -121,6 +121,11 @@ def outcome_of(snapshot: Snapshot) -> Outcome | None:
     """How it ended; None when it has not."""
     last = snapshot.log[-1].event
     return last.outcome if isinstance(last, Finished) else None
+
+
+def comparable(outcome: Outcome) -> object:
+    """What counts when two ends are compared: not where in the code it failed, which a trap does not tell exactly."""
+    return (outcome.kind, outcome.reason) if isinstance(outcome, Failure) else outcome
 
 
 def history_of(snapshot: Snapshot) -> list[HistoryEvent]:
@@ -398,7 +403,7 @@ def replays(snapshot: Snapshot, guest: Guest) -> None:
         return  # it stands still somewhere, or was ended from outside
     if replayed.outcome is None:
         _broken(snapshot, f"has finished, but its replay says {replayed}")
-    if replayed.outcome != outcome:
+    if comparable(replayed.outcome) != comparable(outcome):
         _broken(snapshot, f"replays to {replayed.outcome}")
 
 

@@ -30,7 +30,7 @@ from obelisk.core.ids import ExecutionId, ulid
 from obelisk.core.names import FunctionName, parse_function_name
 from obelisk.core.policy import ExecutionPolicy, Limits
 from obelisk.core.ports import FunctionKind, Rejection
-from obelisk.core.values import Failure, Json, Outcome
+from obelisk.core.values import Json, Outcome
 from obelisk.testing import invariants
 from obelisk.testing.context import to_json
 from obelisk.testing.errors import ReturnedErr
@@ -347,7 +347,7 @@ class Simulation:
             raise _failed(world, broken, world.seed) from broken.__cause__
         tally.add(world)
         outcome, expected = _outcome(world), _outcome(calm)
-        if _comparable(outcome) == _comparable(expected):
+        if invariants.comparable(outcome) == invariants.comparable(expected):
             return
         if any_result:
             tally.others[outcome_text(outcome)] += 1
@@ -430,11 +430,6 @@ def _text(value: Any) -> str:
 def _plain(value: Any) -> Any:
     """What `json` can write."""
     return msgspec.json.decode(msgspec.json.encode(value))
-
-
-def _comparable(outcome: Outcome) -> object:
-    """What counts of a result: not where in the code it failed."""
-    return (outcome.kind, outcome.reason) if isinstance(outcome, Failure) else outcome
 
 
 def _report(function: FunctionName, seeds: int, calm: World, tally: _Tally) -> Report:
