@@ -27,6 +27,12 @@ def _fixture_module(stem: str) -> Any:
     return module
 
 
+@pytest.fixture(scope="session")
+def fixture_module() -> Callable[[str], Any]:
+    """A function: name -> that module of fixtures/."""
+    return _fixture_module
+
+
 @dataclass(frozen=True)
 class FiboComponents:
     """Paths of the example's committed components."""
@@ -90,6 +96,12 @@ def calling_components(tmp_path_factory: pytest.TempPathFactory) -> CallingCompo
         flows_six=made(calls.build_flows, calls.SIX),
         stubs=calls.build_stubs(tmp_path_factory.mktemp("stubs"), tools),
     )
+
+
+@pytest.fixture(scope="session")
+def feature_components(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """See fixtures/features.py; built once a session."""
+    return _fixture_module("features").build(tmp_path_factory.mktemp("features"), _fixture_module("components"))
 
 
 @pytest.fixture
