@@ -210,7 +210,7 @@ FEATURES = "testing:features/flows."
 
 @dataclass(frozen=True)
 class Crash:
-    """What there was when the server was killed, and when it was ready again."""
+    """What there was when the server was killed, and when it was ready again. All have finished since."""
 
     served: Served
     ended: Mapping[str, tuple[str, Any]]
@@ -261,7 +261,10 @@ def crashed(_served: Served) -> Crash:
     for root in (steps, long, failing, reads, sleeper):
         assert not isinstance(logs[root][-1].event, Finished)
     served.server.start()
-    return Crash(served, ended, steps, long, failing, reads, sleeper, logs, responses, ready_at=time.time_ns() // 1_000)
+    ready_at = time.time_ns() // 1_000
+    for root in (steps, long, failing, reads, sleeper):
+        served.server.result(root)  # before another test restarts the server
+    return Crash(served, ended, steps, long, failing, reads, sleeper, logs, responses, ready_at)
 
 
 # --- a start that is refused -----------------------------------------------------------------------------------------
