@@ -16,7 +16,7 @@ from obelisk.core.batch import CancelRequest, PauseRequest, UnpauseRequest
 from obelisk.core.events import Finished, LogEntry
 from obelisk.core.ids import ExecutionId
 from obelisk.core.policy import Blocking, ExecutionPolicy, Limits
-from obelisk.core.values import Failure, FailureKind, Ok
+from obelisk.core.values import Err, Failure, FailureKind, Ok
 from obelisk.engine.effects import AnswerKind
 from obelisk.engine.engine import Engine
 from obelisk.engine.timers import Timers
