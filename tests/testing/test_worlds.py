@@ -16,7 +16,7 @@ from obelisk.core.batch import CancelRequest, PauseRequest, UnpauseRequest
 from obelisk.core.events import Finished, LogEntry
 from obelisk.core.ids import ExecutionId
 from obelisk.core.policy import Blocking, ExecutionPolicy, Limits
-from obelisk.core.values import Err, Failure, FailureKind, Ok
+from obelisk.core.values import Failure, FailureKind, Ok
 from obelisk.engine.effects import AnswerKind
 from obelisk.engine.engine import Engine
 from obelisk.engine.timers import Timers
@@ -312,8 +312,10 @@ def test_the_command_tells_what_happened(capsys: pytest.CaptureFixture[str]) -> 
 def test_the_command_says_how_to_repeat_a_failure(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(transitions, "finish_kind", lambda outcome: "timed_out" if isinstance(outcome, Err) else "ok")
-    monkeypatch.setattr(invariants, "outcome_of", lambda snapshot: None)
+    def never(snapshot: object) -> None:
+        raise Violation("never whole")
+
+    monkeypatch.setattr(invariants, "log_is_whole", never)
     assert sim.main(["--seed", "3", "--nodes", "1"]) == 1
     assert "repeat with: make sim SEED=3 ARGS='--nodes 1'" in capsys.readouterr().err
 
