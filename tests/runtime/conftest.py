@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,7 @@ class Running:
         path = directory / "obelisk.toml"
         path.write_text(toml)
         self.failure = RuntimeFailure()
+        gc.collect()  # one that was stopped is full of cycles, and has a sixth of all memory mappings until it is gone
         self.runtime: Runtime = start(load(path, {}, directory), self.failure)
 
     def stop(self) -> None:
