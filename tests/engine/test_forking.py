@@ -7,7 +7,7 @@ import pytest
 
 from obelisk.core import calls
 from obelisk.core.batch import CancelRequest, UnpauseRequest
-from obelisk.core.events import Created, DelayRequested, Origin
+from obelisk.core.events import ChildRequested, Created, DelayRequested, Origin
 from obelisk.core.ids import Digest, ExecutionId, JoinSetId
 from obelisk.core.instants import In
 from obelisk.core.names import FunctionName
@@ -112,6 +112,29 @@ def sound(driver: Driver) -> None:
         if snapshot.state.ffqn == MAIN:
             invariants.replays(snapshot, driver.registry.guest(snapshot.state.component, MAIN, execution_id))
     assert driver.registry.guests == set()
+
+
+def test_two_clients_of_a_refused_fork_are_both_answered_once_it_is_durable() -> None:
+    driver = origin()
+    snapshot = invariants.snapshot_of(driver.store, ROOT)
+    driver.effects.clear()
+    both = [Fork(token, FORK, snapshot, 3, COMPONENT) for token in (1, 2)]
+    driver.tick(*both, refuse=lambda unit: True)
+    assert of_kind(driver.effects, Answer) == []
+    driver.run()
+    assert of_kind(driver.effects, Answer) == [Answer(1, AnswerKind.CREATED), Answer(2, AnswerKind.EXISTS)]
+
+
+def test_what_waits_for_a_child_that_is_not_deployed_any_more_is_not_forked() -> None:
+    driver = Driver(deployed())
+    driver.submit(MAIN)
+    driver.registry.remove(ACT)
+    snapshot = invariants.snapshot_of(driver.store, ROOT)
+    at = next(entry.version for entry in snapshot.log if isinstance(entry.event, ChildRequested))
+    (answer,) = of_kind(driver.run(Fork(1, FORK, snapshot, at + 1, COMPONENT)), Answer)
+    assert (answer.kind, ACT in answer.message) == (AnswerKind.REFUSED, True)
+    fork(driver, at)  # before that it can be
+    assert driver.store.load(FORK) is not None
 
 
 VERSIONS = len(invariants.snapshot_of(origin().store, ROOT).log)

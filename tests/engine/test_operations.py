@@ -658,3 +658,17 @@ def test_an_open_stub_survives_a_crash() -> None:
     locks = [e for e in invariants.snapshot_of(driver.store, ROOT).log if isinstance(e.event, Locked)]
     assert len(locks) == 2
     settled(driver)
+
+
+def test_what_an_advance_schedules_is_born_paused_too() -> None:
+    def scheduler(execution_id: ExecutionId, params: Json) -> Flow:
+        yield calls.Schedule(ACT, json_array(0), In(0))
+        return Ok()
+
+    registry = deployed()
+    registry.add_workflow(SERIES, scheduler)
+    driver = Driver(registry)
+    driver.run(Submit(0, ROOT, SERIES, json_array(), paused=True))
+    driver.operate(AdvanceRequest(version(driver), pause_children=True))
+    (scheduled,) = set(invariants.everything(driver.store)) - {ROOT}
+    assert driver.tags(scheduled) == ["created", "paused"]

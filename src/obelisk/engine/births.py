@@ -34,17 +34,7 @@ class Births:
         if info is None:
             draft.effects.append(Answer(item.token, AnswerKind.FUNCTION_NOT_FOUND))
             return
-        existing = self._books.held.get(item.execution_id)
-        if existing is not None:
-            if not self._books.trusted(existing, item):
-                return  # its creation may be what was refused
-            answer = Answer(item.token, AnswerKind.EXISTS)
-            if existing.last_unit >= 0:  # perhaps created in this very tick, so not durable yet
-                notes = draft.notes[existing.last_unit]
-                notes.effects.append(answer)
-                notes.inputs.append(item)
-            else:
-                draft.effects.append(answer)
+        if self._is_there(item, draft):
             return
         created = Created(
             ffqn=item.ffqn,
@@ -58,6 +48,22 @@ class Births:
         self._create(item.execution_id, created, info, unit, paused=item.paused)
         unit.effect(Answer(item.token, AnswerKind.CREATED))
         unit.close()
+
+    def _is_there(self, item: Submit | Fork, draft: Draft) -> bool:
+        """Whether the execution is held already; the client is then told once that is durable."""
+        existing = self._books.held.get(item.execution_id)
+        if existing is None:
+            return False
+        if not self._books.trusted(existing, item):
+            return True  # its creation may be what was refused
+        answer = Answer(item.token, AnswerKind.EXISTS)
+        if existing.last_unit >= 0:  # perhaps created in this very tick, so not durable yet
+            notes = draft.notes[existing.last_unit]
+            notes.effects.append(answer)
+            notes.inputs.append(item)
+        else:
+            draft.effects.append(answer)
+        return True
 
     def _create(
         self,
@@ -97,7 +103,7 @@ class Births:
     def create_child(self, parent: Held, request: ChildRequested, unit: OpenUnit) -> None:
         """Creates the child that `parent` requested, in the same unit."""
         info = self._books.registry.active(request.ffqn)
-        assert info is not None, "the stepper parks a workflow that calls what is not deployed"
+        assert info is not None, "whoever calls what is not deployed is parked, or not forked"
         created = Created(
             ffqn=request.ffqn,
             params=request.params,
@@ -107,8 +113,8 @@ class Births:
             join_set=ids.join_set_of(request.child),
             timeout_us=request.timeout_us,
         )
-        paused = parent.advance is not None and parent.advance.pause_children
-        self._create(ids.absolute(parent.execution_id, request.child), created, info, unit, paused=paused)
+        child = ids.absolute(parent.execution_id, request.child)
+        self._create(child, created, info, unit, paused=_pauses_what_it_creates(parent))
 
     def create_scheduled(self, by: Held, event: Scheduled, unit: OpenUnit) -> None:
         """Creates the top-level execution that `by` scheduled, in the same unit."""
@@ -123,17 +129,27 @@ class Births:
             scheduled_by=by.execution_id,
             timeout_us=event.timeout_us,
         )
-        self._create(event.execution_id, created, info, unit)
+        self._create(event.execution_id, created, info, unit, paused=_pauses_what_it_creates(by))
 
     def on_fork(self, item: Fork, draft: Draft) -> None:
         """A client wants a copy of an execution, from before one of its versions."""
-        existing = self._books.held.get(item.execution_id)
-        info = self._books.registry.pinned(item.component, item.origin.state.ffqn)
-        if existing is not None or info is None:
-            kind = AnswerKind.FUNCTION_NOT_FOUND if existing is None else AnswerKind.EXISTS
-            draft.effects.append(Answer(item.token, kind))
+        registry = self._books.registry
+        info = registry.pinned(item.component, item.origin.state.ffqn)
+        if info is None:
+            draft.effects.append(Answer(item.token, AnswerKind.FUNCTION_NOT_FOUND))
+            return
+        if self._is_there(item, draft):
             return
         prefix = forking.prefix_of(item.origin, item.version)
+        born = prefix.open_now(registry)
+        missing = next((request for request in born if registry.active(request.ffqn) is None), None)
+        if missing is not None:
+            message = (
+                f"cannot fork, no active component exports {missing.ffqn}, of which {missing.child} is open at version"
+                f" {item.version}: deploy one, or fork at an earlier version"
+            )
+            draft.effects.append(Answer(item.token, AnswerKind.REFUSED, message))
+            return
         created = forking.forked(prefix, info, self._books.deployment, draft.now)
         state = transitions.create(item.execution_id, created, draft.now, self._books.executor)
         if self._books.shared:
@@ -144,11 +160,15 @@ class Births:
         unit.create(held, created)
         unit.draft.bytes += len(created.params)
         self._books.held[item.execution_id] = held
-        forking.fill(held, prefix, unit, self._books.registry)
-        for request in prefix.open_now(self._books.registry):
+        forking.fill(held, prefix, unit, registry)
+        for request in born:
             self.create_child(held, request, unit)
         if not item.paused:
             unit.append(held, Unpaused())
         unit.effect(Answer(item.token, AnswerKind.CREATED))
         unit.close()
         self._books.take_up(held, draft)
+
+
+def _pauses_what_it_creates(held: Held) -> bool:
+    return held.advance is not None and held.advance.pause_children
