@@ -5,15 +5,16 @@ from __future__ import annotations
 import pytest
 
 from obelisk.core import calls
-from obelisk.core.batch import NewResponse, Unit
+from obelisk.core.batch import AdvanceRequest, NewResponse, Unit
 from obelisk.core.ids import ExecutionId
+from obelisk.core.instants import Instant
 from obelisk.core.names import FunctionName
 from obelisk.core.policy import Limits
 from obelisk.core.responses import ChildFinished, Response
 from obelisk.core.transitions import Status
 from obelisk.core.values import Json, Ok
-from obelisk.engine.effects import KillAttempt, WakeOthers
-from obelisk.engine.inputs import Input, Loaded, News
+from obelisk.engine.effects import Answer, AnswerKind, KillAttempt, WakeOthers
+from obelisk.engine.inputs import Input, Loaded, News, Operate, Submit
 from obelisk.store.memory import MemoryStore
 from obelisk.testing import invariants
 from obelisk.testing.deployment import SimulatedRegistry, json_array
@@ -169,3 +170,25 @@ def test_what_finds_no_room_in_the_window_is_left_to_others(store: MemoryStore) 
     one.run(News([ROOT]))
     one.finish(first)
     assert one.outcome() == Ok()
+
+
+@pytest.mark.parametrize("is_claimed_back", [False, True])
+def test_whoever_asked_for_an_advance_hears_that_the_lease_was_lost(
+    store: MemoryStore, *, is_claimed_back: bool
+) -> None:
+    one, two = node(store, 1), node(store, 2)
+    one.run(Submit(1, ROOT, TWO_SETS, json_array(), paused=True))
+    one.tick(Operate(7, ROOT, AdvanceRequest(checked=2, steps=1)))
+    one.effects.clear()
+    one._read = []  # the answer to its read is late
+    two.now += 2 * LEASE_US
+    two.run()
+    if is_claimed_back:
+        two.now += 2 * LEASE_US
+        store.claim(one.executor, two.now, Instant(two.now + LEASE_US), 10)
+    one.run(Loaded(ROOT, store.load(ROOT)))
+    assert [(answer.token, answer.kind) for answer in of_kind(one.effects, Answer)] == [(7, AnswerKind.OUTDATED)]
+    assert one.engine.open_count == is_claimed_back
+    if is_claimed_back:
+        assert one.operate(AdvanceRequest(checked=2, steps=1)) == Answer(1001, AnswerKind.DONE)
+        assert one.tags() == ["created", "paused", "join_set_create"]

@@ -12,8 +12,9 @@ from collections.abc import Callable
 from obelisk.core import transitions
 from obelisk.core.batch import Delay, Recovered, Snapshot
 from obelisk.core.events import CancellationRequested, Created
-from obelisk.core.ids import DelayRef, ExecutionId
+from obelisk.core.ids import DelayRef, ExecutionId, absolute
 from obelisk.core.ports import FunctionKind
+from obelisk.core.responses import ChildFinished, Response
 from obelisk.core.transitions import ExecutionState, Lifecycle, Status
 from obelisk.engine.books import Books
 from obelisk.engine.effects import Answer, AnswerKind, CheckNews, Effect, KillAttempt, Load
@@ -54,7 +55,8 @@ class Recovery:
         if not held.is_trusted:
             self._rebuild(held, snapshot, draft)
         elif snapshot.state.lease_epoch != held.state.lease_epoch:  # the lease was lost, and taken again
-            self._books.warmth.cool(held)
+            _give_up_advance(held, draft.effects)
+            self._books.cool(held)
             self._rebuild(held, snapshot, draft)
         elif not self._take_in(held, snapshot, draft):
             draft.effects.append(Load(execution_id))
@@ -71,6 +73,7 @@ class Recovery:
         """Forgets an execution that is not this engine's (any more), or never came to be."""
         if held.execution_id in self._books.attempts:
             draft.effects.append(KillAttempt(held.execution_id, self._books.attempts[held.execution_id]))
+        _give_up_advance(held, draft.effects)
         held_back, held.held_back = held.held_back, []
         self._books.forget(held)
         for item in held_back:
@@ -83,6 +86,7 @@ class Recovery:
         held.is_trusted = True
         held.late = []
         held.phase = Phase.COLD
+        self._arm_delays(held)
         self._take_in(held, snapshot, draft)  # before anything else is told to it
         held.phase = Phase.COLD  # what it is to do is derived below
         held_back, held.held_back = held.held_back, []
@@ -123,10 +127,18 @@ class Recovery:
         for response in snapshot.responses[state.responses_known :]:
             transitions.arrive(state, response.join_set, draft.now)
             self._ends.deliver(held, response, None)
+            self._look_at_child(held, response, draft)
         if held.phase is Phase.COLD and held.kind is FunctionKind.WORKFLOW and self._books.may_run(held):
             held.phase = Phase.LOADING  # the snapshot at hand is used
         unit.close()
         return True
+
+    def _look_at_child(self, held: Held, response: Response, draft: Draft) -> None:
+        """A child that another engine has ended may still be held here: a stub, or one whose lease was lost."""
+        if isinstance(response.body, ChildFinished):
+            child = self._books.find(absolute(held.execution_id, response.body.child))
+            if child is not None and child.is_trusted:
+                draft.effects.append(Load(child.execution_id))
 
     def on_claimed(self, recovered: Recovered, draft: Draft) -> None:
         """Leases were taken."""
@@ -143,16 +155,19 @@ class Recovery:
             taken.append(held)
             for delay in delays.get(state.execution_id, ()):
                 held.delays[delay.delay] = delay.expires_at
+            self._arm_delays(held)
         for held in taken:  # after all are known, since one may concern another
             self._adopt(held, draft)
         if taken:
             draft.effects.append(CheckNews())  # requests and responses that came while nobody held them
 
+    def _arm_delays(self, held: Held) -> None:
+        for delay, expires_at in held.delays.items():
+            self._books.timers.arm(expires_at, TimerKind.DELAY, held.execution_id, DelayRef(delay))
+
     def _adopt(self, held: Held, draft: Draft) -> None:
         """Derives from the rows of an execution what is to be done about it: the effects after a restart."""
         state = held.state
-        for delay, expires_at in held.delays.items():
-            self._books.timers.arm(expires_at, TimerKind.DELAY, held.execution_id, DelayRef(delay))
         if state.lifecycle is Lifecycle.CANCELLING:
             self._adopt_cancelling(held, draft)
             return
@@ -190,12 +205,17 @@ class Recovery:
         """Believes nothing of an execution any more, until it has been reloaded."""
         self._books.warmth.cool(held)
         self._books.window.drop(held.execution_id)
-        advance, held.advance = held.advance, None
-        if advance is not None and advance.token is not None:
-            effects.append(Answer(advance.token, AnswerKind.OUTDATED, "its state was read again meanwhile"))
+        _give_up_advance(held, effects)
         held.is_trusted = False
         held.phase = Phase.LOADING
         effects.append(Load(held.execution_id))
+
+
+def _give_up_advance(held: Held, effects: list[Effect]) -> None:
+    """What was in memory of an advance is lost: whoever asked for it looks again."""
+    advance, held.advance = held.advance, None
+    if advance is not None and advance.token is not None:
+        effects.append(Answer(advance.token, AnswerKind.OUTDATED, "its state was read again meanwhile"))
 
 
 def _is_outdated(snapshot: Snapshot | None, state: ExecutionState) -> bool:
