@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from obelisk.core import calls
-from obelisk.core.batch import CancelRequest, Unit
+from obelisk.core.batch import CancelRequest, ResumeRequest, Unit
 from obelisk.core.events import Created, Scheduled, Stubbed, StubResult
 from obelisk.core.ids import ExecutionId
 from obelisk.core.instants import In, Now
@@ -240,6 +240,60 @@ def test_a_child_that_is_no_stub_is_refused() -> None:
     sound(driver)
 
 
+@pytest.mark.parametrize("is_back", [False, True])
+def test_a_stub_that_was_parked_without_its_component_takes_its_result_all_the_same(is_back: bool) -> None:
+    def main(execution_id: ExecutionId, params: Json) -> Flow:
+        target = ExecutionId(f"{FREE}.g:1_{msgspec.json.decode(params)[0]}")
+        return said([(yield calls.Stub(target, STUB, Ok())), (yield calls.StubJson(target, Json(b'{"ok":null}')))])
+
+    def two_stubs(execution_id: ExecutionId, params: Json) -> Flow:
+        join_set = yield calls.JoinSetCreate()
+        for _ in range(2):
+            yield calls.Submit(join_set, STUB, json_array())
+        for _ in range(2):
+            yield calls.AwaitNext(join_set, STUB)
+        return Ok()
+
+    registry = deployed(main)
+    registry.add_workflow(WAITER, two_stubs)
+    driver = Driver(registry)
+    driver.submit(WAITER, execution_id=FREE)
+    registry.remove(STUB)
+    driver.crash()
+    stubs = [ExecutionId(f"{FREE}.g:1_{index}") for index in (1, 2)]
+    assert [driver.tags(stub) for stub in stubs] == [["created", "parked"]] * 2
+    driver.submit(MAIN, 1)
+    assert driver.tags() == ["created", "locked", "parked"]  # nobody can tell whether that result fits
+    answer = driver.operate(GiveResult(Ok()), stubs[1])
+    assert answer is not None
+    assert (answer.kind, STUB in answer.message) == (AnswerKind.REFUSED, True)
+    registry.add_stub(STUB)
+    if is_back:
+        driver.crash()
+    driver.operate(ResumeRequest())
+    assert driver.outcome() == Ok(json_array("Done", "Conflict"))
+    assert driver.operate(GiveResult(Ok()), stubs[1]).kind is AnswerKind.DONE
+    assert [driver.tags(stub) for stub in stubs] == [["created", "parked", "resumed", "finished"]] * 2
+    assert driver.outcome(FREE) == Ok()
+    sound(driver)
+
+
+def test_what_was_scheduled_in_the_same_tick_counts_only_once_it_is_durable() -> None:
+    def main(execution_id: ExecutionId, params: Json) -> Flow:
+        return said([(yield calls.ScheduleJson(FREE, ACT, json_array(), Now()))])
+
+    driver = Driver(deployed(main))
+    one, other = ROOT, ExecutionId("E_01K42AJA8QHD7D3GTJAY0THER0")
+    driver.tick(Submit(1, one, MAIN, json_array()), Submit(2, other, MAIN, json_array()))
+    for _ in range(3):
+        driver.tick(refuse=lambda unit: any(isinstance(new.event, Created) for new in unit.events))
+        assert driver.store.load(FREE) is None
+        assert [driver.outcome(each) for each in (one, other)] == [None, None]
+    driver.run()
+    assert [driver.outcome(each) for each in (one, other)] == [Ok(json_array("Done"))] * 2
+    assert driver.tags(FREE) == ["created", "locked"]
+
+
 # --- two engines -----------------------------------------------------------------------------------------------------
 
 
@@ -268,6 +322,7 @@ def test_a_stub_of_another_engine_is_ended_by_whoever_has_its_result(by_client: 
     one.run()  # the slow poll
     one.run()
     assert one.outcome(FREE) == Ok(json_array("Ok"))
+    assert one.engine.open_count == 0  # nor is the stub, which the other engine has ended
 
 
 def test_an_operation_on_what_another_engine_holds_lies_in_its_inbox() -> None:

@@ -373,7 +373,7 @@ def test_an_execution_is_born_paused() -> None:
          f"cannot upgrade, {OTHER} is not loaded or has no {SERIES}"),
         ([CancelRequest()], UpgradeRequest(OTHER, None), AnswerKind.REFUSED,
          "cannot upgrade, execution is being cancelled"),
-        ([], GiveResult(Ok()), AnswerKind.REFUSED, f"{SERIES} is no stub activity"),
+        ([], GiveResult(Ok()), AnswerKind.REFUSED, f"{SERIES} is no stub activity; only those are given a result"),
     ],
 )  # fmt: skip
 def test_what_does_not_fit_is_refused(

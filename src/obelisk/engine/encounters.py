@@ -1,8 +1,8 @@
 """Encounters: host calls whose answer depends on another execution than the one that calls.
 
 Decides what becomes of a result for an execution of a stub activity, and whether an execution that a workflow schedules
-under an id of its own choice is there already. What this engine holds is looked up in memory; of anything else the store
-is asked, and the workflow waits for that.
+under an id of its own choice is there already. What this engine holds is looked up in memory (what follows from that rests
+on the unit that touched it last); of anything else the store is asked, and the workflow waits for that.
 
 An execution of a stub activity is nobody's work: whoever has its result may write it, whether it holds the lease or not.
 The unit expects it to be as it was seen, so that of two results only one counts.
@@ -17,11 +17,11 @@ from obelisk.core.calls import ScheduleJson, Stub, StubJson
 from obelisk.core.events import Created, Finished, StubResult
 from obelisk.core.ids import ExecutionId, is_top_level
 from obelisk.core.names import FunctionName
-from obelisk.core.ports import FunctionKind, Rejection
-from obelisk.core.transitions import ExecutionState, Status
+from obelisk.core.ports import FunctionInfo, FunctionKind, Rejection
+from obelisk.core.transitions import ExecutionState, Lifecycle, Status
 from obelisk.core.values import Err, Json, Ok, Outcome
 from obelisk.engine.books import Books
-from obelisk.engine.effects import Effect, Look
+from obelisk.engine.effects import Look
 from obelisk.engine.held import Held, Phase, Seen
 from obelisk.engine.tick import Draft
 
@@ -48,7 +48,13 @@ class Existence(msgspec.Struct, frozen=True):
     conflict: str | None = None
 
 
-Encounter = Wait | ElsewhereResult | Existence
+class Undecidable(msgspec.Struct, frozen=True):
+    """It cannot be found out with what is deployed: the workflow is parked."""
+
+    reason: str
+
+
+Encounter = Wait | ElsewhereResult | Existence | Undecidable
 
 
 class Encounters:
@@ -57,7 +63,8 @@ class Encounters:
     def __init__(self, books: Books) -> None:
         self._books = books
         self._registry = books.registry
-        self._lookers: dict[ExecutionId, list[Held]] = {}
+        self._lookers: dict[ExecutionId, dict[ExecutionId, Held]] = {}
+        """Who waits for what the store has of an execution; the answer always comes, so that nobody stays in here."""
 
     def resolve(self, held: Held, call: Stub | StubJson | ScheduleJson, draft: Draft) -> Encounter:
         """What a new call of `held`, all of whose writes are in units, comes to."""
@@ -75,15 +82,14 @@ class Encounters:
     def _look(self, held: Held, call: Stub | StubJson | ScheduleJson, draft: Draft) -> None:
         held.asks = call
         held.phase = Phase.LOOKING
-        self._lookers.setdefault(call.execution_id, []).append(held)
-        effect: Effect = Look(call.execution_id)
-        (draft.notes[held.last_unit].effects if held.last_unit >= 0 else draft.effects).append(effect)
+        self._lookers.setdefault(call.execution_id, {})[held.execution_id] = held
+        draft.effects.append(Look(call.execution_id))
 
     def looked(self, execution_id: ExecutionId, snapshot: Snapshot | None) -> list[Held]:
         """Takes in what the store has; returns the workflows that waited for it."""
         waiting = [
             held
-            for held in self._lookers.pop(execution_id, [])
+            for held in self._lookers.pop(execution_id, {}).values()
             if held.phase is Phase.LOOKING and held.asks is not None and held.asks.execution_id == execution_id
         ]
         for held in waiting:
@@ -124,10 +130,11 @@ class Encounters:
             if seen is None:
                 return None
             return self._seen(call, seen.snapshot)
-        if not there.is_trusted or there.state.status is Status.FINISHED or not self._books.can_finish(there):
+        ends = there.state.status is Status.FINISHED or there.state.lifecycle is Lifecycle.CANCELLING
+        if not there.is_trusted or ends or not self._books.can_finish(there):
             return Wait(again=True)  # once its end is durable it is not held any more, and is looked at
         outcome = self._checked(call, there.state)
-        if isinstance(outcome, ElsewhereResult):
+        if isinstance(outcome, ElsewhereResult | Undecidable):
             return outcome
         return ElsewhereResult(StubResult.OK, target=there, outcome=outcome)
 
@@ -135,7 +142,7 @@ class Encounters:
         if snapshot is None:
             return ElsewhereResult(StubResult.EXECUTION_NOT_FOUND)
         outcome = self._checked(call, snapshot.state)
-        if isinstance(outcome, ElsewhereResult):
+        if isinstance(outcome, ElsewhereResult | Undecidable):
             return outcome
         last = snapshot.log[-1].event
         if isinstance(last, Finished):
@@ -145,16 +152,27 @@ class Encounters:
             return Wait(again=True)
         return ElsewhereResult(StubResult.OK, target=target, outcome=outcome)
 
-    def _checked(self, call: Stub | StubJson, state: ExecutionState) -> Ok | Err | ElsewhereResult:
+    def is_stub(self, state: ExecutionState) -> bool:
+        """Whether an execution is one of a stub activity, as far as it is known."""
+        info = self._info(state)
+        return info is not None and info.kind is FunctionKind.STUB
+
+    def _info(self, state: ExecutionState) -> FunctionInfo | None:
+        """The function of an execution; as it is deployed now, if the component that it began on is not loaded any more."""
+        return self._registry.pinned(state.component, state.ffqn) or self._registry.active(state.ffqn)
+
+    def _checked(self, call: Stub | StubJson, state: ExecutionState) -> Ok | Err | ElsewhereResult | Undecidable:
         """The result, if it is one for this execution."""
-        info = self._registry.pinned(state.component, state.ffqn)
-        if info is not None and info.kind is not FunctionKind.STUB:
+        info = self._info(state)
+        if info is None:
+            return Undecidable(f"no loaded component exports {state.ffqn}, to whose execution it gives a result")
+        if info.kind is not FunctionKind.STUB:
             return _unfit(f"{state.execution_id} is an execution of {state.ffqn}, which is no stub activity")
         if isinstance(call, Stub):
             if call.ffqn != state.ffqn:
                 return _unfit(f"{state.execution_id} is an execution of {state.ffqn}, not of {call.ffqn}")
             return call.outcome
-        typed = self._registry.typed_result(state.component, state.ffqn, call.result)
+        typed = self._registry.typed_result(info.component, state.ffqn, call.result)
         return _unfit(typed.message) if isinstance(typed, Rejection) else typed
 
 

@@ -7,9 +7,10 @@ holds the parent delivers to it; otherwise the response is posted, and the paren
 from __future__ import annotations
 
 from obelisk.core import ids
-from obelisk.core.events import Finished, Parked
+from obelisk.core.events import Finished, Parked, Resumed
 from obelisk.core.ports import FunctionKind
 from obelisk.core.responses import ChildFinished, Response
+from obelisk.core.transitions import Lifecycle
 from obelisk.core.values import Outcome
 from obelisk.engine.books import Books
 from obelisk.engine.effects import Load, WakeOthers
@@ -43,6 +44,12 @@ class Ends:
         assert parent_id is not None
         unit.post(parent_id, response)
         unit.effect(WakeOthers(parent_id))
+
+    def give_result(self, held: Held, outcome: Outcome, unit: OpenUnit) -> None:
+        """Ends an execution of a stub activity. One that is parked does not need its component for that."""
+        if held.state.lifecycle is Lifecycle.PARKED:
+            unit.append(held, Resumed())
+        self.finish(held, outcome, unit)
 
     def deliver(self, held: Held, response: Response, unit: OpenUnit | None) -> None:
         """Gives a response to an execution that `unit` touches, and wakes it if it was waiting for it."""

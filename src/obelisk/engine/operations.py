@@ -41,7 +41,7 @@ from obelisk.core.events import (
 )
 from obelisk.core.ids import DelayRef, ExecutionId
 from obelisk.core.ports import FunctionKind
-from obelisk.core.transitions import Lifecycle, Status
+from obelisk.core.transitions import ExecutionState, Lifecycle, Status
 from obelisk.core.values import CANCELLED, Failure, Outcome
 from obelisk.engine.books import Books
 from obelisk.engine.effects import Answer, AnswerKind, KillAttempt, Load, Look
@@ -125,15 +125,13 @@ class Operations:
             kind = AnswerKind.ALREADY if same_result(last.outcome, outcome) else AnswerKind.CONFLICT
             draft.effects.append(Answer(item.token, kind))
             return
-        info = self._books.registry.pinned(snapshot.state.component, snapshot.state.ffqn)
-        if info is None or info.kind is not FunctionKind.STUB:
-            message = f"{snapshot.state.ffqn} is no stub activity"
-            draft.effects.append(Answer(item.token, AnswerKind.REFUSED, message))
+        if not self._encounters.is_stub(snapshot.state):
+            draft.effects.append(Answer(item.token, AnswerKind.REFUSED, _no_stub(snapshot.state)))
             return
         target = unheld_stub(snapshot)
         if self._books.parent_is_ready(target, item):
             unit = draft.unit([target], [item])
-            self._ends.finish(target, outcome, unit)
+            self._ends.give_result(target, outcome, unit)
             unit.effect(Answer(item.token, AnswerKind.DONE))
             unit.close()
 
@@ -228,11 +226,13 @@ class Operations:
         return None
 
     def _give_result(self, held: Held, outcome: Outcome, cause: _Cause, draft: Draft) -> Refusal | None:
-        if held.kind is not FunctionKind.STUB:
-            return Refusal(AnswerKind.REFUSED, f"{held.state.ffqn} is no stub activity")
+        if held.state.lifecycle is Lifecycle.CANCELLING:
+            return Refusal(AnswerKind.REFUSED, "it takes no result any more, it is being cancelled")
+        if not self._encounters.is_stub(held.state):
+            return Refusal(AnswerKind.REFUSED, _no_stub(held.state))
         if self._books.parent_is_ready(held, cause.item):
             unit = self._open(held, cause, draft)
-            self._ends.finish(held, outcome, unit)
+            self._ends.give_result(held, outcome, unit)
             unit.close()
         return None
 
@@ -307,9 +307,7 @@ class Operations:
         if cause.request_id is not None:
             _discard(cause.request_id, draft)
         held.advance = Advance(cause.token, body.steps, body.pause_children)
-        held.phase = Phase.LOADING
-        effect = Load(held.execution_id)
-        (draft.notes[held.last_unit].effects if held.last_unit >= 0 else draft.effects).append(effect)
+        self._books.load(held, draft)
         return None
 
     # --- steps of the above ------------------------------------------------------------------------------------------
@@ -352,6 +350,10 @@ def _post(item: Operate, draft: Draft) -> None:
     unit.request(Request(item.execution_id, draft.now, item.body))
     unit.effect(Answer(item.token, AnswerKind.REQUESTED))
     unit.close()
+
+
+def _no_stub(state: ExecutionState) -> str:
+    return f"{state.ffqn} is no stub activity; only those are given a result"
 
 
 def _is(held: Held) -> str:

@@ -93,9 +93,13 @@ class OpenUnit:
         self.unit.expects.append(
             Expect(state.execution_id, state.next_version, state.lease_epoch, state.response_count)
         )
-        if held.last_unit >= 0 and held.last_unit not in self.unit.after:
-            self.unit.after.append(held.last_unit)
+        self.rest_on(held.last_unit)
         self._own(held)
+
+    def rest_on(self, unit: int) -> None:
+        """This unit was decided on top of another one of the tick; -1: of none."""
+        if unit >= 0 and unit not in self.unit.after:
+            self.unit.after.append(unit)
 
     def create(self, held: Held, event: Event) -> None:
         """Adds an execution that this unit creates with `event`."""

@@ -46,7 +46,7 @@ from obelisk.core.values import CANCELLED, Failure, Outcome
 from obelisk.engine.births import Births
 from obelisk.engine.books import Books
 from obelisk.engine.effects import Answer, AnswerKind, Effect, EmitLog, RunGuest
-from obelisk.engine.encounters import ElsewhereResult, Encounter, Encounters, Wait
+from obelisk.engine.encounters import ElsewhereResult, Encounter, Encounters, Existence, Undecidable, Wait
 from obelisk.engine.ends import Ends
 from obelisk.engine.held import Held, Phase
 from obelisk.engine.tick import Draft, OpenUnit
@@ -143,9 +143,16 @@ class _Run:
                 case Unsettled(call):
                     if not self._flush():
                         return False
-                    settled = self._settle(self._s.encounters.resolve(held, call, self._draft))
+                    encounter = self._s.encounters.resolve(held, call, self._draft)
+                    there = self._s.books.find(call.execution_id)
+                    rests_on = -1 if there is None else there.last_unit
+                    settled = self._settle(encounter)
                     if isinstance(settled, bool):
                         return settled
+                    if rests_on >= 0:
+                        if not self._flush(rests_on=rests_on):
+                            return False
+                        self._counted = -1  # what was written is not in the machine any more, and counts
                     decision = settled
                 case Ended(outcome):
                     if not self._s.books.can_finish(held):
@@ -259,11 +266,14 @@ class _Run:
                     writes = machine.take_writes()
                     unit = self._draft.unit([held, encounter.target], [])
                     self._fill(unit, writes, [], None)
-                    self._s.ends.finish(encounter.target, encounter.outcome, unit)
+                    self._s.ends.give_result(encounter.target, encounter.outcome, unit)
                     unit.close()
                     self._counted = -1  # what was written is not in the machine any more, and counts
                 return decision
-            case _:
+            case Undecidable(reason):
+                self._park(reason, "")
+                return False
+            case Existence():
                 return machine.settle_schedule(encounter.conflict, self._now, exists=encounter.exists)
 
     def _park(self, reason: str, detail: str) -> None:
@@ -284,10 +294,11 @@ class _Run:
                     return ffqn
         return None
 
-    def _flush(self, outcome: Outcome | None = None, away: RunGuest | None = None) -> bool:
+    def _flush(self, outcome: Outcome | None = None, away: RunGuest | None = None, rests_on: int = -1) -> bool:
         """Turns the machine's writes into a unit. False: a new child cannot be created, so the execution was parked.
 
         `outcome`: how the execution ends with this unit. `away`: where its guest goes once the unit is durable.
+        `rests_on`: a unit of this tick on whose rows they were decided.
         """
         held, machine, draft = self._held, self._machine, self._draft
         missing = self._undeployed()
@@ -300,6 +311,7 @@ class _Run:
         has_news = bool(writes.cancels) or any(isinstance(item, Write) for item in writes.items)
         if self._needs_lock or outcome is not None or has_news:
             unit = draft.unit([held], [])
+            unit.rest_on(rests_on)
             self._fill(unit, writes, lines, outcome)
             if away is not None:
                 unit.effect(away)
