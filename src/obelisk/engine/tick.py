@@ -93,13 +93,14 @@ class OpenUnit:
         self.unit.expects.append(
             Expect(state.execution_id, state.next_version, state.lease_epoch, state.response_count)
         )
-        self.rest_on(held.last_unit)
+        if held.last_unit >= 0:
+            self.rest_on(held.last_unit)
         self._own(held)
 
-    def rest_on(self, unit: int) -> None:
-        """This unit was decided on top of another one of the tick; -1: of none."""
-        if unit >= 0 and unit not in self.unit.after:
-            self.unit.after.append(unit)
+    def rest_on(self, index: int) -> None:
+        """This unit was decided on top of another one of the tick."""
+        if index not in self.unit.after:
+            self.unit.after.append(index)
 
     def create(self, held: Held, event: Event) -> None:
         """Adds an execution that this unit creates with `event`."""

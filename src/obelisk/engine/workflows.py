@@ -311,7 +311,8 @@ class _Run:
         has_news = bool(writes.cancels) or any(isinstance(item, Write) for item in writes.items)
         if self._needs_lock or outcome is not None or has_news:
             unit = draft.unit([held], [])
-            unit.rest_on(rests_on)
+            if rests_on >= 0:
+                unit.rest_on(rests_on)
             self._fill(unit, writes, lines, outcome)
             if away is not None:
                 unit.effect(away)
