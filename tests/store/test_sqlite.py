@@ -17,7 +17,8 @@ from pathlib import Path
 import pytest
 
 from obelisk.core.batch import Applied, CancelRequest, Delay, Request, StoreFailed, Unit
-from obelisk.core.events import Finished, JoinSetCreated
+from obelisk.core.events import ChildRejected, Finished, JoinSetCreated, RejectReason, ScheduleRejected
+from obelisk.core.instants import Now
 from obelisk.core.reading import ExecutionFilter, Page
 from obelisk.core.transitions import ExecutionState
 from obelisk.core.values import Ok
@@ -260,6 +261,19 @@ def test_a_value_that_cannot_be_stored_is_the_callers_fault_and_changes_nothing(
     assert store.load(two).state == author.states[two]
     store.close()
     assert raw(path, "SELECT count(*) FROM names WHERE name = 'new:name/of.it'") == [(1,)]
+
+
+def test_names_of_functions_that_nobody_has_are_not_kept_for_ever(path, author):
+    store = SqliteStore(path)
+    one, params, reason = author.id(1), author.json("[]"), RejectReason.FUNCTION_NOT_FOUND
+    events = [
+        ChildRejected("n:b/1_1", "made:up/by.guest", params, reason),
+        ScheduleRejected(author.id(9), "made:up/by.guest", params, Now(), reason),
+    ]
+    store.commit("a", [author.create(one), author.append(one, author.locked(), *events)])
+    assert [entry.event for entry in store.load(one).log[2:]] == events
+    store.close()
+    assert raw(path, "SELECT count(*) FROM names WHERE name = 'made:up/by.guest'") == [(0,)]
 
 
 def test_a_damaged_log_is_noticed(path, author):

@@ -2,7 +2,8 @@
 
 Decides which fields of events and state rows are kept as numbers: functions, digests, deployments, executors. In the JSON of
 an event such a field is `"#12"`; it stays JSON, and 12 is a key of the table `names`. This saves about 280 bytes for each
-child execution. Must not be seen outside this package: what is loaded is what was written.
+child execution. A function that was rejected is not among them: guests may write any number of names that nobody has.
+Must not be seen outside this package: what is loaded is what was written.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ from typing import Final
 from msgspec.structs import replace
 
 from obelisk.core.events import (
-    ChildRejected,
     ChildRequested,
     ComponentUpgraded,
     Created,
@@ -21,7 +21,6 @@ from obelisk.core.events import (
     JoinNextTooMany,
     Locked,
     Scheduled,
-    ScheduleRejected,
     decode_event,
     encode_event,
 )
@@ -99,7 +98,7 @@ def encode(event: Event, names: Names) -> bytes:
     """The event as it is written."""
     mark = names.mark
     match event:
-        case ChildRequested() | ChildRejected() | Scheduled() | ScheduleRejected():
+        case ChildRequested() | Scheduled():
             event = replace(event, ffqn=mark(event.ffqn))
         case JoinNext() | JoinNextTooMany():
             if event.ffqn is not None:
@@ -125,7 +124,7 @@ def decode(data: bytes, format: int, names: Names) -> Event:
     event = decode_event(data, format)
     name = names.name
     match event:
-        case ChildRequested() | ChildRejected() | Scheduled() | ScheduleRejected():
+        case ChildRequested() | Scheduled():
             return replace(event, ffqn=FunctionName(name(event.ffqn)))
         case JoinNext() | JoinNextTooMany():
             return event if event.ffqn is None else replace(event, ffqn=FunctionName(name(event.ffqn)))
