@@ -39,7 +39,7 @@ def walk(folder: Path) -> Iterator[Path]:
         if path.is_dir():
             if path.name not in SKIPPED_FOLDERS and not path.name.endswith("_cache") and path.name != ".hypothesis":
                 yield from walk(path)
-        elif path.is_file():
+        elif path.is_file() and path.name != ".git":  # a file in a worktree
             yield path
 
 
