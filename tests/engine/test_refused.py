@@ -210,3 +210,15 @@ def test_log_lines_leave_once_with_the_event_that_follows_them(registry: Simulat
     lines = [(line.message, line.version, line.ordinal) for line in of_kind(driver.effects, EmitLog)]
     assert lines == [("before", 3, 0), ("after", 3, 1)]
     assert driver.tags() == ["created", "locked", "join_set_create", "join_set_create", "finished"]
+
+
+def test_an_end_that_is_refused_twice_still_counts(registry: SimulatedRegistry) -> None:
+    """Seed 521 of worlds that are meddled with: the second time the run was thought to be lost."""
+    driver = Driver(registry)
+    driver.submit(ACTIVITY)
+    (start,) = driver.starts()
+    driver.tick(driver.end_of(start), refuse=lambda unit: True)
+    driver.tick(refuse=lambda unit: True)
+    driver.run()
+    assert driver.outcome() == Ok()
+    assert driver.starts() == [start]

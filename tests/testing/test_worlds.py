@@ -71,6 +71,10 @@ def test_random_worlds(nodes: int, block: int) -> None:
         sim.run_seed(seed, nodes)
 
 
+def test_a_seed_that_found_an_end_that_was_refused_twice_and_lost() -> None:
+    sim.run_meddled(521, 2)
+
+
 @pytest.mark.parametrize("nodes", [1, 2])
 def test_random_worlds_where_crashes_are_counted(nodes: int) -> None:
     for seed in range(500, 515):

@@ -86,19 +86,22 @@ class Recovery:
         held.is_trusted = True
         held.late = []
         held.phase = Phase.COLD
+        held.wants_lock = snapshot.state.status is not Status.PENDING and not self._runs_on(held)
         self._arm_delays(held)
         self._take_in(held, snapshot, draft)  # before anything else is told to it
         held.phase = Phase.COLD  # what it is to do is derived below
         held_back, held.held_back = held.held_back, []
         for item in held_back:
             self._apply(item, draft)
+        is_there = self._books.held.get(held.execution_id) is held and held.state.status is not Status.FINISHED
+        if is_there and held.phase is Phase.COLD and not self._runs_on(held):
+            self._adopt(held, draft)
+
+    def _runs_on(self, held: Held) -> bool:
+        """Whether an attempt of this process is the current one: it was not lost with what was in memory."""
         state = held.state
-        if self._books.held.get(held.execution_id) is not held or held.phase is not Phase.COLD:
-            return
-        runs_on = state.status is Status.LOCKED and self._books.attempts.get(held.execution_id) == state.run
-        if held.kind is FunctionKind.ACTIVITY and runs_on:
-            return
-        self._adopt(held, draft)
+        is_run = held.kind is FunctionKind.ACTIVITY and state.status is Status.LOCKED
+        return is_run and self._books.attempts.get(held.execution_id) == state.run
 
     def _fill(self, held: Held, snapshot: Snapshot) -> None:
         """Uses a snapshot to go on with what the execution was loaded for."""
