@@ -205,7 +205,11 @@ def test_standing_still_and_going_on(run, name, body, already):
     ("parked", "reason", "failure"),
     [
         (
-            Parked("nondeterminism detected at version 3", "params: recorded [1], now [2]"),
+            Parked(
+                "nondeterminism detected at version 3",
+                "params: recorded [1], now [2]",
+                FailureKind.NONDETERMINISM_DETECTED,
+            ),
             None,
             Failure(
                 FailureKind.NONDETERMINISM_DETECTED,

@@ -90,6 +90,10 @@ FORMAT_1: list[tuple[Event, bytes]] = [
     ),
     (Parked("r"), b'{"event":"parked","reason":"r"}'),
     (Parked("r", "d"), b'{"event":"parked","reason":"r","detail":"d"}'),
+    (
+        Parked("r", kind=FailureKind.NONDETERMINISM_DETECTED),
+        b'{"event":"parked","reason":"r","kind":"nondeterminism_detected"}',
+    ),
     (Resumed(), b'{"event":"resumed"}'),
     (
         Persist(PersistRandomU64(1, 6), Json(b"3")),

@@ -61,7 +61,8 @@ class Executions:
             self._engine.reader.events(state.execution_id, max(0, state.next_version - _LAST), _LAST)
         ):
             if isinstance(entry.event, Parked):
-                return Execution(state, kind, entry.event.reason, entry.event.detail)
+                why = entry.event
+                return Execution(state, kind, why.reason, why.detail, why.kind)
         return Execution(state, kind)
 
     async def page(self, where: ExecutionFilter, page: Page, kinds: tuple[FunctionKind, ...] = ()) -> list[Execution]:

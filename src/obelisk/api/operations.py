@@ -32,7 +32,6 @@ from obelisk.core.values import Err, ErrForm, Failure, FailureKind, Json, Ok, Ou
 from obelisk.wit.outcomes import EXECUTION_FAILED
 
 _PAGE: Final = 1_000
-_PARKED_FOR_ITS_LOG: Final = "nondeterminism"
 
 
 class Cancelled(StrEnum):
@@ -133,8 +132,7 @@ class Operations:
         """Ends a parked execution, and all that derives from it, as a failure."""
         parked = await self._executions.get(execution_id)
         because = parked.parked_reason
-        of_its_log = because.startswith(_PARKED_FOR_ITS_LOG)
-        kind = FailureKind.NONDETERMINISM_DETECTED if of_its_log else FailureKind.UNCATEGORIZED
+        kind = parked.parked_kind or FailureKind.UNCATEGORIZED
         failure = Failure(kind, reason or f"given up: {because}", parked.parked_detail)
         await self._change(execution_id, FailRequest(failure), "fail", "execution is not parked")
 

@@ -14,7 +14,7 @@ from obelisk.core.ports import FunctionKind
 from obelisk.core.reading import FinalResult
 from obelisk.core.responses import Response
 from obelisk.core.transitions import ExecutionState, Lifecycle, Status
-from obelisk.core.values import Err, Ok, Outcome
+from obelisk.core.values import Err, FailureKind, Ok, Outcome
 
 
 class Result(msgspec.Struct, frozen=True):
@@ -33,6 +33,7 @@ class Execution(msgspec.Struct, frozen=True):
     """What runs it; None when its component is not deployed any more."""
     parked_reason: str = ""
     parked_detail: str = ""
+    parked_kind: FailureKind | None = None
     result: Result | None = None
     """How it ended, where that was asked for."""
 

@@ -29,7 +29,7 @@ from obelisk.core.ids import (
 )
 from obelisk.core.instants import Instant, ScheduleAt
 from obelisk.core.names import FunctionName
-from obelisk.core.values import NO_VALUE, ErrForm, Failure, Json, Outcome
+from obelisk.core.values import NO_VALUE, ErrForm, Failure, FailureKind, Json, Outcome
 
 FORMAT: Final = 1
 """Format version that new events are written in."""
@@ -117,6 +117,8 @@ class Parked(_Event, frozen=True, tag="parked"):
 
     reason: str
     detail: str = ""
+    kind: FailureKind | None = None
+    """As what it ends when an operator gives it up; None: uncategorized."""
 
 
 class Resumed(_Event, frozen=True, tag="resumed"):

@@ -6,7 +6,7 @@ while that is the current one. An activity that is being cancelled ends as cance
 
 from __future__ import annotations
 
-from obelisk.core.events import Event, Locked, TemporarilyFailed, TemporarilyTimedOut, Unlocked
+from obelisk.core.events import Event, Locked, Parked, TemporarilyFailed, TemporarilyTimedOut, Unlocked
 from obelisk.core.ids import ExecutionId, RunId
 from obelisk.core.instants import Instant
 from obelisk.core.policy import RetryPolicy
@@ -149,7 +149,7 @@ class Attempts:
             return
         reason = f"the process died {held.state.crashes} times while this ran"
         if held.kind is FunctionKind.WORKFLOW:
-            self._ends.park(held, reason, "", draft)
+            self._ends.park(held, Parked(reason), draft)
         elif self._books.parent_is_ready(held, item):
             unit = draft.unit([held], [item])
             self._ends.finish(held, Failure(FailureKind.UNCATEGORIZED, reason), unit)

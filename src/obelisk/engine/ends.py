@@ -65,9 +65,9 @@ class Ends:
             held.phase = Phase.LOADING
             unit.effect(Load(held.execution_id))
 
-    def park(self, held: Held, reason: str, detail: str, draft: Draft) -> None:
+    def park(self, held: Held, why: Parked, draft: Draft) -> None:
         """Parks an execution: visible, not finished, and not run until it is resumed."""
         unit = draft.unit([held], [])
-        unit.append(held, Parked(reason, detail))
+        unit.append(held, why)
         unit.close()
         held.unload()

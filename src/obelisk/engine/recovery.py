@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from obelisk.core import transitions
 from obelisk.core.batch import Delay, Recovered, Snapshot
-from obelisk.core.events import CancellationRequested, Created
+from obelisk.core.events import CancellationRequested, Created, Parked
 from obelisk.core.ids import DelayRef, ExecutionId, absolute
 from obelisk.core.ports import FunctionKind
 from obelisk.core.responses import ChildFinished, Response
@@ -177,7 +177,7 @@ class Recovery:
         if state.lifecycle is not Lifecycle.ACTIVE or held.kind is FunctionKind.STUB:
             return
         if held.kind is None:
-            self._ends.park(held, f"its component {state.component} is not loaded", "", draft)
+            self._ends.park(held, Parked(f"its component {state.component} is not loaded"), draft)
             return
         held.wants_lock = state.status is not Status.PENDING
         if state.status is Status.LOCKED and state.crashes >= self._books.limits.crash_max:

@@ -15,7 +15,7 @@ import msgspec
 from obelisk.core import ids
 from obelisk.core.batch import CancelRequest, Delay, Request
 from obelisk.core.calls import Log
-from obelisk.core.events import ChildRequested, DelayRequested, Locked, Scheduled
+from obelisk.core.events import ChildRequested, DelayRequested, Locked, Parked, Scheduled
 from obelisk.core.ids import ChildId, DelayRef
 from obelisk.core.instants import Instant
 from obelisk.core.machine import (
@@ -42,7 +42,7 @@ from obelisk.core.ports import (
     Yielded,
 )
 from obelisk.core.transitions import Lifecycle, Status
-from obelisk.core.values import CANCELLED, Failure, Outcome
+from obelisk.core.values import CANCELLED, Failure, FailureKind, Outcome
 from obelisk.engine.births import Births
 from obelisk.engine.books import Books
 from obelisk.engine.effects import Answer, AnswerKind, Effect, EmitLog, RunGuest
@@ -163,11 +163,12 @@ class _Run:
                     return False
                 case Diverged(divergence):
                     reason = f"nondeterminism detected at version {divergence.version}"
-                    self._park(reason, divergence.detail)
+                    self._park(Parked(reason, divergence.detail, FailureKind.NONDETERMINISM_DETECTED))
                     return False
                 case _Parks(failure):
                     if self._flush():
-                        self._park(failure.reason, failure.detail)
+                        kind = None if failure.kind is FailureKind.UNCATEGORIZED else failure.kind
+                        self._park(Parked(failure.reason, failure.detail, kind))
                     return False
                 case None:  # it yielded
                     effect = RunGuest(held.execution_id, held.generation, self._guest(), self._policy.cpu_budget_us)
@@ -271,13 +272,13 @@ class _Run:
                     self._counted = -1  # what was written is not in the machine any more, and counts
                 return decision
             case Undecidable(reason):
-                self._park(reason, "")
+                self._park(Parked(reason))
                 return False
             case Existence():
                 return machine.settle_schedule(encounter.conflict, self._now, exists=encounter.exists)
 
-    def _park(self, reason: str, detail: str) -> None:
-        self._s.ends.park(self._held, reason, detail, self._draft)
+    def _park(self, why: Parked) -> None:
+        self._s.ends.park(self._held, why, self._draft)
         self._answer_advance()
 
     def _has_had_its_share(self) -> bool:
@@ -303,7 +304,7 @@ class _Run:
         held, machine, draft = self._held, self._machine, self._draft
         missing = self._undeployed()
         if missing is not None:
-            self._park(f"no active component exports {missing}, which it calls", "")
+            self._park(Parked(f"no active component exports {missing}, which it calls"))
             return False
         writes = machine.take_writes()
         self._counted = 0
