@@ -57,6 +57,10 @@ class Recovery:
         elif snapshot.state.lease_epoch != held.state.lease_epoch:  # the lease was lost, and taken again
             _give_up_advance(held, draft.effects)
             self._books.cool(held)
+            run = self._books.attempts.get(execution_id)
+            if run is not None and run != snapshot.state.run:  # somebody else has begun another run since
+                del self._books.attempts[execution_id]
+                draft.effects.append(KillAttempt(execution_id, run))
             self._rebuild(held, snapshot, draft)
         elif not self._take_in(held, snapshot, draft):
             draft.effects.append(Load(execution_id))

@@ -46,7 +46,7 @@ class Attempts:
         snapshot = invariants.snapshot_of(world.store, execution_id)
         if not any(isinstance(entry.event, Locked) and entry.event.run == run for entry in snapshot.log):
             raise Violation(f"{run} of {execution_id} starts, but is not in the log")
-        if execution_id in self.running:
+        if execution_id in self.running and not self.dying[execution_id]:
             raise Violation(f"{execution_id} starts as {run} although {self.running[execution_id]} runs")
         world.tell(f"node {self._node.index}: starts {execution_id} {run}")
         world.starts[execution_id] += 1

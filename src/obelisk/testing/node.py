@@ -283,8 +283,10 @@ class Node:
                 for new in unit.events:
                     if isinstance(new.event, Created):
                         world.see_created(new.execution_id, new.event)
-                    elif isinstance(new.event, Finished) and new.execution_id in self.attempts.running:
-                        raise Violation(f"{new.execution_id} has finished, but its attempt still does something")
+                    elif isinstance(new.event, Finished):
+                        ended, run = before[new.execution_id], self.attempts.running.get(new.execution_id)
+                        if ended is not None and run is not None and run == ended.run:  # not one of a lost lease
+                            raise Violation(f"{new.execution_id} has finished, but its attempt still does something")
             world.check_commit(units, outcomes)
             if fault is CommitFault.LOST_DONE:
                 raise CommitUnknown
