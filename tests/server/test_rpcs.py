@@ -88,6 +88,21 @@ def test_a_bad_submission_is_told_what_is_wrong(serving, request_of, code, text)
     serving(scenario)
 
 
+@pytest.mark.parametrize("long", ["x" * 100_000, "ü" * 100_000, "%" * 100_000])
+def test_an_error_about_something_long_reaches_the_client(serving, long):
+    """A text that gRPC refuses to carry would come as RESOURCE_EXHAUSTED: "Stream removed"."""
+
+    async def scenario(engine, service, channel):
+        stub = pb_grpc.ExecutionRepositoryStub(channel)
+        for _ in range(5):  # near the limit, gRPC refuses some and not others
+            code, text = await fails(stub.Submit(submit_request(long)))
+            assert code is grpc.StatusCode.INVALID_ARGUMENT
+            assert text.startswith(f"'{long[:1_000]}")
+            assert text.endswith("…")
+
+    serving(scenario)
+
+
 def test_a_full_inbox_is_resource_exhausted_and_a_stopping_server_unavailable(serving):
     async def scenario(engine, service, channel):
         stub = pb_grpc.ExecutionRepositoryStub(channel)

@@ -96,6 +96,6 @@ def stub(
     else:
         text = '{"ok":null}' if empty else result or return_value or ""
         request.return_value.type_url = "urn:obelisk:json:retval:TBD"
-        request.return_value.value = value_json(text, "The result")
+        request.return_value.value = value_json(text, "the result")
     with connect(api_url) as connection:
         connection.executions.Stub(request)

@@ -19,6 +19,9 @@ from obelisk.core.batch import StoreFailed
 
 LIST_BYTES_MAX: Final = 3 << 20
 """Of the items of one list: clients refuse messages above 4 MiB."""
+DETAILS_BYTES_MAX: Final = 7_000
+"""Of an error's text as it is sent, percent-encoded, in a header: clients refuse headers above 8 KiB, saying that the
+stream was removed, and not what it was that we said."""
 
 _log: Final = logging.getLogger(__name__)
 _CODES: Final[dict[type[errors.ApiError], grpc.StatusCode]] = {
@@ -45,7 +48,7 @@ async def answering(context: Any, *, streaming: bool = False) -> AsyncIterator[N
         code = _CODES[type(error)]
         if streaming and isinstance(error, errors.Stopping):
             code = grpc.StatusCode.ABORTED
-        await context.abort(code, str(error))
+        await context.abort(code, told(str(error)))
     except StoreFailed:
         _log.exception("a read of the database failed")
         await context.abort(grpc.StatusCode.INTERNAL, "database error")
@@ -54,6 +57,16 @@ async def answering(context: Any, *, streaming: bool = False) -> AsyncIterator[N
     except Exception:  # noqa: BLE001  # whatever it is, the client gets an answer
         _log.exception("a call failed")
         await context.abort(grpc.StatusCode.INTERNAL, "internal error of the server; its log says more")
+
+
+def told(text: str, bytes_max: int = DETAILS_BYTES_MAX) -> str:
+    """As much of a text as may be sent as details."""
+    size = 0
+    for at, character in enumerate(text):
+        size += 1 if " " <= character <= "~" and character != "%" else 3 * len(character.encode(errors="replace"))
+        if size > bytes_max:
+            return text[:at] + "…"
+    return text
 
 
 def fitting(items: Iterable[M], bytes_max: int = LIST_BYTES_MAX) -> list[M]:
