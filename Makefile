@@ -7,6 +7,7 @@
 #   make acceptance   real processes, kill -9, disk faults (a C compiler and strace are needed)
 #   make sim          the engine in simulated worlds: all small ones, 20,000 random ones (SEED=7 repeats one, SEEDS=100
 #                     tries fewer)
+#   make mutants      break rules of the machine and the engine on purpose; the simulator must notice each (minutes)
 #   make bench        the benchmarks
 #   make format       let ruff rewrite the sources
 #   make proto        generate code from the .proto files
@@ -70,6 +71,10 @@ check: $(READY)
 .PHONY: sim
 sim: $(READY)
 	@$(BIN)/python -m obelisk.testing.sim $(if $(SEED),--seed $(SEED)) $(if $(SEEDS),--seeds $(SEEDS)) $(ARGS)
+
+.PHONY: mutants
+mutants: $(READY)
+	@$(BIN)/python tests/mutants/run.py $(ARGS)
 
 .PHONY: bench
 bench: $(READY)

@@ -80,7 +80,7 @@ class Attempts:
             case AttemptFault.TIMES_OUT_AND_ENDS:
                 self._end_later(us, timed_out, finished)
             case AttemptFault.TWICE:
-                late = world.random.randint(0, 5_000)
+                late = world.random.randint(0, 60_000)  # the next attempt may run by then
 
                 def end_twice() -> None:
                     self._end(execution_id, run)

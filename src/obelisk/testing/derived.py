@@ -1,8 +1,9 @@
 """Rule 6 of the engine, checked from outside: every effect is derived from durable rows.
 
 When nothing is under way in the node that owns the store, every locked activity has its one attempt, every locked workflow
-its guest on the CPU lane, every delay and every pending execution a timer or a place in the queue, and no response lies
-about for a blocked workflow. An engine that forgot something would not notice by itself; a restart would.
+its guest on the CPU lane, every delay and every pending execution a timer or a place in the queue; no response lies
+about for a blocked workflow, and no request for anybody. An engine that forgot something would not notice by itself; a
+restart would.
 """
 
 from __future__ import annotations
@@ -40,7 +41,12 @@ def effects_are_derived(node: Node, store: Memory) -> int:
         if waits and is_run and state.lifecycle is Lifecycle.ACTIVE:
             instants.append(state.pending_at)
         rows += state.next_version
-        instants += [delay.expires_at for delay in invariants.snapshot_of(store, execution_id).delays]
+        snapshot = invariants.snapshot_of(store, execution_id)
+        if snapshot.requests:
+            raise Violation(
+                f"{execution_id} has a request that nobody carries out: {snapshot.requests[0]}", execution_id
+            )
+        instants += [delay.expires_at for delay in snapshot.delays]
         if instants and (due is None or due > min(instants)):
             raise Violation(f"{execution_id} is due at {min(instants)}, the first timer at {due}")
     return rows

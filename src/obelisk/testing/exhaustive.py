@@ -25,7 +25,8 @@ from obelisk.core.ids import ExecutionId, JoinSetId
 from obelisk.core.instants import In, Instant
 from obelisk.core.names import FunctionName
 from obelisk.core.policy import Limits
-from obelisk.core.transitions import Status
+from obelisk.core.ports import FunctionKind
+from obelisk.core.transitions import ExecutionState, Status
 from obelisk.core.values import Json, Ok, Outcome
 from obelisk.engine.effects import StartAttempt
 from obelisk.engine.inputs import Input, Operate, Submit
@@ -33,6 +34,7 @@ from obelisk.store.memory import MemoryStore
 from obelisk.testing import invariants
 from obelisk.testing.deployment import SimulatedRegistry, json_array
 from obelisk.testing.driver import ROOT, Driver
+from obelisk.testing.endings import Endings
 from obelisk.testing.guests import Flow
 from obelisk.testing.invariants import Violation
 
@@ -180,9 +182,14 @@ class _Run:
             Driver(self._registry, limits, store=self._store, shared=small.engines > 1, seed=index)
             for index in range(small.engines)
         ]
+        self._endings = Endings(self._store, self._kind_of)
         self._commit = self._store.commit
         self._store.commit = self._committing  # type: ignore[method-assign]
         self._died = False
+
+    def _kind_of(self, state: ExecutionState) -> FunctionKind | None:
+        info = self._registry.pinned(state.component, state.ffqn)
+        return None if info is None else info.kind
 
     # --- crashing ----------------------------------------------------------------------------------------------------
 
@@ -194,6 +201,7 @@ class _Run:
         if strikes and self._crash is not None and self._crash[1] is Crash.BEFORE:
             raise _Died
         outcomes = self._commit(batch_id, units)
+        self._endings.see(units, outcomes)
         if strikes and self._crash is not None and self._crash[1] is Crash.AFTER:
             raise _Died
         return outcomes
@@ -256,6 +264,7 @@ class _Run:
                 if self._arrives(member):
                     self._left.remove(member)
                     self._idle()
+                    self._inbox_is_read()
             root = self._store.state(ROOT)
             if root is not None and root.status is Status.FINISHED:
                 return
@@ -263,6 +272,16 @@ class _Run:
                 self._pass(_LEASE_US // 3)  # so that what waits for a window is claimed
                 self._idle()
         raise Violation(f"it never ends; left: {self._left}, {self._store.state(ROOT)}")
+
+    def _inbox_is_read(self) -> None:
+        """Whoever holds the workflow learns, with its next lease at the latest, what others have asked of it."""
+        if CANCEL in self._left or self._small.engines == 1:
+            return
+        self._pass(_LEASE_US // 3)
+        self._idle()
+        root = invariants.snapshot_of(self._store, ROOT)
+        if root.requests and root.state.owner in {driver.executor for driver in self._drivers}:
+            raise Violation(f"nobody carries out {root.requests}")
 
     def _arrives(self, member: str) -> bool:
         """Lets one thing happen, as the only input of a tick. False: it cannot, yet."""
@@ -319,6 +338,7 @@ class _Run:
             invariants.log_is_whole(snapshot)
             invariants.state_follows(snapshot)
             invariants.awaits_match(snapshot)
+            invariants.cancelled_closes_newest_first(snapshot)
             invariants.family_agrees(self._store, snapshot)
             invariants.end_is_the_end(self._store, snapshot)
             if snapshot.state.ffqn == FLOW:

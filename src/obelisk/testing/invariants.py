@@ -257,6 +257,22 @@ def awaits_match(snapshot: Snapshot) -> None:
                     _broken(snapshot, f"version {entry.version} says too many, but {join_set} has more")
 
 
+def cancelled_closes_newest_first(snapshot: Snapshot) -> None:
+    """What an execution that was ended from outside has left open is closed in turn, the newest join set first."""
+    created: list[JoinSetId] = []
+    closed: list[int] = []
+    for entry in snapshot.log:
+        if isinstance(entry.event, JoinSetCreated):
+            created.append(entry.event.join_set)
+        elif isinstance(entry.event, CancellationRequested):
+            closed.clear()
+        elif isinstance(entry.event, JoinNext):
+            closed.append(created.index(entry.event.join_set))
+    is_cancelled = any(isinstance(entry.event, CancellationRequested) for entry in snapshot.log)
+    if is_cancelled and closed != sorted(closed, reverse=True):
+        _broken(snapshot, "its join sets were not closed newest first")
+
+
 def retries_are_kept(snapshot: Snapshot, policy: RetryPolicy) -> None:
     """At most `max_retries` failures are retried, and the n-th retry waits `exp_backoff * 2**(n-1)`, no longer than
     `backoff_max`, give or take the jitter.
@@ -405,6 +421,21 @@ def replays(snapshot: Snapshot, guest: Guest) -> None:
         _broken(snapshot, f"has finished, but its replay says {replayed}")
     if comparable(replayed.outcome) != comparable(outcome):
         _broken(snapshot, f"replays to {replayed.outcome}")
+
+
+def needs_its_whole_log(snapshot: Snapshot, guest: Guest) -> None:
+    """A workflow that returned has caused everything that is in its log: without its last history event, a replay has
+    something new to do before it comes to the end.
+    """
+    if outcome_of(snapshot) is None or is_parked(snapshot) or len(replayable(snapshot.log)) < len(snapshot.log):
+        return
+    history = [entry for entry in snapshot.log if entry.event.history]
+    if not history:
+        return
+    cut = msgspec.structs.replace(snapshot, log=[entry for entry in snapshot.log if entry is not history[-1]])
+    replayed = verify(cut, guest)
+    if replayed.outcome is not None and not replayed.new:
+        _broken(snapshot, f"ends without version {history[-1].version} of its log")
 
 
 # --- who wrote -------------------------------------------------------------------------------------------------------

@@ -34,7 +34,7 @@ from obelisk.testing.clients import fork, operation
 from obelisk.testing.deployment import COMPONENT
 from obelisk.testing.invariants import Violation
 from obelisk.testing.node import MS
-from obelisk.testing.programs import LIKE, RUN, UNLIKE
+from obelisk.testing.programs import LIKE, RUN, SHORTER, UNLIKE
 from obelisk.testing.world import World
 
 _EVERY_US: Final = 40 * MS
@@ -89,7 +89,7 @@ class Meddler:
             case 4:
                 body = UpgradeRequest(random.choice([LIKE, COMPONENT]), None)
             case 5:
-                body = UpgradeRequest(UNLIKE, None)
+                body = UpgradeRequest(random.choice([UNLIKE, SHORTER]), None)
             case 6:
                 delays = invariants.snapshot_of(self._world.store, state.execution_id).delays
                 body = CancelDelayRequest(random.choice(delays).delay) if delays else UnpauseRequest()

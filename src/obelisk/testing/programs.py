@@ -16,7 +16,8 @@ from typing import Final, assert_never
 import msgspec
 
 from obelisk.core import calls
-from obelisk.core.events import Created
+from obelisk.core.batch import Snapshot
+from obelisk.core.events import Created, Persist, PersistExecutionId
 from obelisk.core.ids import Digest, ExecutionId, JoinSetId
 from obelisk.core.instants import In, Now
 from obelisk.core.names import FunctionName
@@ -39,6 +40,8 @@ LIKE: Final = Digest("sha256:" + "11" * 32)
 """Another component, whose programs are the same."""
 UNLIKE: Final = Digest("sha256:" + "00" * 32)
 """Another component, whose programs begin with something that the others do not do."""
+SHORTER: Final = Digest("sha256:" + "22" * 32)
+"""Another component, whose programs return after half of what the others do."""
 MILLISECOND: Final = 1_000
 
 
@@ -299,7 +302,12 @@ class Programs(Subject):
             yield calls.RandomString(1, 3)
             return (yield from interpret(self.programs[_index(params)], execution_id))
 
+        def run_shorter(execution_id: ExecutionId, params: Json) -> Flow:
+            statements = self.programs[_index(params)].statements
+            return interpret(Program(statements[: len(statements) // 2]), execution_id)
+
         registry.add_workflow(RUN, run_otherwise, self._workflow, UNLIKE)
+        registry.add_workflow(RUN, run_shorter, self._workflow, SHORTER)
         registry.add_workflow(RUN, run, self._workflow, LIKE)
         registry.add_workflow(RUN, run, self._workflow)  # the active one
         return registry
@@ -318,17 +326,37 @@ class Programs(Subject):
         return self.programs[_index(created.params)] if created.ffqn == RUN else None
 
     def check(self, store: Memory, lines: Sequence[EmitLog], *, calm: bool) -> None:
-        """In an undisturbed run each log line of a workflow leaves once, in order."""
-        for execution_id in invariants.everything(store) if calm else ():
+        """A workflow was answered the random values that are in its log, and no others are there. In an undisturbed run
+        each log line of a workflow leaves once, in order.
+        """
+        for execution_id in invariants.everything(store):
             created = store.created(execution_id)
             program = None if created is None else self.program_of(created)
             if program is None:
+                continue
+            _drew_what_is_logged(invariants.snapshot_of(store, execution_id))
+            if not calm:
                 continue
             said = [line.message for line in program.statements if isinstance(line, Say)]
             told = [line for line in lines if line.execution_id == execution_id]
             places = [(line.version, line.ordinal) for line in told]
             if [line.message for line in told] != said or sorted(set(places)) != places:
                 raise Violation(f"{execution_id} said {said}, told was {told}")
+
+
+def _drew_what_is_logged(snapshot: Snapshot) -> None:
+    outcome = invariants.outcome_of(snapshot)
+    if not isinstance(outcome, Ok):
+        return
+    logged = [
+        _plain(msgspec.json.decode(event.value), snapshot.state.execution_id)
+        for event in (entry.event for entry in snapshot.log)
+        if isinstance(event, Persist) and not isinstance(event.kind, PersistExecutionId)
+    ][snapshot.state.component == UNLIKE :]  # what those begin with, they do not tell
+    told = iter([text for replies in msgspec.json.decode(outcome.value, type=list[list[str]]) for text in replies])
+    if not all(text in told for text in logged):
+        what = f"{snapshot.state.execution_id} has drawn {logged}, but was answered otherwise"
+        raise Violation(what, snapshot.state.execution_id, str(outcome))
 
 
 def _index(params: Json) -> int:

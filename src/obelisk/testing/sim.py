@@ -36,6 +36,9 @@ from obelisk.testing.programs import Programs
 from obelisk.testing.world import EPOCH, Setting, World, outcomes_of
 
 _SEEDS_PER_TASK: Final = 10
+_END_AFTER_US: Final = 300_000 * MS
+_TICKS_MAX: Final = 40_000
+"""When a world is given up: several times what the longest ones need, so that one that goes round in circles fails soon."""
 _PATIENT: Final = 1_000_000
 """A crash count that is never reached, for runs whose results are compared."""
 
@@ -81,6 +84,8 @@ def setting_of(seed: int, nodes: int) -> tuple[Programs, Setting]:
         limits=limits,
         budget=random.choice([1, 3, None]),
         admit_max=random.choice([1, 3, 1_000]),
+        end_after_us=_END_AFTER_US,
+        ticks_max=_TICKS_MAX,
         slow=random.choice([1, 10]) if nodes == 1 else random.choice([5, 50]),
     )
 
@@ -234,6 +239,7 @@ def _carry_out(task: _Task) -> _Done:
 def _tasks(options: argparse.Namespace, *, alone: bool) -> list[_Task]:
     nodes = (options.nodes,) if options.nodes else (1, 2)
     tasks = [] if alone or options.no_small else [_Task(small=small) for small in all_small(nodes)]
+    tasks = [task for task in tasks if task.small is None or len(task.small.members) <= options.small_max]
     tasks.sort(key=lambda task: -len(task.small.members) if task.small else 0)  # the longest first
     first, count = (options.seed or 0), (1 if alone else options.seeds)
     for begin in range(first, first + count, _SEEDS_PER_TASK):
@@ -249,6 +255,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, help="the first seed; alone: only this one")
     parser.add_argument("--nodes", type=int, choices=(1, 2), help="one node, or two on one store (default: both)")
     parser.add_argument("--no-small", action="store_true", help="leave the exhaustive small worlds out")
+    parser.add_argument(
+        "--small-max", type=int, default=99, help="only small worlds with so many arrivals (default: all)"
+    )
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes (default: one a core)")
     options = parser.parse_args(arguments)
     given = sys.argv[1:] if arguments is None else arguments

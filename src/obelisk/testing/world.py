@@ -32,6 +32,7 @@ from obelisk.testing import invariants
 from obelisk.testing.clients import Client, MakeCall, Submitter, operation
 from obelisk.testing.deployment import SeededEntropy
 from obelisk.testing.derived import STANDS_STILL, effects_are_derived
+from obelisk.testing.endings import Endings
 from obelisk.testing.faults import Calm, Faults, NodeFault, Storm
 from obelisk.testing.invariants import Violation
 from obelisk.testing.node import MS, Node
@@ -112,6 +113,7 @@ class World:
         """Whether somebody sees to it that what stands still goes on; the world waits for that."""
         self.clients: Final[list[Client]] = []
         """By token."""
+        self._endings: Final = Endings(self.store, self._kind_of)
         self.nodes: Final = [Node(self, index) for index in range(setting.nodes)]
         self.submitters: Final = [
             self._add(Submitter(self, token, submission)) for token, submission in enumerate(subject.submissions)
@@ -230,6 +232,7 @@ class World:
 
     def check_commit(self, units: list[Unit], outcomes: list[UnitOutcome]) -> None:
         """What must hold of everything that a batch touched."""
+        self._endings.see(units, outcomes)
         touched = {
             state.execution_id: None
             for unit, outcome in zip(units, outcomes, strict=True)
@@ -249,6 +252,10 @@ class World:
             if isinstance(last, Parked) and not self.setting.may_park:
                 what = f"{execution_id} ({snapshot.state.ffqn}) is parked: {last.reason}\n{last.detail}"
                 raise Violation(what.rstrip(), execution_id)
+
+    def _kind_of(self, state: ExecutionState) -> FunctionKind | None:
+        info = self.nodes[0].registry.pinned(state.component, state.ffqn)
+        return None if info is None else info.kind
 
     def see_created(self, execution_id: ExecutionId, created: Created) -> None:
         """An execution exists: somebody may have the result of a stub activity."""
@@ -274,6 +281,7 @@ class World:
             invariants.log_is_whole(snapshot)
             invariants.state_follows(snapshot)
             invariants.awaits_match(snapshot)
+            invariants.cancelled_closes_newest_first(snapshot)
             invariants.family_agrees(remembered, snapshot)
             invariants.end_is_the_end(remembered, snapshot)
             info = registry.pinned(snapshot.state.component, snapshot.state.ffqn)
@@ -287,6 +295,7 @@ class World:
                     if is_calm and owns:
                         invariants.locked_only_when_due(snapshot)
                     invariants.replays(snapshot, registry.guest(info.component, info.ffqn, execution_id))
+                    invariants.needs_its_whole_log(snapshot, registry.guest(info.component, info.ffqn, execution_id))
             if owns and snapshot.requests:
                 raise Violation(f"{execution_id} has unanswered requests: {snapshot.requests}")
         self.subject.check(self.store, self.lines, calm=is_calm)
