@@ -293,9 +293,10 @@ class Making:
         await self.end(execution_id)
         self.record("unpaused", "paused, advanced, and let go on", execution_id)
 
-        sleeper = await self.submit(FLOWS + "sleeper", 200)
+        sleeper = await self.submit(FLOWS + "sleeper", LONG_MS)
         await self.until(sleeper, lambda state: state.status is Status.BLOCKED)
         await self.service.operations.pause(sleeper)
+        await self.service.operations.cancel_delay(DelayId(f"Delay_{sleeper[2:]}.o:1-sleep_1"))
         await self.until(sleeper, lambda state: state.response_count == 1)
         self.record("paused", "paused while it waited; what it waited for came", sleeper)
         await self.service.operations.unpause(sleeper)
@@ -327,7 +328,7 @@ class Making:
     async def moved(self) -> None:
         """Upgraded to a component whose join set `timeout` has another name, checked and by force; then parked."""
         same = await self.submit(FLOWS + "many-sleeps", 2, LONG_MS)
-        fine = await self.submit(FLOWS + "sleeper", 1_000)
+        fine = await self.submit(FLOWS + "sleeper", LONG_MS)
         other = await self.submit(FLOWS + "timeout-pattern", LONG_MS)
         for execution_id in (same, fine, other):
             await self.until(execution_id, lambda state: state.status is Status.BLOCKED)
@@ -336,6 +337,7 @@ class Making:
         for execution_id in (same, fine):
             await self.service.replaying.upgrade(execution_id)
         self.record("upgraded", "upgraded while it waited", same, also="flows.wasm")
+        await self.service.operations.cancel_delay(DelayId(f"Delay_{fine[2:]}.o:1-sleep_1"))
         await self.end(fine)
         self.record(
             "upgraded-and-ended", "upgraded while it waited; ended on the new component", fine, also="flows.wasm"
@@ -417,7 +419,7 @@ class Making:
             name = "{file.partition(".")[0].replace("-", "_")}_flows"
             location = "{self._made}/{file}"
             exec.memory_max_bytes = {recorded.MEMORY_MAX}
-            exec.cpu_budget.milliseconds = 300
+            exec.cpu_budget.seconds = 1
             """
         self.running = module(TESTS / "runtime" / "conftest.py").Running(self._scratch, text)
         self.service = Service(self.running.runtime)

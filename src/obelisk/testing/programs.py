@@ -353,7 +353,7 @@ def _drew_what_is_logged(snapshot: Snapshot) -> None:
         for event in (entry.event for entry in snapshot.log)
         if isinstance(event, Persist) and not isinstance(event.kind, PersistExecutionId)
     ][snapshot.state.component == UNLIKE :]  # what those begin with, they do not tell
-    told = iter([text for replies in msgspec.json.decode(outcome.value, type=list[list[str]]) for text in replies])
+    told = iter([text for replies in msgspec.json.decode(outcome.value) for text in replies])
     if not all(text in told for text in logged):
         what = f"{snapshot.state.execution_id} has drawn {logged}, but was answered otherwise"
         raise Violation(what, snapshot.state.execution_id, str(outcome))
