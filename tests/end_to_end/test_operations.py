@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
 from click.testing import CliRunner, Result
 
@@ -318,3 +319,23 @@ def test_an_endless_workflow_is_replayed_for_as_long_as_its_cpu_budget(operated:
         " (exec.cpu_budget), or called the host again and again without leaving a trace\n"
     )
     operated.done("cancel", execution_id)
+
+
+def test_a_call_that_a_stopping_server_cuts_off_is_no_error_of_the_server(operated: Operated) -> None:
+    """It waits for what takes longer than the grace: an endless workflow, which stays paused."""
+    execution_id = operated.submit(FLOWS + "spin", "[]", "--paused")
+    advance = operated.server.executions.AdvanceExecution.future(
+        pb.AdvanceExecutionRequest(execution_id=pb.ExecutionId(id=execution_id), expected_version=2, steps=1)
+    )
+    time.sleep(0.5)
+    assert not advance.done()
+    assert operated.server.stop() == 0
+    assert advance.code() in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED}
+    assert [line.split("]")[1].strip() for line in operated.server.log.read_text().splitlines()] == [
+        "stopping",
+        "stopped",
+    ]
+    operated.server.start()
+    assert operated.done("status", execution_id) == "Paused"
+    operated.done("cancel", execution_id)
+    operated.wait(execution_id, "Finished")

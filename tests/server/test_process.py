@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from contextlib import closing
 
 import grpc
@@ -61,6 +62,18 @@ def test_a_signal_stops_it_cleanly(started, number, flag):
         assert list(stub.ListComponents(pb.ListComponentsRequest()).components) == []
     process.send_signal(number)
     out, err = process.communicate(timeout=20)
+    assert (process.returncode, out) == (0, "")
+    assert [line.split("]")[1].strip() for line in err.splitlines()] == ["stopping", "stopped"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_an_impatient_operator_stops_it_as_cleanly(started, number):
+    """Signals that come while it stops change nothing, up to the end of the process."""
+    process, _ = started()
+    while process.poll() is None:
+        process.send_signal(number)
+        time.sleep(0.002)
+    out, err = process.communicate()
     assert (process.returncode, out) == (0, "")
     assert [line.split("]")[1].strip() for line in err.splitlines()] == ["stopping", "stopped"]
 

@@ -123,6 +123,8 @@ def _explain(error: grpc.RpcError, url: str) -> str:
             )
         case grpc.StatusCode.ABORTED if details == "server is shutting down":
             return f"the server at {url} ended the call: {details}"
+        case grpc.StatusCode.CANCELLED:  # gRPC's, which says nothing else
+            return f"the server at {url} cut off the call, as it does when it stops; try again once it is back"
         case grpc.StatusCode.RESOURCE_EXHAUSTED if "larger than max" in details:  # gRPC's words, not the server's
             return f"the request is too big ({details}); parameters must be smaller than 4 MiB"
         case grpc.StatusCode.RESOURCE_EXHAUSTED:

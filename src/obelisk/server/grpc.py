@@ -43,9 +43,11 @@ class PortUnavailable(Exception):
 
 
 def _is_ours(record: logging.LogRecord) -> bool:
-    """Whether a line of gRPC's is about us: clients that go away, or send what is no message, are not worth a line."""
+    """Whether a line of gRPC's is about us: clients that go away, or send what is no message, are not worth a line; nor are
+    calls that are cut off when the server stops.
+    """
     kind = record.exc_info[0] if record.exc_info else None
-    return kind is None or kind.__name__ not in {"ExecuteBatchError", "DecodeError"}
+    return kind is None or kind.__name__ not in {"ExecuteBatchError", "DecodeError", "CancelledError"}
 
 
 class GrpcDoor:

@@ -29,6 +29,7 @@ from obelisk.store.sqlite import StoreUnusable
 
 GRACE_S: Final = 2.0
 """How long open calls may go on when the server stops."""
+_STOPS: Final = (signal.SIGINT, signal.SIGTERM)
 
 _log: Final = logging.getLogger(__name__)
 
@@ -62,8 +63,8 @@ def run(path: Path | None, announce: Callable[[str], None]) -> None:
 async def _serve(config: Config, log: logs.ConsoleLog, announce: Callable[[str], None]) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
+    for number in _STOPS:
+        loop.add_signal_handler(number, _stop, loop, stop)
     wanted = config.api.listening_addr
     door = GrpcDoor()
     port = door.bind(wanted.host, wanted.port)
@@ -87,6 +88,16 @@ async def _serve(config: Config, log: logs.ConsoleLog, announce: Callable[[str],
     if reason is not None:
         raise ServerFailed(_reason(reason)) from reason
     _log.info("stopped")
+
+
+def _stop(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
+    """Stops the server. It is stopping then, and another signal changes nothing: not even after the loop has gone, when the
+    default would be to die of it, with the last lines of the log.
+    """
+    for number in _STOPS:
+        loop.remove_signal_handler(number)
+        signal.signal(number, signal.SIG_IGN)
+    stop.set()
 
 
 async def _until(stop: asyncio.Event, failure: Failure) -> BaseException | None:
