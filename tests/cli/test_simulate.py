@@ -133,6 +133,7 @@ def test_a_race_is_told_with_both_logs_and_its_seed(simulate, own):
     ((), {"function": ".../c.d"}, "no component of the configuration exports .../c.d; there are: "),
     (("--seeds", "0"), {}, "0 is not in the range x>=1"),
     (("--crash-rate", "2"), {}, "2.0 is not in the range 0<=x<=1"),
+    (("--crash-rate", "nan"), {}, "nan is not a number from 0 to 1"),
     (("--nodes", "3"), {}, "3 is not in the range 1<=x<=2"),
     (("--activity", "x"), {}, 'x has no "="'),
     (("--activity", "x=1"), {}, "'x' is not a function name"),

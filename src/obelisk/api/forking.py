@@ -13,7 +13,7 @@ from obelisk.api.errors import Conflict, InvalidArgument, ReplayFailed
 from obelisk.api.executions import no_execution
 from obelisk.api.ports import AnswerKind, Engine
 from obelisk.api.reads import Reads
-from obelisk.api.replaying import Replaying
+from obelisk.api.replaying import KINDS, Replaying
 from obelisk.core.batch import Snapshot
 from obelisk.core.ids import ExecutionId, is_top_level
 from obelisk.core.ports import FunctionKind
@@ -57,8 +57,9 @@ class Forking:
         origin = await self._replaying.snapshot(origin_id)
         info = self._replaying.active(origin.state.ffqn)
         if info.kind is not FunctionKind.WORKFLOW:
+            instead = ", submit it anew" if info.kind is FunctionKind.ACTIVITY else ""
             raise InvalidArgument(
-                f"only workflows can be forked; {origin_id} is an execution of an {info.kind}, submit it anew"
+                f"only workflows can be forked; {origin_id} is an execution of {KINDS[info.kind]}{instead}"
             )
         version = _version(origin, version)
         try:

@@ -30,6 +30,12 @@ from obelisk.core.values import Failure, FailureKind, Outcome
 
 STEPS_MAX: Final = 1_000
 """Host calls beyond the log that a replay goes on for, and that one advance may ask for."""
+KINDS: Final = {
+    FunctionKind.WORKFLOW: "a workflow",
+    FunctionKind.ACTIVITY: "an activity",
+    FunctionKind.STUB: "a stub activity",
+}
+"""What messages call them."""
 LOOKS_MAX: Final = 5
 """How often an upgrade looks at an execution that goes on meanwhile, before it gives up."""
 
@@ -73,7 +79,7 @@ class Replaying:
         """Replays a snapshot on the component of `info`."""
         state = snapshot.state
         if info.kind is not FunctionKind.WORKFLOW:
-            raise InvalidArgument(f"only workflows replay; {state.execution_id} is an execution of an {info.kind}")
+            raise InvalidArgument(f"only workflows replay; {state.execution_id} is an execution of {KINDS[info.kind]}")
         with asking():
             replayed = await self._engine.replay(snapshot, info.component, steps_max, at)
         stub = await self._reads.run(self._stub_result, replayed)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import os
 import signal
 import sys
@@ -38,6 +39,17 @@ class FunctionType(click.ParamType):  # type: ignore[type-arg]  # not generic in
             return parse_function_name(value)
         except InvalidName as error:
             self.fail(f"{error}, or .../interface.function for short", param, ctx)
+
+
+class ShareType(click.FloatRange):
+    """A number from 0 to 1."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """The number; `nan` is in every range, as click sees it."""
+        share: float = super().convert(value, param, ctx)
+        if math.isnan(share):
+            self.fail(f"{value} is not a number from 0 to 1", param, ctx)
+        return share
 
 
 class GivenResultType(click.ParamType):  # type: ignore[type-arg]
@@ -81,7 +93,7 @@ class GivenResultType(click.ParamType):  # type: ignore[type-arg]
 @click.option(
     "--crash-rate",
     metavar="P",
-    type=click.FloatRange(0, 1),
+    type=ShareType(0, 1),
     default=_CRASH_RATE,
     show_default=True,
     help="The share of commits, attempts and moments at which something goes wrong.",
