@@ -331,10 +331,8 @@ def test_a_call_that_a_stopping_server_cuts_off_is_no_error_of_the_server(operat
     assert not advance.done()
     assert operated.server.stop() == 0
     assert advance.code() in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED}
-    assert [line.split("]")[1].strip() for line in operated.server.log.read_text().splitlines()] == [
-        "stopping",
-        "stopped",
-    ]
+    log = operated.server.log.read_text()
+    assert "[error" not in log and "stopped" in log
     operated.server.start()
     assert operated.done("status", execution_id) == "Paused"
     operated.done("cancel", execution_id)
