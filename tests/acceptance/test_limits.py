@@ -111,12 +111,14 @@ def test_a_thousand_delays(flows: Any) -> None:
 
 @pytest.mark.timeout(300)
 def test_twelve_thousand_at_once(flows: Any) -> None:
-    """More than may be in memory: the cap holds, the rest is cold, and all of them wake."""
+    """More than may be in memory: the cap holds, the rest is cold, and all of them wake. They sleep for longer than it takes
+    a slow machine to submit them all.
+    """
     flows.start()
     count = 12_000
     ids: list[str] = []
     for begin in range(0, count, 1_000):
-        ids += submit_all(flows, [(FLOWS + "sleeper", 25_000)] * min(1_000, count - begin))
+        ids += submit_all(flows, [(FLOWS + "sleeper", 90_000)] * min(1_000, count - begin))
     with closing(flows.reader()) as reader:
         where = ExecutionFilter(states=(StateFilter.BLOCKED,))
         while len(reader.executions(where, Page(ALL), 0)) < count:
