@@ -53,7 +53,7 @@ from obelisk.core.instants import Instant, InstantOutOfRange, ScheduleAt, due_at
 from obelisk.core.names import FunctionName, function_of
 from obelisk.core.nondeterminism import Divergence, difference, left_over, same
 from obelisk.core.ports import FunctionKind, Rejection, Typed
-from obelisk.core.responses import ChildFinished, DelayFinished, Response
+from obelisk.core.responses import ChildFinished, DelayFinished, Response, member_of
 from obelisk.core.values import NO_VALUE, ErrForm, Failure, FailureKind, Json, Ok, Outcome
 
 Typing = Callable[[FunctionName, Json], Typed | Rejection]
@@ -249,7 +249,7 @@ class Machine:
         A second one of the same member is ignored. It is never durable: an engine that has lost the member decides it
         before it learns that another answered, and the unit is refused.
         """
-        member = _member_of(response)
+        member = member_of(response)
         if member in self._answered:
             return
         self._answered.add(member)
@@ -522,7 +522,7 @@ class Machine:
         body = response.body
         join = self._open[response.join_set]
         self.clock = max(self.clock, response.created_at)
-        join.last = _member_of(response)
+        join.last = member_of(response)
         what = join.members.pop(join.last)
         if isinstance(body, ChildFinished):
             assert isinstance(what, _Child)
@@ -547,7 +547,7 @@ class Machine:
 
     def _cancel_members(self, join: _JoinSet) -> None:
         """Asks for the end of the members that have none yet, the last one first."""
-        arrived = {_member_of(response) for response in join.arrived}
+        arrived = {member_of(response) for response in join.arrived}
         for key in reversed(join.members):
             if key not in arrived:
                 what = join.members[key]
@@ -603,7 +603,7 @@ class Machine:
         return calls.JsonDone(response.body.outcome, child.form)
 
     def _answer_one_off(self, response: Response) -> None:
-        self._last_one_off = _member_of(response)
+        self._last_one_off = member_of(response)
         if isinstance(response.body, ChildFinished):
             self._last_direct = ids.absolute(self.execution_id, response.body.child)
         self._forget(response.join_set)
@@ -908,11 +908,6 @@ def _stub_reply(result: StubResult, message: str) -> Reply:
 
 
 _BAD_NAME: Final = "{!r} has characters other than ASCII letters, digits, '-' and '/'"
-
-
-def _member_of(response: Response) -> tuple[str, bool]:
-    body = response.body
-    return (body.child, False) if isinstance(body, ChildFinished) else (body.delay, True)
 
 
 def _history(entry: LogEntry) -> HistoryEvent:

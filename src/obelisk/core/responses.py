@@ -35,3 +35,9 @@ class Response(msgspec.Struct, frozen=True, gc=False):
     created_at: Instant
     join_set: JoinSetId
     body: ChildFinished | DelayFinished
+
+
+def member_of(response: Response) -> tuple[ChildId | DelayRef, bool]:
+    """Whose it is, and whether that is a delay: children and delays are counted apart, `g:1_1` may be both."""
+    body = response.body
+    return (body.child, False) if isinstance(body, ChildFinished) else (body.delay, True)

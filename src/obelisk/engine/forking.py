@@ -35,7 +35,7 @@ from obelisk.core.ids import DeploymentId, JoinSetId, absolute, join_set_of
 from obelisk.core.instants import Instant
 from obelisk.core.ports import FunctionInfo, FunctionKind, Registry
 from obelisk.core.replay import replayable
-from obelisk.core.responses import ChildFinished, DelayFinished, Response
+from obelisk.core.responses import ChildFinished, DelayFinished, Response, member_of
 from obelisk.core.values import CANCELLED
 from obelisk.engine.held import Held
 from obelisk.engine.tick import OpenUnit
@@ -81,7 +81,7 @@ def prefix_of(snapshot: Snapshot, version: int) -> Prefix:
     began_at = first.created_at if before is None else before.began_at
     history = tuple(entry for entry in log if entry.event.history)
     shared = _shared(history, snapshot.responses, until)
-    answered = {_member(response) for response in shared}
+    answered = {member_of(response) for response in shared}
     events = [entry.event for entry in history]
     return Prefix(
         first.event,
@@ -113,13 +113,7 @@ def _shared(history: Sequence[LogEntry], responses: Sequence[Response], until: I
         if consumed[response.join_set] > 0 or response.created_at <= until:
             consumed[response.join_set] -= 1
             last = response.seq
-    return tuple(response for response in responses if response.seq <= last and _member(response) in members)
-
-
-def _member(response: Response) -> tuple[str, bool]:
-    """Children and delays are counted apart: `g:1_1` may be both."""
-    body = response.body
-    return (body.child, False) if isinstance(body, ChildFinished) else (body.delay, True)
+    return tuple(response for response in responses if response.seq <= last and member_of(response) in members)
 
 
 def forked(prefix: Prefix, info: FunctionInfo, deployment: DeploymentId, now: Instant) -> Created:

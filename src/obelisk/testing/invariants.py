@@ -41,7 +41,7 @@ from obelisk.core.policy import RetryPolicy
 from obelisk.core.ports import Guest
 from obelisk.core.reading import ExecutionFilter, Page, Reader
 from obelisk.core.replay import Replayed, replay, replayable
-from obelisk.core.responses import ChildFinished, Response
+from obelisk.core.responses import ChildFinished, Response, member_of
 from obelisk.core.transitions import ExecutionState, Status
 from obelisk.core.values import Failure, Outcome
 
@@ -161,10 +161,7 @@ def log_is_whole(snapshot: Snapshot) -> None:
             _broken(snapshot, "finished is not the last event")
     if [response.seq for response in responses] != list(range(1, len(responses) + 1)):
         _broken(snapshot, "numbers of responses have gaps")
-    members = [response.body for response in responses]
-    if len({(type(body), body.child if isinstance(body, ChildFinished) else body.delay) for body in members}) != len(
-        members
-    ):
+    if len(set(map(member_of, responses))) != len(responses):
         _broken(snapshot, "a member was answered twice")
     if state.next_version != len(log) or state.response_count != len(responses):
         _broken(snapshot, "the state row does not know the end of the log, or of the responses")

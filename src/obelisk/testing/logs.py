@@ -12,7 +12,7 @@ import msgspec
 
 from obelisk.core.batch import Snapshot
 from obelisk.core.events import ChildRequested, DelayRequested, Event, encode_event, kind_of
-from obelisk.core.responses import ChildFinished, Response
+from obelisk.core.responses import ChildFinished, Response, member_of
 from obelisk.core.values import Err, Failure, Ok, Outcome
 
 _BORING: Final = frozenset(
@@ -40,24 +40,19 @@ class LoggedEvent(msgspec.Struct, frozen=True):
 def log_of(snapshot: Snapshot, epoch: int) -> list[LoggedEvent]:
     """The events of an execution in their order, with each response where it arrived."""
     responses = list(snapshot.responses)
-    requested: set[str] = set()
+    requested: set[tuple[str, bool]] = set()
     found: list[LoggedEvent] = []
     for entry in snapshot.log:
-        while responses and _member(responses[0]) in requested and responses[0].created_at <= entry.created_at:
+        while responses and member_of(responses[0]) in requested and responses[0].created_at <= entry.created_at:
             found.append(_response(responses.pop(0), epoch))
         ms = (entry.created_at - epoch) / 1_000
         found.append(LoggedEvent(ms, kind_of(entry.event), _fields(entry.event), entry.version))
         match entry.event:
-            case ChildRequested(child=member) | DelayRequested(delay=member):
-                requested.add(f"{type(entry.event).__name__} {member}")
+            case ChildRequested(child):
+                requested.add((child, False))
+            case DelayRequested(delay):
+                requested.add((delay, True))
     return found + [_response(response, epoch) for response in responses]
-
-
-def _member(response: Response) -> str:
-    body = response.body
-    if isinstance(body, ChildFinished):
-        return f"{ChildRequested.__name__} {body.child}"
-    return f"{DelayRequested.__name__} {body.delay}"
 
 
 def outcome_text(outcome: Outcome | None) -> str:
