@@ -57,12 +57,9 @@ class Births:
         if not self._books.trusted(existing, item):
             return True  # its creation may be what was refused
         answer = Answer(item.token, AnswerKind.EXISTS)
+        draft.effects_on(existing).append(answer)
         if existing.last_unit >= 0:  # perhaps created in this very tick, so not durable yet
-            notes = draft.notes[existing.last_unit]
-            notes.effects.append(answer)
-            notes.inputs.append(item)
-        else:
-            draft.effects.append(answer)
+            draft.notes[existing.last_unit].inputs.append(item)
         return True
 
     def _create(

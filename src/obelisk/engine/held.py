@@ -134,6 +134,11 @@ class Held:
         """Its id."""
         return self.state.execution_id
 
+    def end_advance(self) -> int | None:
+        """It is not advanced any more; returns whom to answer, if anybody waits for that."""
+        advance, self.advance = self.advance, None
+        return None if advance is None else advance.token
+
     @property
     def is_hot(self) -> bool:
         """Whether a guest or a machine is in memory."""

@@ -137,11 +137,7 @@ class Operations:
 
     def _answer(self, token: int, answer: Refusal, held: Held, draft: Draft) -> None:
         """Tells a client what follows from rows that may have been written in this very tick."""
-        effect = Answer(token, answer.kind, answer.message)
-        if held.last_unit >= 0:
-            draft.notes[held.last_unit].effects.append(effect)
-        else:
-            draft.effects.append(effect)
+        draft.effects_on(held).append(Answer(token, answer.kind, answer.message))
 
     def _carry_out(self, held: Held, body: RequestBody | GiveResult, cause: _Cause, draft: Draft) -> None:
         if held.state.status is Status.FINISHED:
@@ -328,10 +324,9 @@ class Operations:
 
     def _stop(self, held: Held, draft: Draft) -> None:
         """Drops what is in memory: whatever it does next, it does from its log."""
-        advance, held.advance = held.advance, None
-        if advance is not None and advance.token is not None:
-            outdated = Refusal(AnswerKind.OUTDATED, "something else was done to it meanwhile")
-            self._answer(advance.token, outdated, held, draft)
+        token = held.end_advance()
+        if token is not None:
+            self._answer(token, Refusal(AnswerKind.OUTDATED, "something else was done to it meanwhile"), held, draft)
         held.wants_lock = held.wants_lock and held.state.status is Status.BLOCKED
         self._books.cool(held)
 

@@ -199,8 +199,7 @@ class Recovery:
                 self._apply(AttemptKilled(held.execution_id, state.run), draft)
             return
         held.kind = FunctionKind.WORKFLOW
-        held.phase = Phase.LOADING
-        draft.effects.append(Load(held.execution_id))
+        self._books.load(held, draft)
 
     def on_news(self, execution_ids: list[ExecutionId], draft: Draft) -> None:
         """Others wrote something for these executions."""
@@ -220,9 +219,9 @@ class Recovery:
 
 def _give_up_advance(held: Held, effects: list[Effect]) -> None:
     """What was in memory of an advance is lost: whoever asked for it looks again."""
-    advance, held.advance = held.advance, None
-    if advance is not None and advance.token is not None:
-        effects.append(Answer(advance.token, AnswerKind.OUTDATED, "its state was read again meanwhile"))
+    token = held.end_advance()
+    if token is not None:
+        effects.append(Answer(token, AnswerKind.OUTDATED, "its state was read again meanwhile"))
 
 
 def _is_outdated(snapshot: Snapshot | None, state: ExecutionState) -> bool:

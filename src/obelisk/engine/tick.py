@@ -66,6 +66,12 @@ class Draft:
             or self.bytes >= limits.tick_bytes_max
         )
 
+    def effects_on(self, held: Held) -> list[Effect]:
+        """Where an effect goes that comes with no row of its own: to the unit of this tick that it was decided on top of, if
+        there is one.
+        """
+        return self.notes[held.last_unit].effects if held.last_unit >= 0 else self.effects
+
     def unit(self, touched: list[Held], inputs: list[Input]) -> OpenUnit:
         """Begins a unit that will change the executions `touched`; each must be trusted."""
         return OpenUnit(self, touched, inputs)

@@ -45,7 +45,7 @@ from obelisk.core.transitions import Lifecycle, Status
 from obelisk.core.values import CANCELLED, Failure, FailureKind, Outcome
 from obelisk.engine.births import Births
 from obelisk.engine.books import Books
-from obelisk.engine.effects import Answer, AnswerKind, Effect, EmitLog, RunGuest
+from obelisk.engine.effects import Answer, AnswerKind, EmitLog, RunGuest
 from obelisk.engine.encounters import ElsewhereResult, Encounter, Encounters, Existence, Undecidable, Wait
 from obelisk.engine.ends import Ends
 from obelisk.engine.held import Held, Phase
@@ -225,9 +225,9 @@ class _Run:
         return False
 
     def _answer_advance(self) -> None:
-        advance, self._held.advance = self._held.advance, None
-        if advance is not None and advance.token is not None:
-            self._decided_on().append(Answer(advance.token, AnswerKind.DONE))
+        token = self._held.end_advance()
+        if token is not None:
+            self._draft.effects_on(self._held).append(Answer(token, AnswerKind.DONE))
 
     # --- the guest ---------------------------------------------------------------------------------------------------
 
@@ -321,17 +321,12 @@ class _Run:
         else:
             lines = [item for item in writes.items if isinstance(item, Log)]
             if away is not None:
-                self._decided_on().append(away)
+                draft.effects_on(held).append(away)
         if len(lines) < self._s.books.limits.tick_events_per_execution_max:
             machine.writes.items[:0] = lines  # they leave with the event that follows them
         else:  # a flood without events
-            self._decided_on().extend(self._emit(line) for line in lines)
+            draft.effects_on(held).extend(self._emit(line) for line in lines)
         return True
-
-    def _decided_on(self) -> list[Effect]:
-        """Where an effect goes that comes with no event: to the unit that it was decided on top of, if there is one."""
-        held, draft = self._held, self._draft
-        return draft.notes[held.last_unit].effects if held.last_unit >= 0 else draft.effects
 
     def _fill(self, unit: OpenUnit, writes: Writes, lines: list[Log], outcome: Outcome | None) -> None:
         """`lines` is left with the log lines that no event follows yet."""
