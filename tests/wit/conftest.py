@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from obelisk.wit.component import read_component_wit
+from obelisk.wit.document import read_document
 from obelisk.wit.packages import PACKAGES, package_files
 
 
@@ -38,6 +39,16 @@ def wit_dir(tmp_path):
             (folder / "deps" / f"{name}.wit").write_text(text)
         (folder / "root.wit").write_text(root)
         return folder
+
+    return make
+
+
+@pytest.fixture
+def described(wasm_tools, wit_dir):
+    """The tool's document of a folder of WIT."""
+
+    def make(root, **deps):
+        return read_document(wasm_tools("component", "wit", "--json", str(wit_dir(root, **deps))))
 
     return make
 

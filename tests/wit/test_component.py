@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from obelisk.wit.component import Function, NoOneWorld, UnreadableWit, read_component_wit, read_package_wit
+from obelisk.wit.component import Function, NoOneWorld, read_component_wit, read_package_wit
+from obelisk.wit.document import UnreadableWit
 from obelisk.wit.host import (
     HOST_INTERFACES,
     WASM_BACKTRACE,

@@ -17,7 +17,8 @@ from obelisk.wasm.binary import Layer, initial_memories, layer_of
 from obelisk.wasm.cache import ComponentCache
 from obelisk.wasm.engine import Compiler, Engines
 from obelisk.wasm.source import ComponentError, Source, digest_of, is_wasm, read_file, read_source, wit_files
-from obelisk.wit.component import ComponentWit, NoOneWorld, UnreadableWit, read_component_wit, read_package_wit
+from obelisk.wit.component import ComponentWit, NoOneWorld, read_component_wit, read_package_wit
+from obelisk.wit.document import UnreadableWit
 
 __all__ = ["CompiledComponent", "ComponentError", "ComponentLoader", "LoadedComponent", "LoadedWit"]
 

@@ -9,11 +9,10 @@ are left overs of language tools and are skipped, imported ones are listed apart
 
 from __future__ import annotations
 
-from typing import Any, Final
-
 import msgspec
 
 from obelisk.core.names import FunctionName, InterfaceName
+from obelisk.wit.document import Document, FunctionItem, Id, Item, TypeRef, UnreadableWit, World, read_document
 from obelisk.wit.text import signature_text
 from obelisk.wit.types import (
     Borrow,
@@ -34,10 +33,6 @@ from obelisk.wit.types import (
 
 class NoOneWorld(ValueError):
     """A package has several worlds, and nobody said which one is meant: its author's to fix."""
-
-
-class UnreadableWit(ValueError):
-    """The text is not a description of a component as wasm-tools prints it: the tool's fault, or ours."""
 
 
 class Function(msgspec.Struct, frozen=True):
@@ -81,86 +76,13 @@ class ComponentWit(msgspec.Struct, frozen=True):
     root_imports: tuple[str, ...] = ()
 
 
-# --- the tool's document ---------------------------------------------------------------------------------------------
-
-
-class _Id(msgspec.Struct):
-    id: int
-
-
-class _Item(msgspec.Struct):
-    """An import or export of the world: an interface, a function, or a mere name for a type."""
-
-    interface: _Id | None = None
-    function: Any = None
-
-
-class _World(msgspec.Struct):
-    name: str
-    imports: dict[str, _Item]
-    exports: dict[str, _Item]
-    package: int
-
-
-_TypeRef = str | int
-"""The name of a primitive, or an index into the types."""
-
-
-class _Param(msgspec.Struct):
-    name: str
-    type: _TypeRef
-
-
-class _Function(msgspec.Struct):
-    name: str
-    kind: str | dict[str, int]
-    params: list[_Param]
-    result: _TypeRef | None = None
-
-
-class _Interface(msgspec.Struct):
-    name: str | None
-    types: dict[str, int]
-    functions: dict[str, _Function]
-    package: int
-
-
-class _Owner(msgspec.Struct):
-    interface: int | None = None
-    world: int | None = None
-
-
-class _Type(msgspec.Struct):
-    name: str | None
-    kind: Any
-    """`"resource"`, or an object with one key that says what the type is built from."""
-    owner: _Owner | None
-
-
-class _Package(msgspec.Struct):
-    name: str
-
-
-class _Document(msgspec.Struct):
-    worlds: list[_World]
-    interfaces: list[_Interface]
-    types: list[_Type]
-    packages: list[_Package]
-
-
-_document: Final = msgspec.json.Decoder(_Document)
-"""Made on import: components are loaded by several threads, and msgspec crashes when two of them are the first to use a
-type.
-"""
-
-
 class _Unsupported(Exception):
     """A type or kind of function that `obelisk.wit.types` has no form for; its text is the reason."""
 
 
 def read_component_wit(text: str | bytes) -> ComponentWit:
     """The component that `wasm-tools component wit --json` described as `text`. `UnreadableWit` for anything else."""
-    document = _read(text)
+    document = read_document(text)
     if len(document.worlds) != 1:
         raise UnreadableWit(f"wasm-tools described {len(document.worlds)} worlds; expected that of one component")
     return _component(document, document.worlds[0])
@@ -170,30 +92,29 @@ def read_package_wit(text: str | bytes, package: str) -> ComponentWit:
     """The package of that name (`ns:pkg` or `ns:pkg@1.2.3`) as if a component had been made of it: of its world, or, when it
     has none, of all its interfaces. `NoOneWorld` when it has several, `UnreadableWit` when it is not in `text`.
     """
-    document = _read(text)
-    number = next((number for number, each in enumerate(document.packages) if each.name == package), None)
-    if number is None:
-        raise UnreadableWit(f"wasm-tools did not describe the package {package}")
+    document = read_document(text)
+    number = document.package_index(package)
     worlds = [world for world in document.worlds if world.package == number]
     if len(worlds) > 1:
         names = ", ".join(world.name for world in worlds)
         raise NoOneWorld(f"the package {package} has {len(worlds)} worlds ({names}); expected one, or none")
     interfaces = {
-        str(index): _Item(interface=_Id(index))
+        str(index): Item(interface=Id(index))
         for index, interface in enumerate(document.interfaces)
         if interface.package == number
     }
-    return _component(document, worlds[0] if worlds else _World("", {}, interfaces, number))
+    return _component(document, worlds[0] if worlds else World("", {}, interfaces, number))
 
 
-def _read(text: str | bytes) -> _Document:
+def read_interface(document: Document, index: int) -> Interface:
+    """The interface with that index; it has a name. `UnreadableWit`."""
     try:
-        return _document.decode(text)
-    except msgspec.MsgspecError as error:
-        raise UnreadableWit(f"wasm-tools described the component in a form that is not known: {error}") from None
+        return _Reader(document).interface(index)
+    except (IndexError, KeyError, TypeError, ValueError) as error:
+        raise _unknown_form(error) from error
 
 
-def _component(document: _Document, world: _World) -> ComponentWit:
+def _component(document: Document, world: World) -> ComponentWit:
     try:
         reader = _Reader(document)
         return ComponentWit(
@@ -202,27 +123,32 @@ def _component(document: _Document, world: _World) -> ComponentWit:
             root_imports=tuple(key for key, item in world.imports.items() if reader.at_root(item)),
         )
     except (IndexError, KeyError, TypeError, ValueError) as error:
-        raise UnreadableWit(f"wasm-tools described the component in a form that is not known: {error!r}") from error
+        raise _unknown_form(error) from error
+
+
+def _unknown_form(error: Exception) -> UnreadableWit:
+    return UnreadableWit(f"wasm-tools described the component in a form that is not known: {error!r}")
 
 
 class _Reader:
     """Resolves the indices of one document; each type is resolved once."""
 
-    def __init__(self, document: _Document) -> None:
+    def __init__(self, document: Document) -> None:
         self._document = document
         self._types: dict[int, Type] = {}
 
-    def interfaces(self, items: dict[str, _Item]) -> list[Interface]:
+    def interfaces(self, items: dict[str, Item]) -> list[Interface]:
         indices = [item.interface.id for item in items.values() if item.interface is not None]
-        return [self._interface(index) for index in indices if self._document.interfaces[index].name is not None]
+        return [self.interface(index) for index in indices if self._document.interfaces[index].name is not None]
 
-    def at_root(self, item: _Item) -> bool:
+    def at_root(self, item: Item) -> bool:
         """Whether an import of the world is a function, or an interface without a name of its own."""
         if item.interface is None:
             return item.function is not None
         return self._document.interfaces[item.interface.id].name is None
 
-    def _interface(self, index: int) -> Interface:
+    def interface(self, index: int) -> Interface:
+        """The interface with that index."""
         interface = self._document.interfaces[index]
         functions: list[Function] = []
         unsupported: list[tuple[str, str]] = []
@@ -232,18 +158,13 @@ class _Reader:
             except _Unsupported as reason:
                 unsupported.append((name, str(reason)))
         return Interface(
-            name=self._interface_name(index),
+            name=self._document.interface_name(index),
             functions=tuple(functions),
             resources=tuple(name for name, type_ in interface.types.items() if self._is_resource(type_)),
             unsupported=tuple(unsupported),
         )
 
-    def _interface_name(self, index: int) -> InterfaceName:
-        interface = self._document.interfaces[index]
-        package, at, version = self._document.packages[interface.package].name.partition("@")
-        return InterfaceName(f"{package}/{interface.name}{at}{version}")
-
-    def _signature(self, function: _Function) -> Signature:
+    def _signature(self, function: FunctionItem) -> Signature:
         kind = function.kind if isinstance(function.kind, str) else next(iter(function.kind))
         if kind.startswith("async"):
             raise _Unsupported("it is an async function")
@@ -262,12 +183,12 @@ class _Reader:
             type_ = self._document.types[type_.kind["type"]]
         if type_.owner is None or type_.owner.interface is None:
             raise _Unsupported(f"the resource {type_.name} belongs to no interface")
-        return f"{self._interface_name(type_.owner.interface)}.{type_.name}"
+        return f"{self._document.interface_name(type_.owner.interface)}.{type_.name}"
 
-    def _optional(self, reference: _TypeRef | None) -> Type | None:
+    def _optional(self, reference: TypeRef | None) -> Type | None:
         return None if reference is None else self._resolve(reference)
 
-    def _resolve(self, reference: _TypeRef) -> Type:
+    def _resolve(self, reference: TypeRef) -> Type:
         if isinstance(reference, str):
             try:
                 return Prim(reference)
