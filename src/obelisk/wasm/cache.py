@@ -1,4 +1,4 @@
-"""What loading a component costs most, kept on disk: its compiled code and its WIT.
+"""What loading a component costs most, kept on disk: its compiled code and its WIT (as JSON, and as text once somebody asked for that).
 
 Decides the names of the files and what is trusted. Compiled code is machine code that will run in this process: its name
 carries a hash of its content, and a file that does not match is thrown away. A file is never changed once it has its
@@ -61,6 +61,19 @@ class ComponentCache:
     def keep_wit(self, digest: Digest, wit: bytes) -> None:
         """Keeps a WIT."""
         self._write(f"{_stem(digest)}.wit.json", wit)
+
+    def wit_text(self, digest: Digest) -> str | None:
+        """The WIT of `digest` as text."""
+        if self._directory is None:
+            return None
+        try:
+            return (self._directory / f"{_stem(digest)}.wit").read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError):
+            return None
+
+    def keep_wit_text(self, digest: Digest, text: str) -> None:
+        """Keeps a WIT as text."""
+        self._write(f"{_stem(digest)}.wit", text.encode())
 
     def _write(self, name: str, content: bytes) -> Path | None:
         if self._directory is None:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Final
@@ -42,10 +43,31 @@ def component_wit(component: bytes) -> bytes:
     return _run("component", "wit", "--json", stdin=component)
 
 
+def component_text(component: bytes) -> str:
+    """The WIT of a component, as text. `ToolFailed` when it is not a valid component."""
+    return _run("component", "wit", stdin=component).decode()
+
+
 def package_wit(files: Mapping[str, str]) -> tuple[str, bytes]:
     """The WIT of a package, given as the files of its folder, by their paths in it: the package's name, and everything as
     JSON. `ToolFailed` when it is not valid.
     """
+    with _folder(files) as folder:
+        # Of several packages only this form says which one is meant: it comes first.
+        header = _run("component", "wit", "--no-docs", str(folder)).partition(b"\n")[0].decode()
+        described = _run("component", "wit", "--json", str(folder))
+    return header.removeprefix("package ").rstrip(" ;").replace("%", ""), described
+
+
+def package_text(files: Mapping[str, str]) -> str:
+    """The WIT of a package and of those that it depends on, as one text. `files` as in `package_wit`. `ToolFailed`."""
+    with _folder(files) as folder:
+        return _run("component", "wit", str(folder)).decode()
+
+
+@contextmanager
+def _folder(files: Mapping[str, str]) -> Iterator[Path]:
+    """A folder with the files. What the tool says of them does not speak of the folder."""
     with tempfile.TemporaryDirectory(prefix="obelisk-wit-") as made:
         folder = Path(made) / "wit"
         for name, text in files.items():
@@ -53,13 +75,10 @@ def package_wit(files: Mapping[str, str]) -> tuple[str, bytes]:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text, encoding="utf-8", newline="")
         try:
-            # Of several packages only this form says which one is meant: it comes first.
-            header = _run("component", "wit", "--no-docs", str(folder)).partition(b"\n")[0].decode()
-            described = _run("component", "wit", "--json", str(folder))
+            yield folder
         except ToolFailed as failure:
             text = str(failure).removeprefix(f"failed to parse package: {folder}: ")
             raise ToolFailed(text.replace(f"{folder}/", "")) from None
-    return header.removeprefix("package ").rstrip(" ;").replace("%", ""), described
 
 
 def wrap_module(module: bytes) -> bytes:
