@@ -20,10 +20,11 @@ from obelisk.core.batch import (
     PauseRequest,
     RequestBody,
     ResumeRequest,
+    Snapshot,
     UnpauseRequest,
     UpgradeRequest,
 )
-from obelisk.core.ids import ExecutionId
+from obelisk.core.ids import Digest, ExecutionId
 from obelisk.core.replay import replay, replayable
 from obelisk.core.transitions import ExecutionState, Lifecycle, Status
 from obelisk.core.values import Failure, FailureKind
@@ -94,7 +95,7 @@ class Meddler:
                 delays = invariants.snapshot_of(self._world.store, state.execution_id).delays
                 body = CancelDelayRequest(random.choice(delays).delay) if delays else UnpauseRequest()
             case 7:
-                body = UpgradeRequest(LIKE, state.next_version - random.choice([0, 0, 1]))
+                body = UpgradeRequest(LIKE, self._checked(state, random.choice([0, 0, 1])))
             case _:
                 others: list[RequestBody] = [ResumeRequest(), UnpauseRequest(), FailRequest(_GIVEN_UP)]
                 body = random.choice(others)
@@ -116,17 +117,30 @@ class Meddler:
         origin = invariants.snapshot_of(world.store, state.execution_id)
         version = random.randint(1, len(origin.log))
         component = random.choice([LIKE, COMPONENT])
-        registry = world.subject.deployment()
         new = ExecutionId(world.entropy.execution_id(world.wall))
-        prefix = replayable(origin.log)[:version]
-        guest = registry.guest(component, RUN, new)
-        if replay(new, prefix, origin.responses, guest, world.wall).divergence is not None:
+        if not self._replays(origin, version, component, new):
             return  # it ran on a component that does something else
         self._left -= 1
         self._forks += 1
         self.done.append("Fork")
         world.tell(f"somebody forks {state.execution_id} at {version} to {new}")
         world.add_client(fork(Fork(0, new, origin, version, component, random.random() < 0.3)))
+
+    def _checked(self, state: ExecutionState, late: int) -> int | None:
+        """Looks, as the API does, whether the execution replays on `LIKE`, and says up to where it did, as seen `late` events
+        ago. None: it does not, so the operator may only force it.
+        """
+        if state.ffqn == RUN:
+            snapshot = invariants.snapshot_of(self._world.store, state.execution_id)
+            if not self._replays(snapshot, len(snapshot.log), LIKE, state.execution_id):
+                return None
+        return state.next_version - late
+
+    def _replays(self, snapshot: Snapshot, version: int, component: Digest, as_: ExecutionId) -> bool:
+        """Whether the log before `version` replays on the component."""
+        guest = self._world.subject.deployment().guest(component, RUN, as_)
+        prefix = replayable(snapshot.log)[:version]
+        return replay(as_, prefix, snapshot.responses, guest, self._world.wall).divergence is None
 
     def check(self) -> None:
         """What answers must have been: nothing was refused for a reason that is not there."""
