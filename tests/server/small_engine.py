@@ -285,6 +285,10 @@ class SmallEngine:
     def now(self) -> Instant:
         return self._now
 
+    def wit(self, digest: Digest) -> str | None:
+        assert threading.current_thread() is not threading.main_thread(), "it may take a while"
+        return f"package of:{digest[7:11]};" if digest in {WORKFLOW_DIGEST, OLD_DIGEST} else None
+
     def new_execution_id(self) -> ExecutionId:
         self._ids += 1
         return ExecutionId("E_" + ulid(self._now // 1000, self._ids.to_bytes(10)))

@@ -1,13 +1,15 @@
 """Components: what is deployed, and which functions it has.
 
-Decides how the list is narrowed; what there is, the catalogue says.
+Decides how the list is narrowed; what there is, the catalogue says, and what a component is, its WIT.
 """
 
 from __future__ import annotations
 
 import msgspec
 
-from obelisk.api.ports import Catalogue, ComponentView
+from obelisk.api.errors import NotFound
+from obelisk.api.ports import ComponentView, Engine
+from obelisk.api.reads import Reads
 from obelisk.core.ids import DeploymentId, Digest
 from obelisk.core.names import FunctionName
 
@@ -15,8 +17,10 @@ from obelisk.core.names import FunctionName
 class Components:
     """Use cases of what is deployed."""
 
-    def __init__(self, catalogue: Catalogue) -> None:
-        self._catalogue = catalogue
+    def __init__(self, engine: Engine, reads: Reads) -> None:
+        self._engine = engine
+        self._catalogue = engine.catalogue
+        self._reads = reads
 
     def list(
         self,
@@ -42,3 +46,10 @@ class Components:
                 continue
             found.append(msgspec.structs.replace(component, exports=exports))
         return found
+
+    async def wit(self, digest: Digest) -> str:
+        """The WIT of a component, as text. `NotFound`."""
+        text = await self._reads.run(self._engine.wit, digest)
+        if text is None:
+            raise NotFound(f"WIT not found for component digest '{digest}'")
+        return text

@@ -5,6 +5,7 @@ Decides nothing. Everything here is used on the event loop's thread, except `Eng
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
@@ -102,6 +103,13 @@ class Engine(Protocol):
 
     def now(self) -> Instant:
         """The time."""
+        ...
+
+    @property
+    def wit(self) -> Callable[[Digest], str | None]:
+        """The WIT of a component that is deployed, or that an execution refers to, as text; None: there is no such. From
+        any thread; may take a while.
+        """
         ...
 
     async def submit(

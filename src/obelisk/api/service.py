@@ -24,7 +24,7 @@ class Service:
         self.operations = Operations(engine, self.executions, self._reads)
         self.replaying = Replaying(engine, self.executions, self._reads)
         self.forking = Forking(engine, self.replaying, self._reads)
-        self.components = Components(engine.catalogue)
+        self.components = Components(engine, self._reads)
 
     def close(self) -> None:
         """The end: nothing may be called any more."""

@@ -119,6 +119,11 @@ class ComponentConfig(msgspec.Struct, frozen=True):
     memory_max_bytes: int | None = None
     """Linear memory that one instance may use; None is unlimited. Of a stub there are no instances."""
 
+    @property
+    def title(self) -> str:
+        """What it is called in messages: `workflow myworkflow`."""
+        return f"{self.kind} {self.name}"
+
 
 class Config(msgspec.Struct, frozen=True):
     """Everything that the operator decided, defaults filled in."""

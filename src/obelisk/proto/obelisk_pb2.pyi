@@ -4253,6 +4253,55 @@ class ListComponentsResponse(_message.Message):
 Global___ListComponentsResponse: _TypeAlias = ListComponentsResponse  # noqa: Y015
 
 @_typing.final
+class GetWitRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COMPONENT_DIGEST_FIELD_NUMBER: _builtins.int
+    DEPLOYMENT_ID_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def component_digest(self) -> Global___ContentDigest:
+        """A component that is deployed, or that an execution refers to."""
+
+    @_builtins.property
+    def deployment_id(self) -> Global___DeploymentId: ...
+    def __init__(
+        self,
+        *,
+        component_digest: Global___ContentDigest | None = ...,
+        deployment_id: Global___DeploymentId | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_deployment_id", b"_deployment_id", "component_digest", b"component_digest", "deployment_id", b"deployment_id"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_deployment_id", b"_deployment_id", "component_digest", b"component_digest", "deployment_id", b"deployment_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__deployment_id: _TypeAlias = _typing.Literal["deployment_id"]  # noqa: Y015
+    _WhichOneofArgType__deployment_id: _TypeAlias = _typing.Literal["_deployment_id", b"_deployment_id"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__deployment_id) -> _WhichOneofReturnType__deployment_id | None: ...
+
+Global___GetWitRequest: _TypeAlias = GetWitRequest  # noqa: Y015
+
+@_typing.final
+class GetWitResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONTENT_FIELD_NUMBER: _builtins.int
+    content: _builtins.str
+    def __init__(
+        self,
+        *,
+        content: _builtins.str | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_content", b"_content", "content", b"content"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_content", b"_content", "content", b"content"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__content: _TypeAlias = _typing.Literal["content"]  # noqa: Y015
+    _WhichOneofArgType__content: _TypeAlias = _typing.Literal["_content", b"_content"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__content) -> _WhichOneofReturnType__content | None: ...
+
+Global___GetWitResponse: _TypeAlias = GetWitResponse  # noqa: Y015
+
+@_typing.final
 class Component(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -826,6 +826,11 @@ class FunctionRepositoryStub:
                 request_serializer=obelisk_dot_proto_dot_obelisk__pb2.ListComponentsRequest.SerializeToString,
                 response_deserializer=obelisk_dot_proto_dot_obelisk__pb2.ListComponentsResponse.FromString,
                 _registered_method=True)
+        self.GetWit = channel.unary_unary(
+                '/obelisk.FunctionRepository/GetWit',
+                request_serializer=obelisk_dot_proto_dot_obelisk__pb2.GetWitRequest.SerializeToString,
+                response_deserializer=obelisk_dot_proto_dot_obelisk__pb2.GetWitResponse.FromString,
+                _registered_method=True)
 
 
 class FunctionRepositoryServicer:
@@ -839,6 +844,13 @@ class FunctionRepositoryServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetWit(self, request, context):
+        """The WIT of a component, as text.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_FunctionRepositoryServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -846,6 +858,11 @@ def add_FunctionRepositoryServicer_to_server(servicer, server):
                     servicer.ListComponents,
                     request_deserializer=obelisk_dot_proto_dot_obelisk__pb2.ListComponentsRequest.FromString,
                     response_serializer=obelisk_dot_proto_dot_obelisk__pb2.ListComponentsResponse.SerializeToString,
+            ),
+            'GetWit': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetWit,
+                    request_deserializer=obelisk_dot_proto_dot_obelisk__pb2.GetWitRequest.FromString,
+                    response_serializer=obelisk_dot_proto_dot_obelisk__pb2.GetWitResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -876,6 +893,33 @@ class FunctionRepository:
             '/obelisk.FunctionRepository/ListComponents',
             obelisk_dot_proto_dot_obelisk__pb2.ListComponentsRequest.SerializeToString,
             obelisk_dot_proto_dot_obelisk__pb2.ListComponentsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetWit(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/obelisk.FunctionRepository/GetWit',
+            obelisk_dot_proto_dot_obelisk__pb2.GetWitRequest.SerializeToString,
+            obelisk_dot_proto_dot_obelisk__pb2.GetWitResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -275,6 +275,8 @@ class FunctionRepositoryStub:
     def __new__(cls, channel: _aio.Channel) -> FunctionRepositoryAsyncStub: ...
     ListComponents: _grpc.UnaryUnaryMultiCallable[_obelisk_pb2.ListComponentsRequest, _obelisk_pb2.ListComponentsResponse]
     """Components with what they export and import."""
+    GetWit: _grpc.UnaryUnaryMultiCallable[_obelisk_pb2.GetWitRequest, _obelisk_pb2.GetWitResponse]
+    """The WIT of a component, as text."""
 
 @_typing.type_check_only
 class FunctionRepositoryAsyncStub(FunctionRepositoryStub):
@@ -283,6 +285,8 @@ class FunctionRepositoryAsyncStub(FunctionRepositoryStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     ListComponents: _aio.UnaryUnaryMultiCallable[_obelisk_pb2.ListComponentsRequest, _obelisk_pb2.ListComponentsResponse]  # type: ignore[assignment]
     """Components with what they export and import."""
+    GetWit: _aio.UnaryUnaryMultiCallable[_obelisk_pb2.GetWitRequest, _obelisk_pb2.GetWitResponse]  # type: ignore[assignment]
+    """The WIT of a component, as text."""
 
 class FunctionRepositoryServicer(metaclass=_abc_1.ABCMeta):
     """Functions: what is deployed."""
@@ -294,6 +298,14 @@ class FunctionRepositoryServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_obelisk_pb2.ListComponentsResponse, _abc.Awaitable[_obelisk_pb2.ListComponentsResponse]]:
         """Components with what they export and import."""
+
+    @_abc_1.abstractmethod
+    def GetWit(
+        self,
+        request: _obelisk_pb2.GetWitRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_obelisk_pb2.GetWitResponse, _abc.Awaitable[_obelisk_pb2.GetWitResponse]]:
+        """The WIT of a component, as text."""
 
 def add_FunctionRepositoryServicer_to_server(servicer: FunctionRepositoryServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
 

@@ -9,15 +9,16 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final
+from typing import Final, TypeVar
 
 from obelisk.config.settings import MEMORY_MAX_BYTES_DEFAULT, ComponentConfig
 from obelisk.core.policy import ExecutionPolicy
 from obelisk.core.ports import FunctionKind
 from obelisk.runtime.deployed import DeployedComponent
 from obelisk.wasm.component import ComponentLoader, LoadedComponent, LoadedWit
+from obelisk.wasm.description import Descriptions
 from obelisk.wasm.link import link_activity, link_workflow
 from obelisk.wasm.source import WIT_FILE, ComponentError, Source, WitText
 from obelisk.wit import checks
@@ -29,6 +30,7 @@ _LINE: Final = re.compile(rf"(.*) --> {re.escape(WIT_FILE)}:(\d+):\d+ ")
 """Where wasm-tools says that something is wrong."""
 
 Loaded = LoadedComponent | LoadedWit
+L = TypeVar("L", bound=Loaded)
 
 
 class DeploymentRefused(Exception):
@@ -49,7 +51,7 @@ def load_active(loader: ComponentLoader, configs: tuple[ComponentConfig, ...]) -
             try:
                 loaded.append((config, job.result()))
             except ComponentError as error:
-                problems.append(f"{_title(config)}: {error}")
+                problems.append(f"{config.title}: {error}")
     if problems:
         raise DeploymentRefused(problems)
     found = checks.check([checks.Component(config.name, config.kind, component.wit) for config, component in loaded])
@@ -60,7 +62,7 @@ def load_active(loader: ComponentLoader, configs: tuple[ComponentConfig, ...]) -
             _log.warning(
                 "%s exports no function that can be called: functions must be in an interface with a full name"
                 " (namespace:package/interface)",
-                _title(config),
+                config.title,
             )
     try:
         return [
@@ -96,14 +98,20 @@ def deployed(
     )
 
 
-def _title(config: ComponentConfig) -> str:
-    return f"{config.kind} {config.name}"
+def described(descriptions: Descriptions, config: ComponentConfig) -> LoadedWit:
+    """What a configured component says of itself, whatever it imports. `ComponentError`."""
+    return _configured(config, descriptions.read)
 
 
 def _load(loader: ComponentLoader, config: ComponentConfig) -> Loaded:
+    return _configured(config, lambda source: load(loader, config.kind, source, config.memory_max_bytes))
+
+
+def _configured(config: ComponentConfig, read: Callable[[Source], L]) -> L:
+    """Reads what the configuration names, and holds it to what else the configuration says of it."""
     source = WitText(config.source.text) if isinstance(config.source, Declared) else config.source
     try:
-        component = load(loader, config.kind, source, config.memory_max_bytes)
+        component = read(source)
     except ComponentError as error:
         if isinstance(config.source, Declared):
             raise _of_key(config.source, error) from error

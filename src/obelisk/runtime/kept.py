@@ -46,6 +46,10 @@ class KeptComponents:
     def _stem(self, digest: Digest, kind: FunctionKind) -> str:
         return f"{kind}_{digest.replace(':', '_')}"
 
+    def path(self, digest: Digest) -> Path | None:
+        """The copy of a component's source, of any kind; None when there is none."""
+        return next(filter(None, (self._source(digest, kind) for kind in FunctionKind)), None)
+
     def _source(self, digest: Digest, kind: FunctionKind) -> Path | None:
         paths = (self._directory / f"{self._stem(digest, kind)}{suffix}" for suffix in _SOURCES)
         return next((path for path in paths if path.exists()), None)

@@ -13,8 +13,9 @@ import itertools
 import os
 import sys
 import threading
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, ExitStack, closing
-from pathlib import Path
+from functools import partial
 from typing import Final
 
 from obelisk.config import Config
@@ -70,6 +71,7 @@ class Runtime:
         replays: Replays,
         clock: Clock,
         changes: Changes,
+        wit: Callable[[Digest], str | None],
         stack: ExitStack,
     ) -> None:
         """Made by `start`; `stack` holds what must be stopped, in reverse order."""
@@ -78,6 +80,10 @@ class Runtime:
         self._clock = clock
         self._changes = changes
         self._stack = stack
+        self.wit: Final = wit
+        """The WIT of a component that is deployed, or that an execution refers to, as text; None: there is no such. From
+        any thread; may take a while.
+        """
         self._tokens = itertools.count(1)
         self._stopped = False
         self.catalogue: Final = deployed
@@ -210,7 +216,8 @@ def _start(config: Config, failure: Failure, building: ExitStack) -> Runtime:
     marks.blank_all()
     stack.callback(marks.blank_all)
     deployment = store.deployment(_deployment_digest(config, active), now, entropy.deployment_id(now))
-    deployed = Deployed(deployment, active, _older(directory, loader, active, recovered), marks)
+    kept = KeptComponents(directory / _KEPT)
+    deployed = Deployed(deployment, active, _older(kept, loader, active, recovered), marks)
 
     limits = config.limits
     ticker = EpochTicker(engines)
@@ -229,7 +236,7 @@ def _start(config: Config, failure: Failure, building: ExitStack) -> Runtime:
     stack.callback(upkeep.stop)
     replays = Replays(deployed, ticker)
     stack.callback(replays.stop)
-    runtime = Runtime(store, deployed, driver, replays, clock, changes, stack)
+    runtime = Runtime(store, deployed, driver, replays, clock, changes, partial(_wit, kept, loader), stack)
     stack.callback(driver.stop)
     driver.start(Attempts(deployed, lane, marks, driver.offer))
     return runtime
@@ -253,11 +260,15 @@ def _deployment_digest(config: Config, active: list[DeployedComponent]) -> Diges
     return Digest(f"sha256:{hashlib.sha256(content.encode()).hexdigest()}")
 
 
+def _wit(kept: KeptComponents, loader: ComponentLoader, digest: Digest) -> str | None:
+    path = kept.path(digest)
+    return None if path is None else loader.descriptions.text(path)
+
+
 def _older(
-    directory: Path, loader: ComponentLoader, active: list[DeployedComponent], recovered: Recovered
+    kept: KeptComponents, loader: ComponentLoader, active: list[DeployedComponent], recovered: Recovered
 ) -> list[DeployedComponent]:
     """The components that open executions refer to and that are not active any more."""
-    kept = KeptComponents(directory / _KEPT)
     kept.keep(active)
     current = {component.digest for component in active}
     wanted = {state.component for state in recovered.states} - current

@@ -144,6 +144,11 @@ class FunctionRepository(pb_grpc.FunctionRepositoryServicer):
             )
             return pb.ListComponentsResponse(components=map(messages.component, found))
 
+    async def GetWit(self, request: pb.GetWitRequest, context: Any) -> pb.GetWitResponse:
+        """The WIT of a component."""
+        async with answering(context):
+            return pb.GetWitResponse(content=await self._components.wit(requests.digest(request.component_digest)))
+
 
 class ExecutionChanges(pb_grpc.ExecutionChangesServicer):
     """Change streams."""

@@ -1,13 +1,16 @@
 """The `obelisk:*` WIT packages that guests are written against, as text.
 
-Decides where the packaged texts are found; their content is in `packages/`, one folder per package as it is laid into a
-project's `wit/deps/`.
+Decides where the packaged texts are found, and which of them a component of a kind can use; their content is in `packages/`,
+one folder per package as it is laid into a project's `wit/deps/`.
 """
 
 from __future__ import annotations
 
 from importlib.resources import files
 from typing import Final
+
+from obelisk.core.ports import FunctionKind
+from obelisk.wit.host import TYPES_VERSION, TYPES_VERSION_5
 
 PACKAGES: Final = (
     "obelisk_types@4.2.0",
@@ -17,6 +20,26 @@ PACKAGES: Final = (
     "obelisk_log@1.0.0",
 )
 """Folder names, dependencies first."""
+
+
+_LOG: Final = ("obelisk_log@1.0.0",)
+_WORKFLOWS: Final = {
+    TYPES_VERSION: ("obelisk_types@4.2.0", "obelisk_workflow@5.1.0", *_LOG),
+    TYPES_VERSION_5: ("obelisk_types@5.0.0", "obelisk_workflow@6.0.0", *_LOG),
+}
+
+
+def support_packages(kind: FunctionKind, types_version: str = TYPES_VERSION) -> tuple[str, ...]:
+    """Those of `PACKAGES` that a component of that kind may import, workflows in the generation of that version of
+    `obelisk:types`. A stub imports none.
+    """
+    match kind:
+        case FunctionKind.WORKFLOW:
+            return _WORKFLOWS[types_version]
+        case FunctionKind.ACTIVITY:
+            return _LOG
+        case FunctionKind.STUB:
+            return ()
 
 
 def package_files(package: str) -> dict[str, str]:
