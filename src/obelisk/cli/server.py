@@ -1,4 +1,4 @@
-"""`obelisk server`: running one, here and now."""
+"""`obelisk server`: running one, here and now, and looking whether it would run."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ def server() -> None:
     """The server."""
 
 
-@server.command("run")
-@click.option(
+_config_option = click.option(
     "-c",
     "--config",
     metavar="PATH",
@@ -21,6 +20,10 @@ def server() -> None:
     help="The configuration. Without it: ./obelisk.toml, then $XDG_CONFIG_HOME/obelisk/obelisk.toml, then"
     " /etc/obelisk/obelisk.toml, then defaults.",
 )
+
+
+@server.command("run")
+@_config_option
 def run(config: Path | None) -> None:
     """Run a server until SIGINT or SIGTERM."""
     from obelisk.server import process
@@ -29,3 +32,16 @@ def run(config: Path | None) -> None:
         process.run(config, announce=click.echo)
     except process.ServerFailed as error:
         raise click.ClickException(str(error)) from None
+
+
+@server.command("verify")
+@_config_option
+def verify(config: Path | None) -> None:
+    """Check the configuration and its components, as `run` does, and start nothing."""
+    from obelisk.server import process
+
+    try:
+        process.verify(config)
+    except process.ServerFailed as error:
+        raise click.ClickException(str(error)) from None
+    click.echo("Obelisk configuration was verified")

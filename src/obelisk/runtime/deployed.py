@@ -17,18 +17,14 @@ from obelisk.core.ports import FunctionInfo, FunctionKind, Guest, Rejection, Typ
 from obelisk.core.values import Err, Json, Ok
 from obelisk.runtime.marked_guest import MarkedGuest
 from obelisk.runtime.marks import Marks
-from obelisk.runtime.views import ComponentView, FunctionView
+from obelisk.runtime.views import ComponentView, FunctionView, component_view
 from obelisk.wasm.activity import ActivityRun, LogLine
 from obelisk.wasm.guest import WorkflowGuest
 from obelisk.wasm.link import EntryPoint
 from obelisk.wasm.source import Source
-from obelisk.wit.component import ComponentWit, Function, Interface
+from obelisk.wit.component import ComponentWit
 from obelisk.wit.executable import Executable
-from obelisk.wit.extensions import ExtensionKind, classify, extension_interfaces
-from obelisk.wit.outcomes import err_form
 from obelisk.wit.reader import InvalidJson, ValueMismatch
-from obelisk.wit.text import type_text
-from obelisk.wit.types import Result
 
 
 class FunctionNotFound(LookupError):
@@ -166,41 +162,5 @@ class Deployed:
 
 
 def _view(component: DeployedComponent) -> ComponentView:
-    wit = component.wit
-    exports: list[FunctionView] = []
-    is_stub = component.kind is FunctionKind.STUB
-    for interface in wit.exports:
-        exports += [_function_view(interface, function, is_stub=is_stub) for function in interface.functions]
-    for interface in wit.exports:
-        for generated in extension_interfaces(interface, component.kind):
-            exports += [_function_view(generated, function) for function in generated.functions]
     assert component.name is not None, "an active component has a name"
-    return ComponentView(
-        component.name,
-        component.kind,
-        component.digest,
-        tuple(exports),
-        tuple(_function_view(interface, function) for interface in wit.imports for function in interface.functions),
-    )
-
-
-def _function_view(interface: Interface, function: Function, *, is_stub: bool = False) -> FunctionView:
-    extension = classify(interface.name, function.name)
-    can_be_submitted = (
-        extension[1] is ExtensionKind.SCHEDULE
-        if extension is not None
-        else not is_stub and err_form(function.signature) is not None
-    )
-    result = function.signature.result
-    sides = (result.ok, result.err) if isinstance(result, Result) else (None, None)
-    ok_type, err_type = (None if side is None else type_text(side) for side in sides)
-    return FunctionView(
-        ffqn=interface.ffqn(function),
-        params=tuple((name, type_text(type_)) for name, type_ in function.signature.params),
-        return_type=None if result is None else type_text(result),
-        signature=function.text,
-        extension=None if extension is None else extension[1],
-        submittable=can_be_submitted,
-        ok_type=ok_type,
-        err_type=err_type,
-    )
+    return component_view(component.name, component.kind, component.digest, component.wit)

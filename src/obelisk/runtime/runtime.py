@@ -199,9 +199,7 @@ def _start(config: Config, failure: Failure, building: ExitStack) -> Runtime:
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
     clock = Clock()
     # Components first: what is refused has written nothing but compiled code into its cache.
-    allocator = config.wasm.allocator_config
-    engines = Engines(room.fitted(_engine_config(config), config.limits, allocator, room.system_mappings()))
-    loader = ComponentLoader(engines, config.codegen_cache.directory if config.codegen_cache.enabled else None)
+    engines, loader = _compilers(config)
     active = load_active(loader, config.components)
 
     directory = config.sqlite.directory
@@ -240,6 +238,18 @@ def _start(config: Config, failure: Failure, building: ExitStack) -> Runtime:
     stack.callback(driver.stop)
     driver.start(Attempts(deployed, lane, marks, driver.offer))
     return runtime
+
+
+def verify_components(config: Config) -> None:
+    """Loads, checks and links the components of a configuration, and starts nothing. `DeploymentRefused`."""
+    _, loader = _compilers(config)
+    load_active(loader, config.components)
+
+
+def _compilers(config: Config) -> tuple[Engines, ComponentLoader]:
+    allocator = config.wasm.allocator_config
+    engines = Engines(room.fitted(_engine_config(config), config.limits, allocator, room.system_mappings()))
+    return engines, ComponentLoader(engines, config.codegen_cache.directory if config.codegen_cache.enabled else None)
 
 
 def _engine_config(config: Config) -> EngineConfig:

@@ -22,7 +22,7 @@ from obelisk.config import Config, ConfigError, load
 from obelisk.config.settings import Address
 from obelisk.core.batch import StoreFailed
 from obelisk.runtime.components import DeploymentRefused
-from obelisk.runtime.runtime import Failure, Runtime, start
+from obelisk.runtime.runtime import Failure, Runtime, start, verify_components
 from obelisk.server import logs
 from obelisk.server.grpc import GrpcDoor, PortUnavailable
 from obelisk.store.sqlite import StoreUnusable
@@ -43,10 +43,7 @@ def run(path: Path | None, announce: Callable[[str], None]) -> None:
 
     `announce` is called with `Serving gRPC requests at HOST:PORT` once requests are answered. `ServerFailed`.
     """
-    try:
-        config = load(path, os.environ, Path.cwd())
-    except (ConfigError, OSError) as error:
-        raise ServerFailed(str(error)) from None
+    config = _loaded(path)
     log = logs.configure(config.console)
     try:
         asyncio.run(_serve(config, log, announce))
@@ -58,6 +55,27 @@ def run(path: Path | None, announce: Callable[[str], None]) -> None:
         raise ServerFailed(_refusal(error)) from None
     finally:
         log.finish()
+
+
+def verify(path: Path | None) -> None:
+    """Checks the configuration and its components as far as can be without a port or a database, and fills the cache of
+    compiled components. `ServerFailed`.
+    """
+    config = _loaded(path)
+    log = logs.configure(config.console)
+    try:
+        verify_components(config)
+    except DeploymentRefused as error:
+        raise ServerFailed(str(error)) from None
+    finally:
+        log.finish()
+
+
+def _loaded(path: Path | None) -> Config:
+    try:
+        return load(path, os.environ, Path.cwd())
+    except (ConfigError, OSError) as error:
+        raise ServerFailed(str(error)) from None
 
 
 async def _serve(config: Config, log: logs.ConsoleLog, announce: Callable[[str], None]) -> None:

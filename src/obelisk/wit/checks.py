@@ -84,6 +84,15 @@ def check(components: Sequence[Component]) -> tuple[Problem, ...]:
     return tuple(map(Problem, problems))
 
 
+def check_alone(component: Component) -> tuple[Problem, ...]:
+    """What keeps the component from being deployed, whatever else is: what it exports, and what it imports of the host. What
+    it imports of other components is not looked at.
+    """
+    problems = [problem for interface in component.wit.exports for problem in _check_export(component, interface)]
+    problems += _check_imports(component, None)
+    return tuple(map(Problem, problems))
+
+
 # --- exports ---------------------------------------------------------------------------------------------------------
 
 
@@ -118,7 +127,8 @@ def _check_export(component: Component, interface: Interface) -> Iterator[str]:
 # --- imports ---------------------------------------------------------------------------------------------------------
 
 
-def _check_imports(component: Component, exports: Exports) -> Iterator[str]:
+def _check_imports(component: Component, exports: Exports | None) -> Iterator[str]:
+    """`exports`: of all components; None: they are not known."""
     if component.kind is FunctionKind.STUB:
         return  # nothing of it runs, so nothing has to be supplied
     for name in component.wit.root_imports:
@@ -176,7 +186,7 @@ def _check_host_function(imports: str, function: Function, host: HostInterface) 
         yield _mismatch(f"{imports}.{function.name} with another type than the host supplies", function, supplied)
 
 
-def _check_deployed_import(component: Component, interface: Interface, exports: Exports) -> Iterator[str]:
+def _check_deployed_import(component: Component, interface: Interface, exports: Exports | None) -> Iterator[str]:
     imports = f"{component.title} imports {interface.name}"
     if component.kind is not FunctionKind.WORKFLOW:
         yield f"{imports}; only workflows may call other functions: call it from a workflow, or make this one a workflow"
@@ -189,6 +199,8 @@ def _check_deployed_import(component: Component, interface: Interface, exports: 
     for function in interface.functions:
         if function.name.startswith("["):
             continue  # a method of a resource, which has been refused above
+        if exports is None:
+            continue
         if suffix is None:
             yield from _check_call(imports, function, interface.ffqn(function), exports)
         else:
