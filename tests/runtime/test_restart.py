@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from obelisk.core.events import Locked, Parked, kind_of
+from obelisk.core.ids import Digest
 from obelisk.core.transitions import Lifecycle, Status
 from obelisk.core.values import Ok
 
@@ -84,6 +85,22 @@ def test_an_open_execution_keeps_its_component(flows: Any, testing_components: A
     assert result.outcome.value
     assert flows.runtime.reader.state(execution_id).component == before
     assert flows.run(FLOWS + "named", "new") == ("ok", "n:new")
+
+
+def test_the_wit_is_that_of_the_component_that_was_loaded(
+    running: Callable[[str], Any], testing_components: Any, fibo_components: Any, tmp_path: Path
+) -> None:
+    """Also when something else lies in its place by now."""
+    file = tmp_path / "acts.wasm"
+    shutil.copy(testing_components.activity, file)
+    runtime = running(f'[[activity_wasm]]\nname = "acts"\nlocation = "{file}"').runtime
+    (view,) = runtime.catalogue.components()
+    shutil.copy(fibo_components.activity, file)
+    for _ in range(2):  # made, then kept
+        text = runtime.wit(view.digest)
+        assert text.startswith("package root:component;")
+        assert "package testing:activity {" in text
+    assert runtime.wit(Digest("sha256:" + "0" * 64)) is None
 
 
 def test_an_open_execution_keeps_its_component_and_its_settings_when_the_file_is_replaced(

@@ -532,6 +532,24 @@ def test_components_with_signatures(serving):
     serving(scenario)
 
 
+def test_the_wit_of_a_component(serving):
+    async def scenario(engine, service, channel):
+        stub = pb_grpc.FunctionRepositoryStub(channel)
+
+        def wit(digest):
+            return stub.GetWit(pb.GetWitRequest(component_digest=pb.ContentDigest(digest=digest)))
+
+        assert (await wit(WORKFLOW_DIGEST)).content == f"package of:{WORKFLOW_DIGEST[7:11]};"
+        for digest, expected in (
+            ("sha256:" + "0" * 64, grpc.StatusCode.NOT_FOUND),
+            ("", grpc.StatusCode.INVALID_ARGUMENT),
+        ):
+            code, _ = await fails(wit(digest))
+            assert code is expected
+
+    serving(scenario)
+
+
 def test_watching_a_tree(serving):
     async def scenario(engine, service, channel):
         stub = pb_grpc.ExecutionChangesStub(channel)

@@ -3,7 +3,7 @@
 import pytest
 
 from obelisk.core.ports import FunctionKind
-from obelisk.wit.checks import Component, check
+from obelisk.wit.checks import Component, check, check_alone
 from obelisk.wit.component import ComponentWit, Function, Interface, read_component_wit
 from obelisk.wit.extensions import extension_interfaces
 from obelisk.wit.host import DATETIME, LOG, SCHEDULE_AT, WORKFLOW_SUPPORT, WORKFLOW_SUPPORT_6, host_interface, versions
@@ -349,3 +349,26 @@ def test_all_problems_are_found_at_once():
     ]
     found = [problem.split(" exports ")[0].split(" imports ")[0] for problem in check(components)]
     assert found == [check(components)[0], "workflow two", "workflow one", "workflow two"]
+
+
+# --- one component alone ---------------------------------------------------------------------------------------------
+
+
+def test_alone_only_what_no_other_component_could_mend_is_told(component_wit):
+    root = """
+    package testing:flow;
+    interface flow { f: func() -> u8; }
+    world w { import testing:fibo/fibo; import testing:fibo-obelisk-ext/fibo; import wasi:nothing/at-all; export flow; }
+    """
+    deps = {
+        "fibo": FIBO,
+        "ext": "package testing:fibo-obelisk-ext; interface fibo { fibo-other: func(); }",
+        "wasi": "package wasi:nothing; interface at-all { f: func(); }",
+    }
+    flow = Component("flow", FunctionKind.WORKFLOW, component_wit(root, **deps))
+    exported, wasi = check_alone(flow)
+    assert exported.startswith("workflow flow exports testing:flow/flow.f: func() -> u8, which cannot be an execution")
+    assert wasi.startswith("workflow flow imports wasi:nothing/at-all; WASI is known")
+    assert len(check([flow])) == 4
+    as_activity = check_alone(Component("flow", FunctionKind.ACTIVITY, flow.wit))
+    assert sum("only workflows may call other functions" in problem for problem in as_activity) == 2

@@ -249,6 +249,8 @@ class ComponentFile(msgspec.Struct, frozen=True):
             if isinstance(value, str) and value.startswith(scheme):
                 raise Unfit(f"{scheme} is {NOT_YET}; expected {self.expected}; found {describe(value)}")
         path = _path(value, places, self.expected)
+        if places.files_may_be_missing and not path.exists():
+            return path
         if not path.is_file() and not (self.may_be_folder and path.is_dir()):
             what = "a directory" if path.is_dir() else "nothing"
             raise Unfit(f"expected {self.expected}; found {what} at {path}")

@@ -10,6 +10,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
+
 from obelisk.config.keys import COMPONENT_TABLES, KEYS_OF, LATER_OF, LIMITS, ROOT, ROOT_LATER, Key
 from obelisk.config.kinds import describe
 from obelisk.config.places import Places
@@ -33,14 +35,15 @@ _ROOT_SCHEMA: Final = schema_of((*ROOT, *COMPONENT_TABLES, *ROOT_LATER))
 _COMPONENT_SCHEMAS: Final = {kind: schema_of((*KEYS_OF[kind], *LATER_OF[kind])) for kind in KEYS_OF}
 
 
-def load(path: Path | None, environ: Mapping[str, str], cwd: Path) -> Config:
+def load(path: Path | None, environ: Mapping[str, str], cwd: Path, *, files_may_be_missing: bool = False) -> Config:
     """The configuration of file `path` and the variables of `environ`.
 
     Without `path` the first of `./obelisk.toml`, `$XDG_CONFIG_HOME/obelisk/obelisk.toml` and
     `/etc/obelisk/obelisk.toml` that exists is taken; without any of them the defaults hold and there are no components.
-    Relative paths are relative to `cwd`. `ConfigError` tells everything that is wrong.
+    Relative paths are relative to `cwd`. `files_may_be_missing`: of components that are still to be built. `ConfigError`
+    tells everything that is wrong.
     """
-    places = Places.of(environ, cwd)
+    places = msgspec.structs.replace(Places.of(environ, cwd), files_may_be_missing=files_may_be_missing)
     file = find_file(path, places)
     if file is not None:
         places = places.beside(file)

@@ -29,6 +29,8 @@ class Places(msgspec.Struct, frozen=True):
     temp: Path
     toml: Path | None = None
     """Folder of the configuration file; None without one."""
+    files_may_be_missing: bool = False
+    """Whether a component's file may be one that is still to be built."""
 
     @classmethod
     def of(cls, environ: Mapping[str, str], cwd: Path) -> Places:

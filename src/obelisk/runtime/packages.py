@@ -18,6 +18,7 @@ from obelisk.core.ports import FunctionKind
 from obelisk.runtime.components import described
 from obelisk.wasm.cache import ComponentCache
 from obelisk.wasm.description import Descriptions, LoadedWit
+from obelisk.wasm.source import ComponentError
 from obelisk.wit.document import Document, read_document
 from obelisk.wit.generated import extension_texts
 from obelisk.wit.host import TYPES_VERSION
@@ -48,11 +49,11 @@ def support(kind: FunctionKind, types_version: str = TYPES_VERSION) -> Files:
     }
 
 
-def extensions(folder: Path, kind: FunctionKind, types_version: str = TYPES_VERSION) -> Files:
-    """What is generated for the exports of the WIT in `folder`, or of a component file, of a component of that kind.
-    `ComponentError` of `wasm.source`.
+def extensions(source: Path, kind: FunctionKind, types_version: str = TYPES_VERSION, world: str | None = None) -> Files:
+    """What is generated for the exports of a component file, or of the WIT in a file or folder, of a component of that kind.
+    `world`: which one, where the package has several. `ComponentError` of `wasm.source`.
     """
-    wit = Descriptions(ComponentCache(None)).read(folder)
+    wit = Descriptions(ComponentCache(None)).read(source, world)
     document = read_document(wit.document)
     return _files(
         text for index in _exported(wit, document) for text in extension_texts(document, index, kind, types_version)
@@ -61,14 +62,23 @@ def extensions(folder: Path, kind: FunctionKind, types_version: str = TYPES_VERS
 
 def dependencies(
     configs: Iterable[ComponentConfig], cache: Path | None = None, types_version: str = TYPES_VERSION
-) -> Files:
+) -> tuple[Files, list[ComponentConfig]]:
     """All that a workflow needs to call the functions of the configured components: the packages of their exports, those of
-    the types in them, and what is generated for them. `cache`: where descriptions are kept. `PackagesRefused`.
+    the types in them, and what is generated for them; and the components whose files are not there yet. `cache`: where
+    descriptions are kept. `PackagesRefused`.
     """
     descriptions = Descriptions(ComponentCache(cache))
     texts = _Texts()
+    missing = []
     for config in configs:
-        wit = described(descriptions, config)
+        if isinstance(config.source, Path) and not config.source.exists():
+            missing.append(config)
+            continue
+        try:
+            wit = described(descriptions, config)
+        except ComponentError as error:
+            texts.problems.append(f"{config.title}: {error}")
+            continue
         document = read_document(wit.document)
         printer = Printer(document)
         numbers = {document.interface_name(n): n for n, each in enumerate(document.interfaces) if each.name is not None}
@@ -82,7 +92,7 @@ def dependencies(
             texts.add(text, config)
     if texts.problems:
         raise PackagesRefused(texts.problems)
-    return _files(texts.found.values())
+    return _files(texts.found.values()), missing
 
 
 class _Texts:

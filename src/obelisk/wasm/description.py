@@ -59,14 +59,16 @@ class Descriptions:
     def __init__(self, cache: ComponentCache) -> None:
         self._cache = cache
 
-    def read(self, source: Source) -> LoadedWit:
-        """Any source: a component, a core module with its WIT, or WIT alone. `ComponentError`."""
+    def read(self, source: Source, world: str | None = None) -> LoadedWit:
+        """Any source: a component, a core module with its WIT, or WIT alone (`world`: which one of its package's).
+        `ComponentError`.
+        """
         content = read_source(source)
         if isinstance(source, Path) and is_wasm(content):
             return self.of_file(WasmFile(source, content))
         try:
             package, text = tools.package_wit(wit_files(source, content))
-            return LoadedWit(source, digest_of(content), read_package_wit(text, package), text)
+            return LoadedWit(source, digest_of(content), read_package_wit(text, package, world), text)
         except tools.ToolFailed as failure:
             raise _invalid_wit(source, failure) from failure
         except (NoOneWorld, UnreadableWit) as failure:

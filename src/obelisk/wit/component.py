@@ -88,15 +88,20 @@ def read_component_wit(text: str | bytes) -> ComponentWit:
     return _component(document, document.worlds[0])
 
 
-def read_package_wit(text: str | bytes, package: str) -> ComponentWit:
-    """The package of that name (`ns:pkg` or `ns:pkg@1.2.3`) as if a component had been made of it: of its world, or, when it
-    has none, of all its interfaces. `NoOneWorld` when it has several, `UnreadableWit` when it is not in `text`.
+def read_package_wit(text: str | bytes, package: str, wanted: str | None = None) -> ComponentWit:
+    """The package of that name (`ns:pkg` or `ns:pkg@1.2.3`) as if a component had been made of it: of its world (`wanted`:
+    of the world of that name), or, when it has none, of all its interfaces. `NoOneWorld` when it has several, or not the
+    wanted one, `UnreadableWit` when it is not in `text`.
     """
     document = read_document(text)
     number = document.package_index(package)
     worlds = [world for world in document.worlds if world.package == number]
+    names = ", ".join(world.name for world in worlds) or "none"
+    if wanted is not None:
+        worlds = [world for world in worlds if world.name == wanted]
+        if not worlds:
+            raise NoOneWorld(f"the package {package} has no world {wanted}; it has: {names}")
     if len(worlds) > 1:
-        names = ", ".join(world.name for world in worlds)
         raise NoOneWorld(f"the package {package} has {len(worlds)} worlds ({names}); expected one, or none")
     interfaces = {
         str(index): Item(interface=Id(index))

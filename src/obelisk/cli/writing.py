@@ -1,0 +1,88 @@
+"""Files that commands write into a project.
+
+Decides what may be written over: what these commands made themselves, and everything with `--force`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from contextlib import suppress
+from enum import StrEnum
+from pathlib import Path
+
+import click
+
+from obelisk.cli import documents
+
+
+class Action(StrEnum):
+    """What became of a file."""
+
+    WRITTEN = "created or updated"
+    SAME = "up to date"
+    REMOVED = "removed"
+    KEPT = "kept: it was written by hand (--force replaces it)"
+
+
+Done = tuple[Path, Action]
+
+
+def write_packages(output: Path, packages: Mapping[str, Mapping[str, str]], *, force: bool, as_json: bool) -> None:
+    """Writes packages, each into its folder below `output`, and reports it. `ClickException` when the disk refuses."""
+    done = [each for folder, files in packages.items() for each in _package(output / folder, files, force=force)]
+    report(done, as_json=as_json)
+
+
+def _package(folder: Path, files: Mapping[str, str], *, force: bool) -> list[Done]:
+    """One package. All files of a folder are one package, so one that was written by hand stands for all of it."""
+    present = sorted(folder.glob("*.wit"))
+    by_hand = [path for path in present if not _is_ours(path) and files.get(path.name) != _text(path)]
+    if by_hand and not force:
+        return [(path, Action.KEPT) for path in by_hand]
+    done = []
+    for path in present:
+        if path.name not in files:
+            path.unlink()
+            done.append((path, Action.REMOVED))
+    return done + [written(folder / name, text) for name, text in files.items()]
+
+
+def _is_ours(path: Path) -> bool:
+    from obelisk.runtime.packages import HEADER
+
+    return _text(path).startswith(HEADER)
+
+
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8", errors="replace")
+
+
+def written(path: Path, text: str) -> Done:
+    """Writes one file, unless that is what it says already. `ClickException` when the disk refuses."""
+    if path.exists() and _text(path) == text:
+        return path, Action.SAME
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft.write_text(text, encoding="utf-8")
+        draft.replace(path)
+    except OSError as error:
+        with suppress(OSError):
+            draft.unlink(missing_ok=True)
+        raise click.ClickException(f"{path} cannot be written: {error.strerror}") from None
+    return path, Action.WRITTEN
+
+
+def report(done: list[Done], *, as_json: bool) -> None:
+    """Tells what became of files; those that were kept on standard error."""
+    if as_json:
+        click.echo(documents.dumps([{"path": str(path), "action": action.name.lower()} for path, action in done]))
+        return
+    for path, action in done:
+        text = (
+            f'"{path}" {action.value}' if action in {Action.WRITTEN, Action.REMOVED} else f'"{path}" is {action.value}'
+        )
+        click.echo(text, err=action is Action.KEPT)
+    if not done:
+        click.echo("There is nothing to generate.")
