@@ -366,7 +366,10 @@ def test_alone_only_what_no_other_component_could_mend_is_told(component_wit):
         "wasi": "package wasi:nothing; interface at-all { f: func(); }",
     }
     flow = Component("flow", FunctionKind.WORKFLOW, component_wit(root, **deps))
-    exported, wasi = check_alone(flow)
+    exported, extension, wasi = check_alone(flow)
+    assert extension.startswith(
+        "workflow flow imports testing:fibo-obelisk-ext/fibo.fibo-other, which is no extension function"
+    )
     assert exported.startswith("workflow flow exports testing:flow/flow.f: func() -> u8, which cannot be an execution")
     assert wasi.startswith("workflow flow imports wasi:nothing/at-all; WASI is known")
     assert len(check([flow])) == 4

@@ -34,13 +34,13 @@ def inspect(path: Path, kind: FunctionKind | None = None) -> Inspected:
     loaded = descriptions.read(path)
     if kind is None:
         runs = path.is_file() and is_wasm(read_source(path))
-        kind = _kind(loaded.wit) if runs else FunctionKind.STUB
+        kind = looks_like(loaded.wit) if runs else FunctionKind.STUB
     problems = check_alone(Component(path.stem, kind, loaded.wit))
     return Inspected(component_view(path.stem, kind, loaded.digest, loaded.wit), problems, descriptions.text(path))
 
 
-def _kind(wit: ComponentWit) -> FunctionKind:
-    """Only workflows import functions of other components, or of the host's but its log."""
+def looks_like(wit: ComponentWit) -> FunctionKind:
+    """What a component that runs is, by what it imports: only workflows import functions of other components, or of the host's but its log."""
     names = [interface.name for interface in wit.imports]
     if all(name.startswith(("wasi:", "obelisk:log/")) for name in names):
         return FunctionKind.ACTIVITY

@@ -199,15 +199,15 @@ def _check_deployed_import(component: Component, interface: Interface, exports: 
     for function in interface.functions:
         if function.name.startswith("["):
             continue  # a method of a resource, which has been refused above
-        if exports is None:
-            continue
         if suffix is None:
             yield from _check_call(imports, function, interface.ffqn(function), exports)
         else:
             yield from _check_extension(imports, function, interface, suffix, exports)
 
 
-def _check_call(imports: str, function: Function, target: FunctionName, exports: Exports) -> Iterator[str]:
+def _check_call(imports: str, function: Function, target: FunctionName, exports: Exports | None) -> Iterator[str]:
+    if exports is None:
+        return
     found = exports.get(target)
     if found is None:
         yield f"{imports}.{function.name}, which no active component exports{_nearest(target, exports)}: {_ADD}"
@@ -220,12 +220,14 @@ def _check_call(imports: str, function: Function, target: FunctionName, exports:
 
 
 def _check_extension(
-    imports: str, function: Function, interface: Interface, suffix: str, exports: Exports
+    imports: str, function: Function, interface: Interface, suffix: str, exports: Exports | None
 ) -> Iterator[str]:
     extension = classify(interface.name, function.name)
     if extension is None:
         endings = ", ".join(f"-{kind}" for kind in SUFFIXES[suffix])
         yield f"{imports}.{function.name}, which is no extension function: in a {suffix} package names end in {endings}"
+        return
+    if exports is None:
         return
     base, kind = extension
     found = exports.get(base)
