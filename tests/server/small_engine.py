@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from obelisk.api.service import Service
+from obelisk.config import Config
 from obelisk.core import calls, transitions
 from obelisk.core.batch import Expect, NewEvent, NewResponse, RequestBody, Snapshot, Unit
 from obelisk.core.events import (
@@ -52,6 +53,7 @@ from obelisk.engine.effects import Answer, AnswerKind
 from obelisk.engine.inbox import InboxFull
 from obelisk.engine.inputs import GiveResult
 from obelisk.runtime.changes import Changes, ShuttingDown
+from obelisk.runtime.redeploying import Replaced
 from obelisk.runtime.views import ComponentView, FunctionView
 from obelisk.server.grpc import GrpcDoor
 from obelisk.store.memory import MemoryStore
@@ -268,6 +270,8 @@ class SmallEngine:
         self.answers: deque[Answer | AnswerKind] = deque()
         """What is answered next; done, when there is nothing."""
         self.on_operate: Callable[[ExecutionId, RequestBody | GiveResult], None] = lambda execution_id, body: None
+        self.replaced: list[Replaced] = []
+        """What the next redeployment replaces."""
         self.forked: list[tuple[ExecutionId, ExecutionId, int, Digest, bool]] = []
         self.flows: dict[tuple[Digest, FunctionName], FlowFunction] = {
             (WORKFLOW_DIGEST, FIBOA): fiboa,
@@ -333,6 +337,10 @@ class SmallEngine:
         self._refuse()
         self.forked.append((execution_id, origin.state.execution_id, version, component, paused))
         return self._answer()
+
+    async def redeploy(self, config: Config) -> list[Replaced]:
+        self._refuse()
+        return self.replaced
 
     def _answer(self) -> Answer:
         answer = self.answers.popleft() if self.answers else AnswerKind.DONE

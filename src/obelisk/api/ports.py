@@ -9,6 +9,7 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
+from obelisk.config import Config
 from obelisk.core.batch import RequestBody, Snapshot
 from obelisk.core.ids import DeploymentId, Digest, ExecutionId
 from obelisk.core.instants import Instant
@@ -21,6 +22,8 @@ from obelisk.engine.effects import Answer, AnswerKind
 from obelisk.engine.inbox import InboxFull
 from obelisk.engine.inputs import GiveResult
 from obelisk.runtime.changes import ShuttingDown
+from obelisk.runtime.components import DeploymentRefused
+from obelisk.runtime.redeploying import Replaced
 from obelisk.runtime.replaying import ReplaysBusy
 from obelisk.runtime.views import ComponentView, FunctionView
 
@@ -29,10 +32,12 @@ __all__ = [
     "AnswerKind",
     "Catalogue",
     "ComponentView",
+    "DeploymentRefused",
     "Engine",
     "FunctionView",
     "GiveResult",
     "InboxFull",
+    "Replaced",
     "ReplaysBusy",
     "ShuttingDown",
     "Subscription",
@@ -123,6 +128,12 @@ class Engine(Protocol):
         paused: bool = False,
     ) -> AnswerKind:
         """Creates an execution; answered once it is durable. `InboxFull` or `ShuttingDown`."""
+        ...
+
+    async def redeploy(self, config: Config) -> list[Replaced]:
+        """Makes the components of `config` the active ones; returns those that are others than before. `DeploymentRefused`
+        or `ShuttingDown`.
+        """
         ...
 
     async def operate(self, execution_id: ExecutionId, body: RequestBody | GiveResult) -> Answer:

@@ -9,6 +9,7 @@ from obelisk.api.forking import Forking
 from obelisk.api.operations import Operations
 from obelisk.api.ports import Engine
 from obelisk.api.reads import Reads
+from obelisk.api.redeploying import Redeploying
 from obelisk.api.replaying import Replaying
 from obelisk.api.submitting import Submitting
 
@@ -24,6 +25,7 @@ class Service:
         self.operations = Operations(engine, self.executions, self._reads)
         self.replaying = Replaying(engine, self.executions, self._reads)
         self.forking = Forking(engine, self.replaying, self._reads)
+        self.redeploying = Redeploying(engine, self.replaying, self._reads)
         self.components = Components(engine, self._reads)
 
     def close(self) -> None:

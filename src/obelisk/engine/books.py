@@ -38,7 +38,8 @@ class Books:
         shared: bool,
     ) -> None:
         self.executor: Final = executor
-        self.deployment: Final = deployment
+        self.deployment = deployment
+        """The active one, of which new executions are."""
         self.registry: Final = registry
         self.entropy: Final = entropy
         self.limits: Final = limits

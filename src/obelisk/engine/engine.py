@@ -120,6 +120,10 @@ class Engine:
         held = self._books.held.get(execution_id)
         return None if held is None else held.state.copy()
 
+    def redeploy(self, deployment: DeploymentId) -> None:
+        """Between two ticks: the registry is of another deployment from now on. It still knows all components that it knew."""
+        self._books.deployment = deployment
+
     @property
     def open_count(self) -> int:
         """Executions held."""

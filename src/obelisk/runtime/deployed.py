@@ -1,7 +1,7 @@
 """What is deployed: the components of the active configuration, and older ones that open executions still refer to.
 
-Decides which function a name means (the active one), which an execution is pinned to (by digest), and what doors may see
-of it all. Implements `core.ports.Registry`. It does not decide whether a deployment is sound: `wit.checks` did.
+Decides which function a name means (the active one), which an execution is pinned to (by digest), what doors may see of it
+all, and what stays when another deployment takes its place. Implements `core.ports.Registry`. It does not decide whether a deployment is sound: `wit.checks` did.
 """
 
 from __future__ import annotations
@@ -65,8 +65,38 @@ class _Runnable:
     memory_max_bytes: int | None
 
 
+class _Tables:
+    """What there is at one time; never changed. `before`: the tables that these take the place of."""
+
+    def __init__(
+        self,
+        deployment_id: DeploymentId,
+        active: list[DeployedComponent],
+        older: list[DeployedComponent],
+        before: _Tables | None = None,
+    ) -> None:
+        self.deployment_id = deployment_id
+        self.active: dict[FunctionName, _Known] = {}
+        self.pinned: dict[tuple[Digest, FunctionName], _Known] = {} if before is None else dict(before.pinned)
+        self.runnable: dict[tuple[Digest, FunctionName], _Runnable] = {} if before is None else dict(before.runnable)
+        for component in (*older, *active):
+            digest = component.digest
+            for ffqn, function in component.functions.items():
+                info = FunctionInfo(ffqn, component.kind, digest, function.outcomes.form, component.policy)
+                self.pinned[digest, ffqn] = _Known(info, function)
+            for ffqn, entry in component.programs.items():
+                self.runnable[digest, ffqn] = _Runnable(entry, component.memory_max_bytes)
+        for component in active:
+            for ffqn in component.functions:
+                self.active[ffqn] = self.pinned[component.digest, ffqn]
+        self.views = [_view(component) for component in active]
+        self.functions = {function.ffqn: function for view in self.views for function in view.exports}
+
+
 class Deployed:
-    """All components of a process, and what clients may see of them. Read from any thread, never changed."""
+    """All components of a process, and what clients may see of them. Read from any thread; replaced as a whole, by the engine
+    thread, between two ticks.
+    """
 
     def __init__(
         self,
@@ -76,45 +106,39 @@ class Deployed:
         marks: Marks | None,
     ) -> None:
         """`marks`: None where no crash is counted, in the simulator."""
-        self.deployment_id = deployment_id
         self._marks = marks
-        self._active: dict[FunctionName, _Known] = {}
-        self._pinned: dict[tuple[Digest, FunctionName], _Known] = {}
-        self._runnable: dict[tuple[Digest, FunctionName], _Runnable] = {}
-        for component in (*older, *active):
-            digest = component.digest
-            for ffqn, function in component.functions.items():
-                info = FunctionInfo(ffqn, component.kind, digest, function.outcomes.form, component.policy)
-                self._pinned[digest, ffqn] = _Known(info, function)
-            for ffqn, entry in component.programs.items():
-                self._runnable[digest, ffqn] = _Runnable(entry, component.memory_max_bytes)
-        for component in active:
-            for ffqn in component.functions:
-                self._active[ffqn] = self._pinned[component.digest, ffqn]
-        self._views = [_view(component) for component in active]
-        self._functions = {function.ffqn: function for view in self._views for function in view.exports}
+        self._tables = _Tables(deployment_id, active, older)
+
+    @property
+    def deployment_id(self) -> DeploymentId:
+        """The active deployment."""
+        return self._tables.deployment_id
+
+    def replace(self, deployment_id: DeploymentId, active: list[DeployedComponent]) -> None:
+        """Another deployment is the active one from now on. Components that there were stay for the executions on them."""
+        self._tables = _Tables(deployment_id, active, [], self._tables)
 
     # --- the engine's port -------------------------------------------------------------------------------------------
 
     def active(self, ffqn: FunctionName) -> FunctionInfo | None:
         """The function as the active deployment has it."""
-        found = self._active.get(ffqn)
+        found = self._tables.active.get(ffqn)
         return None if found is None else found.info
 
     def pinned(self, component: Digest, ffqn: FunctionName) -> FunctionInfo | None:
         """The function as component `component` has it."""
-        found = self._pinned.get((component, ffqn))
+        found = self._tables.pinned.get((component, ffqn))
         return None if found is None else found.info
 
     def guest(self, component: Digest, ffqn: FunctionName, execution_id: ExecutionId) -> Guest:
         """A workflow's guest, marked while it is being polled."""
-        found = self._runnable[component, ffqn]
+        found = self._tables.runnable[component, ffqn]
         guest = WorkflowGuest(found.entry, memory_max=found.memory_max_bytes)
         return guest if self._marks is None else MarkedGuest(guest, execution_id, self._marks)
 
     def typed_params(self, ffqn: FunctionName, params: Json) -> Typed | Rejection:
         """Parameters in JSON as the active function takes them."""
-        found = self._active.get(ffqn)
+        found = self._tables.active.get(ffqn)
         if found is None:
             return Rejection(RejectReason.FUNCTION_NOT_FOUND)
         try:
@@ -124,7 +148,7 @@ class Deployed:
 
     def typed_result(self, component: Digest, ffqn: FunctionName, result: Json) -> Ok | Err | Rejection:
         """A result in JSON as the function of that component returns it."""
-        found = self._pinned.get((component, ffqn))
+        found = self._tables.pinned.get((component, ffqn))
         if found is None:
             return Rejection(RejectReason.FUNCTION_NOT_FOUND, f"{component} is not loaded")
         try:
@@ -136,26 +160,26 @@ class Deployed:
 
     def attempt(self, component: Digest, ffqn: FunctionName, log_line: LogLine) -> ActivityRun:
         """One attempt at an activity."""
-        found = self._runnable[component, ffqn]
+        found = self._tables.runnable[component, ffqn]
         return ActivityRun(found.entry, log_line, memory_max=found.memory_max_bytes)
 
     # --- doors -------------------------------------------------------------------------------------------------------
 
     def components(self) -> list[ComponentView]:
         """The active components, in the order of the configuration."""
-        return self._views
+        return self._tables.views
 
     def function(self, ffqn: FunctionName) -> FunctionView | None:
         """An exported or generated function of an active component."""
-        return self._functions.get(ffqn)
+        return self._tables.functions.get(ffqn)
 
     def digests_of(self, kind: FunctionKind) -> tuple[Digest, ...]:
         """All components of one kind, active or not."""
-        return tuple({entry.info.component for entry in self._pinned.values() if entry.info.kind is kind})
+        return tuple({entry.info.component for entry in self._tables.pinned.values() if entry.info.kind is kind})
 
     def check_params(self, ffqn: FunctionName, params: bytes) -> Json:
         """A client's parameters in canonical form. `FunctionNotFound`, or `InvalidJson` or `ValueMismatch` of `wit`."""
-        found = self._active.get(ffqn)
+        found = self._tables.active.get(ffqn)
         if found is None:
             raise FunctionNotFound(f"no active component exports {ffqn}")
         return Json(found.function.params.canonical(params))

@@ -11,7 +11,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+from collections import deque
 from collections.abc import Callable
+from concurrent.futures import Future
 from typing import Final
 
 from obelisk.core.batch import CommitUnknown, Refused, RefusedBy, Store, StoreFailed, UnitOutcome
@@ -76,8 +78,10 @@ class Driver:
         self._inbox = Inbox(limits.inbox_max)
         self._wake = threading.Event()
         self._stopping = False
+        self._ended = False
         self._answers: dict[int, tuple[asyncio.AbstractEventLoop, asyncio.Future[Answer]]] = {}
         self._attempts: Attempts | None = None
+        self._calls: deque[tuple[Callable[[], None], Future[None]]] = deque()
         self._thread = threading.Thread(target=self._run, name="obelisk-engine", daemon=True)
 
     def start(self, attempts: Attempts) -> None:
@@ -97,6 +101,17 @@ class Driver:
     def forget_answer(self, token: int) -> None:
         """Nobody waits any more."""
         self._answers.pop(token, None)
+
+    def between_ticks(self, call: Callable[[], None]) -> Future[None]:
+        """Has the engine thread call something that no tick must see the middle of. What it raises is the future's;
+        `StoreFailed` is the end of the engine too. `ShuttingDown` when the thread has stopped.
+        """
+        done: Future[None] = Future()
+        self._calls.append((call, done))
+        self._wake.set()
+        if self._ended:
+            self._refuse_answers()
+        return done
 
     def stop(self) -> None:
         """Stops the thread after its current tick, and waits for it."""
@@ -120,11 +135,12 @@ class Driver:
             self._on_failure(failure)
         finally:
             self._engine.close()
+            self._ended = True
             self._refuse_answers()
 
     def _wait(self) -> None:
         """Sleeps until there is an input or a timer is due."""
-        if self._inbox or self._engine.has_work:
+        if self._inbox or self._calls or self._engine.has_work:
             return
         due = self._engine.next_due()
         seconds = _IDLE_WAIT_S if due is None else (due - self._clock.now()) / SECOND_US
@@ -141,6 +157,7 @@ class Driver:
     def _turn(self) -> bool:
         """One tick; whether there may be more to do at once."""
         self._wake.clear()
+        self._make_calls()
         inputs = self._inbox.admit(_INPUTS_PER_TICK_MAX)
         now = self._clock.now()
         engine = self._engine
@@ -150,6 +167,18 @@ class Driver:
                 return False
         self._tick(inputs, now)
         return True
+
+    def _make_calls(self) -> None:
+        while self._calls:
+            call, done = self._calls.popleft()
+            try:
+                call()
+            except BaseException as error:
+                done.set_exception(error)
+                if not isinstance(error, Exception) or isinstance(error, StoreFailed):
+                    raise
+            else:
+                done.set_result(None)
 
     def _tick(self, inputs: list[Input], now: Instant) -> None:
         tick = self._engine.decide(inputs, now)
@@ -226,6 +255,9 @@ class Driver:
         while self._answers:
             _, (loop, future) = self._answers.popitem()
             loop.call_soon_threadsafe(_set_refusal, future)
+        while self._calls:
+            _, done = self._calls.popleft()
+            done.set_exception(ShuttingDown("server is shutting down"))
 
     def _answer(self, answer: Answer) -> None:
         waiting = self._answers.pop(answer.token, None)

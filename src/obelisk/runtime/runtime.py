@@ -8,7 +8,6 @@ Decides the order in which things start and stop. Doors see `Runtime`; of the re
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import itertools
 import os
 import sys
@@ -42,6 +41,7 @@ from obelisk.runtime.driver import Driver
 from obelisk.runtime.kept import KeptComponents
 from obelisk.runtime.lane import BEGUN_MAX, CpuLane
 from obelisk.runtime.marks import Marks
+from obelisk.runtime.redeploying import Redeploying, Replaced, deployment_digest
 from obelisk.runtime.replaying import Replays
 from obelisk.runtime.upkeep import Upkeep
 from obelisk.store.sqlite import SqliteStore
@@ -72,6 +72,7 @@ class Runtime:
         clock: Clock,
         changes: Changes,
         wit: Callable[[Digest], str | None],
+        redeploying: Redeploying,
         stack: ExitStack,
     ) -> None:
         """Made by `start`; `stack` holds what must be stopped, in reverse order."""
@@ -79,6 +80,8 @@ class Runtime:
         self._replays = replays
         self._clock = clock
         self._changes = changes
+        self._redeploying = redeploying
+        self._one_redeploys = asyncio.Lock()
         self._stack = stack
         self.wit: Final = wit
         """The WIT of a component that is deployed, or that an execution refers to, as text; None: there is no such. From
@@ -128,6 +131,15 @@ class Runtime:
         `ShuttingDown`.
         """
         return await self._replays.run(snapshot, component, calls_max, now)
+
+    async def redeploy(self, config: Config) -> list[Replaced]:
+        """Makes the components of `config` the active ones; returns those that are others than before. `DeploymentRefused`,
+        or `ShuttingDown`.
+        """
+        if self._stopped:
+            raise ShuttingDown("server is shutting down")
+        async with self._one_redeploys:
+            return await self._redeploying.redeploy(config, self._driver)
 
     async def _ask(self, call: ClientCall) -> Answer:
         if self._stopped:
@@ -213,7 +225,7 @@ def _start(config: Config, failure: Failure, building: ExitStack) -> Runtime:
     recovered = store.take_over(executor, marks.left_over())
     marks.blank_all()
     stack.callback(marks.blank_all)
-    deployment = store.deployment(_deployment_digest(config, active), now, entropy.deployment_id(now))
+    deployment = store.deployment(deployment_digest(config, active), now, entropy.deployment_id(now))
     kept = KeptComponents(directory / _KEPT)
     deployed = Deployed(deployment, active, _older(kept, loader, active, recovered), marks)
 
@@ -229,12 +241,13 @@ def _start(config: Config, failure: Failure, building: ExitStack) -> Runtime:
     engine = Engine(executor, deployment, deployed, entropy.SystemEntropy(), budget, limits)
     engine.recover(recovered, now)
     driver = Driver(engine, store, clock, limits, lane, ticker, changes, failure.report)
+    redeploying = Redeploying(loader, kept, deployed, store, engine, clock)
     upkeep = Upkeep(store, failure.report)
     upkeep.start()
     stack.callback(upkeep.stop)
     replays = Replays(deployed, ticker)
     stack.callback(replays.stop)
-    runtime = Runtime(store, deployed, driver, replays, clock, changes, partial(_wit, kept, loader), stack)
+    runtime = Runtime(store, deployed, driver, replays, clock, changes, partial(_wit, kept, loader), redeploying, stack)
     stack.callback(driver.stop)
     driver.start(Attempts(deployed, lane, marks, driver.offer))
     return runtime
@@ -262,12 +275,6 @@ def _engine_config(config: Config) -> EngineConfig:
         fuel=config.wasm.fuel,
         parallel_compilation=config.wasm.parallel_compilation,
     )
-
-
-def _deployment_digest(config: Config, active: list[DeployedComponent]) -> Digest:
-    """Of the configuration and of what its components' files contain."""
-    content = "\n".join([config.digest, *(component.digest for component in active)])
-    return Digest(f"sha256:{hashlib.sha256(content.encode()).hexdigest()}")
 
 
 def _wit(kept: KeptComponents, loader: ComponentLoader, digest: Digest) -> str | None:
