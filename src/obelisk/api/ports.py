@@ -56,7 +56,9 @@ class Catalogue(Protocol):
         ...
 
     def check_params(self, ffqn: FunctionName, data: bytes) -> Json:
-        """A JSON array from outside in canonical form. `obelisk.wit.reader`'s `InvalidJson` or `ValueMismatch`."""
+        """A JSON array from outside in canonical form, for a function that `active` knows. `obelisk.wit.reader`'s
+        `InvalidJson` or `ValueMismatch`.
+        """
         ...
 
     def active(self, ffqn: FunctionName) -> FunctionInfo | None:

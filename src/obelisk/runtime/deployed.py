@@ -27,10 +27,6 @@ from obelisk.wit.executable import Executable
 from obelisk.wit.reader import InvalidJson, ValueMismatch
 
 
-class FunctionNotFound(LookupError):
-    """No active component exports the function."""
-
-
 @dataclass(frozen=True, slots=True)
 class DeployedComponent:
     """One component, ready to run. `name` is that of the configuration; None for one that is no longer in it."""
@@ -154,11 +150,8 @@ class Deployed:
         return tuple({entry.info.component for entry in self._pinned.values() if entry.info.kind is kind})
 
     def check_params(self, ffqn: FunctionName, params: bytes) -> Json:
-        """A client's parameters in canonical form. `FunctionNotFound`, or `InvalidJson` or `ValueMismatch` of `wit`."""
-        found = self._active.get(ffqn)
-        if found is None:
-            raise FunctionNotFound(f"no active component exports {ffqn}")
-        return Json(found.function.params.canonical(params))
+        """A client's parameters for a function that is active, in canonical form. `InvalidJson` or `ValueMismatch`."""
+        return Json(self._active[ffqn].function.params.canonical(params))
 
 
 def _view(component: DeployedComponent) -> ComponentView:
