@@ -19,26 +19,12 @@ from typing import Any, Final
 
 import click
 
+from obelisk.cli.arguments import SHORT, FunctionType
+from obelisk.cli.params import value_json
 from obelisk.core.names import FunctionName, InvalidName, parse_function_name
 
-_SHORT: Final = ".../"
 _SEEDS: Final = 100
 _CRASH_RATE: Final = 0.1
-
-
-class FunctionType(click.ParamType):  # type: ignore[type-arg]  # not generic in every release that fits
-    """A function's name, whole or short (`.../ifc.fn`)."""
-
-    name = "FUNCTION"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """The name as text, still short if it was."""
-        if value.startswith(_SHORT) and value.removeprefix(_SHORT).count(".") == 1:
-            return str(value)
-        try:
-            return parse_function_name(value)
-        except InvalidName as error:
-            self.fail(f"{error}, or .../interface.function for short", param, ctx)
 
 
 class ShareType(click.FloatRange):
@@ -52,7 +38,7 @@ class ShareType(click.FloatRange):
         return share
 
 
-class GivenResultType(click.ParamType):  # type: ignore[type-arg]
+class GivenResultType(click.ParamType):  # type: ignore[type-arg]  # not generic in every release that fits
     """`FFQN=JSON`: a function and its result."""
 
     name = "FFQN=JSON"
@@ -178,14 +164,10 @@ def simulate(
     context.exit(1)
 
 
-def _params(text: str) -> bytes:
-    try:
-        is_array = isinstance(json.loads(text), list)
-        data = text.encode()
-    except (ValueError, RecursionError) as error:
-        raise click.UsageError(f"cannot parse --params as JSON: {error}; it was: {text!a:.80}") from None
-    if not is_array:
-        raise click.UsageError(f"--params must be a JSON array, '[]' for none; it was: {text:.80}")
+def _params(argument: str) -> bytes:
+    data = value_json(argument, "--params")
+    if not isinstance(json.loads(data), list):
+        raise click.UsageError(f"--params must be a JSON array, '[]' for none; it was: {argument:.80}")
     return data
 
 
@@ -195,9 +177,9 @@ def _dumps(document: Any) -> str:
 
 def _resolve(function: str, known: list[FunctionName]) -> FunctionName:
     """The name in full; a short one must fit exactly one function."""
-    if not function.startswith(_SHORT):
+    if not function.startswith(SHORT):
         return FunctionName(function)
-    wanted, _, name = function.removeprefix(_SHORT).rpartition(".")
+    wanted, _, name = function.removeprefix(SHORT).rpartition(".")
     found = [ffqn for ffqn in known if _is_short_for(ffqn, wanted, name)]
     if len(found) == 1:
         return found[0]
