@@ -74,6 +74,13 @@ class FunctionType(click.ParamType):  # type: ignore[type-arg]
             self.fail(f"{error}, or .../interface.function for short", param, ctx)
 
 
+def is_short_for(short: str, interface: str, function: str) -> bool:
+    """Whether a short name stands for that function; it may leave out the version."""
+    wanted, _, name = short.removeprefix(SHORT).rpartition(".")
+    last = interface.rpartition("/")[2]
+    return name == function and wanted in {last, last.partition("@")[0]}
+
+
 class TextType(click.ParamType):  # type: ignore[type-arg]
     """Any text; bytes that are none make the command line wrong."""
 

@@ -19,9 +19,9 @@ from typing import Any, Final
 
 import click
 
-from obelisk.cli.arguments import SHORT, FunctionType
+from obelisk.cli.arguments import SHORT, FunctionType, is_short_for
 from obelisk.cli.params import value_json
-from obelisk.core.names import FunctionName, InvalidName, parse_function_name
+from obelisk.core.names import FunctionName, InvalidName, function_of, interface_of, parse_function_name
 
 _SEEDS: Final = 100
 _CRASH_RATE: Final = 0.1
@@ -84,7 +84,9 @@ class GivenResultType(click.ParamType):  # type: ignore[type-arg]  # not generic
     show_default=True,
     help="The share of commits, attempts and moments at which something goes wrong.",
 )
-@click.option("--nodes", type=click.IntRange(1, 2), help="One engine, or two on one store; without it, both.")
+@click.option(
+    "--nodes", metavar="N", type=click.IntRange(1, 2), help="One engine, or two on one store; without it, both."
+)
 @click.option(
     "--activity",
     "given",
@@ -113,7 +115,8 @@ def simulate(
 
     The workflow runs undisturbed, then with each seed in a simulated world with crashes, lost acknowledgements, late and
     repeated completions, clock jumps and more. Whatever happens, it must replay, keep every invariant, and have the same
-    result. Nothing is written, and no time passes but that of computing. Activities without imports really run.
+    result. Nothing is written but compiled code into its cache, and no time passes but that of computing. Activities
+    without imports really run.
     """
     data = _params(params)
     from obelisk.testing import ConfigRefused, Simulation, SimulationFailed
@@ -179,19 +182,12 @@ def _resolve(function: str, known: list[FunctionName]) -> FunctionName:
     """The name in full; a short one must fit exactly one function."""
     if not function.startswith(SHORT):
         return FunctionName(function)
-    wanted, _, name = function.removeprefix(SHORT).rpartition(".")
-    found = [ffqn for ffqn in known if _is_short_for(ffqn, wanted, name)]
+    found = [ffqn for ffqn in known if is_short_for(function, interface_of(ffqn), function_of(ffqn))]
     if len(found) == 1:
         return found[0]
     if found:
         raise click.UsageError(f"{function} could be any of {', '.join(found)}; write the one that is meant in full")
     raise click.UsageError(f"no component of the configuration exports {function}; there are: {', '.join(known)}")
-
-
-def _is_short_for(ffqn: FunctionName, wanted: str, name: str) -> bool:
-    interface, _, own = ffqn.rpartition(".")
-    last = interface.rpartition("/")[2]
-    return own == name and wanted in {last, last.partition("@")[0]}
 
 
 @contextmanager
