@@ -13,6 +13,7 @@ from obelisk_tests_small_engine import (
 )
 
 from obelisk.api.errors import Conflict, InvalidArgument, NotFound, Overloaded, Stopping
+from obelisk.api.ports import FunctionNotFound
 from obelisk.api.submitting import Submitted
 from obelisk.core.ids import ExecutionId
 from obelisk.core.instants import SECOND_US
@@ -172,5 +173,17 @@ def test_stub_activities_are_not_submitted(run):
             await service.submitting.submit(service.submitting.new_id(), APPROVE, b'["x"]')
         with pytest.raises(NotFound, match="can be called by workflows only"):
             await service.submitting.submit(service.submitting.new_id(), APPROVE_STUB, b'["x"]')
+
+    run(scenario)
+
+
+def test_a_function_that_is_gone_by_the_time_its_parameters_are_looked_at(run, monkeypatch):
+    async def scenario(engine, service):
+        def gone(ffqn, data):
+            raise FunctionNotFound(ffqn)
+
+        monkeypatch.setattr(engine.catalogue, "check_params", gone)
+        with pytest.raises(NotFound, match=f"function not found: .*{FIBOA}"):
+            await service.submitting.submit(service.submitting.new_id(), FIBOA, b"[40,10]")
 
     run(scenario)

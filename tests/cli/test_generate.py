@@ -108,7 +108,7 @@ def test_what_an_earlier_version_generated_is_replaced(generate):
     ("kind", "message"),
     [
         ("webhook_endpoint", "webhook_endpoint is known, not available in this version"),
-        ("wrkflow", "'wrkflow' is no type of component; expected workflow, activity or activity_stub"),
+        ("flow", "'flow' is no type of component; expected workflow, activity or activity_stub"),
     ],
 )
 def test_types_of_components_that_there_are_not(generate, kind, message):

@@ -123,9 +123,17 @@ def test_a_race_is_told_with_both_logs_and_its_seed(simulate, own):
     assert 'times it ended with {"ok":"Delay_' in accepted.stdout
 
 
+def test_parameters_may_be_in_a_file(simulate, tmp_path):
+    (tmp_path / "params.json").write_text("[10, 2]")
+    done = simulate("--seeds", "1", "--nodes", "1", params=f"@{tmp_path / 'params.json'}")
+    assert (done.exit_code, done.stderr) == (0, "")
+    assert done.stdout.startswith(f'{WORKFLOW}.fiboa ended with {{"ok":55}} in 2 runs (1 seeds): 3 executions each')
+
+
 @pytest.mark.parametrize(("args", "kwargs", "message"), [
     ((), {"params": "[10"}, "cannot parse --params as JSON: "),
     ((), {"params": "3"}, "--params must be a JSON array, '[]' for none; it was: 3"),
+    ((), {"params": "@nowhere"}, "cannot read nowhere: "),
     ((), {"params": "[10]"}, "params: expected 2 parameters (n: u8, iterations: u32), got 1"),
     ((), {"params": "[300, 1]"}, "the parameters do not fit template-fibo:workflow/fibo-workflow-ifc.fiboa: "),
     ((), {"function": "fibo"}, "'fibo' is not a function name"),

@@ -336,14 +336,14 @@ class SmallEngine:
     ) -> Answer:
         self._refuse()
         self.forked.append((execution_id, origin.state.execution_id, version, component, paused))
-        return self._answer()
+        return self._answer(AnswerKind.CREATED)
 
     async def redeploy(self, config: Config) -> list[Replaced]:
         self._refuse()
         return self.replaced
 
-    def _answer(self) -> Answer:
-        answer = self.answers.popleft() if self.answers else AnswerKind.DONE
+    def _answer(self, usual: AnswerKind = AnswerKind.DONE) -> Answer:
+        answer = self.answers.popleft() if self.answers else usual
         return answer if isinstance(answer, Answer) else Answer(0, answer)
 
     async def replay(self, snapshot: Snapshot, component: Digest, calls_max: int, now: Instant) -> Replayed:

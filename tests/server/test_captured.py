@@ -16,7 +16,7 @@ from obelisk_tests_small_engine import (
 )
 
 from obelisk.api.errors import InvalidArgument, NotAvailable
-from obelisk.api.views import Replay, StubResult
+from obelisk.api.views import GivenResult, Replay
 from obelisk.core.batch import Snapshot
 from obelisk.core.events import (
     ChildRequested,
@@ -27,9 +27,7 @@ from obelisk.core.events import (
     LogEntry,
     Scheduled,
     Stubbed,
-)
-from obelisk.core.events import (
-    StubResult as StubbedResult,
+    StubResult,
 )
 from obelisk.core.ids import ExecutionId
 from obelisk.core.instants import In, Instant, Now
@@ -135,8 +133,8 @@ def test_the_end_of_what_has_finished_is_no_write():
 
 
 def test_a_result_for_a_stub_activity():
-    event = Stubbed("g:1_1", "sha256:1", StubbedResult.OK)
-    (write,) = shown((event,), stub=StubResult(Err(Json(b'"no"')), 1, view(APPROVE)))
+    event = Stubbed("g:1_1", "sha256:1", StubResult.OK)
+    (write,) = shown((event,), stub=GivenResult(Err(Json(b'"no"')), 1, view(APPROVE)))
     stub = write.append_stub_response
     assert (stub.execution_id.id, stub.version, stub.finished_version) == (ID, 4, 1)
     assert (stub.parent_execution_id.id, stub.child_execution_id.id) == (ID, f"{ID}.g:1_1")
@@ -145,9 +143,7 @@ def test_a_result_for_a_stub_activity():
     assert stub.events[0].history_variant.stub.retval_hash == "sha256:1"
     (write,) = shown((event,))  # what cannot be known is not made up
     assert write.WhichOneof("write") == "append"
-    (write,) = shown(
-        (Stubbed(f"{OTHER}.g:1_1", "sha256:1", StubbedResult.OK),), stub=StubResult(Ok(), 3, view(APPROVE))
-    )
+    (write,) = shown((Stubbed(f"{OTHER}.g:1_1", "sha256:1", StubResult.OK),), stub=GivenResult(Ok(), 3, view(APPROVE)))
     assert write.append_stub_response.parent_execution_id.id == OTHER
 
 

@@ -16,7 +16,7 @@ from obelisk.api.reads import Reads
 from obelisk.api.views import Execution, Log, Responses, Result
 from obelisk.core.events import LogEntry, Parked
 from obelisk.core.ids import ExecutionId, absolute
-from obelisk.core.ports import FunctionKind
+from obelisk.core.ports import FunctionInfo, FunctionKind
 from obelisk.core.reading import ExecutionFilter, Page
 from obelisk.core.responses import ChildFinished
 from obelisk.core.transitions import ExecutionState, Lifecycle
@@ -122,9 +122,15 @@ class Executions:
 
 def kind_of(catalogue: Catalogue, state: ExecutionState) -> FunctionKind | None:
     """What runs an execution; None when that cannot be known any more."""
-    # Of a component that is not loaded any more, the one that exports the function now is most likely of the same kind.
-    info = catalogue.pinned(state.component, state.ffqn) or catalogue.active(state.ffqn)
+    info = info_of(catalogue, state)
     return None if info is None else info.kind
+
+
+def info_of(catalogue: Catalogue, state: ExecutionState) -> FunctionInfo | None:
+    """The function of an execution, on its own component; when that is not loaded any more, on the one that exports it
+    now, which is most likely of the same kind.
+    """
+    return catalogue.pinned(state.component, state.ffqn) or catalogue.active(state.ffqn)
 
 
 def no_execution(execution_id: ExecutionId) -> NotFound:

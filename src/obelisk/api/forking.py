@@ -10,7 +10,6 @@ import msgspec
 
 from obelisk.api.asking import asking
 from obelisk.api.errors import Conflict, InvalidArgument, ReplayFailed
-from obelisk.api.executions import no_execution
 from obelisk.api.ports import AnswerKind, Engine
 from obelisk.api.reads import Reads
 from obelisk.api.replaying import KINDS, Replaying
@@ -63,7 +62,7 @@ class Forking:
             )
         version = _version(origin, version)
         try:
-            await self._replaying.must_replay(origin, info, version)
+            await self._replaying.check_before(version, origin, info)
         except ReplayFailed as error:
             raise ReplayFailed(
                 f"{error}\n{origin_id} does not replay on {info.component} up to version {version}: fork it at the version"
@@ -73,13 +72,11 @@ class Forking:
         with asking():
             answer = await self._engine.fork(execution_id, origin, version, info.component, paused=paused)
         match answer.kind:
-            case AnswerKind.CREATED | AnswerKind.DONE:
+            case AnswerKind.CREATED:
                 return Forked(execution_id, version, created=True)
-            case AnswerKind.EXISTS | AnswerKind.ALREADY | AnswerKind.CONFLICT:
+            case AnswerKind.EXISTS:
                 await self._reads.run(self._check_same, execution_id, origin_id, version)
                 return Forked(execution_id, version, created=False)
-            case AnswerKind.NOT_FOUND:
-                raise no_execution(origin_id)
             case _:
                 raise InvalidArgument(answer.message or f"cannot fork: {answer.kind}")
 

@@ -1,7 +1,7 @@
 """Operations: what an operator, or whoever has the result of a stub activity, does to an execution.
 
 Decides what is refused before the engine is asked, and what its answer means to the caller. Whether the execution's state
-allows it, the engine decides. With the right of the last word on what is durable: the store.
+allows it, the engine decides. Of what has ended the engine knows nothing any more: that is read from the store.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Final
 
 from obelisk.api.asking import asking
 from obelisk.api.errors import Conflict, InvalidArgument, Moved, NotFound
-from obelisk.api.executions import Executions, no_execution
+from obelisk.api.executions import Executions, info_of, no_execution
 from obelisk.api.ports import Answer, AnswerKind, Engine, GiveResult
 from obelisk.api.reads import Reads
 from obelisk.core.batch import (
@@ -185,8 +185,7 @@ class Operations:
                 f"{execution_id} is a top-level execution; results are given to those that a workflow called"
             )
         state = await self._state(execution_id)
-        catalogue = self._engine.catalogue
-        info = catalogue.pinned(state.component, state.ffqn) or catalogue.active(state.ffqn)
+        info = info_of(self._engine.catalogue, state)
         if info is None or info.kind is not FunctionKind.STUB:
             raise _no_stub(state.ffqn)
         return info

@@ -23,6 +23,7 @@ from obelisk.engine.inbox import InboxFull
 from obelisk.engine.inputs import GiveResult
 from obelisk.runtime.changes import ShuttingDown
 from obelisk.runtime.components import DeploymentRefused
+from obelisk.runtime.deployed import FunctionNotFound
 from obelisk.runtime.redeploying import Replaced
 from obelisk.runtime.replaying import ReplaysBusy
 from obelisk.runtime.views import ComponentView, FunctionView
@@ -34,6 +35,7 @@ __all__ = [
     "ComponentView",
     "DeploymentRefused",
     "Engine",
+    "FunctionNotFound",
     "FunctionView",
     "GiveResult",
     "InboxFull",
@@ -61,7 +63,9 @@ class Catalogue(Protocol):
         ...
 
     def check_params(self, ffqn: FunctionName, data: bytes) -> Json:
-        """A JSON array from outside in canonical form. `obelisk.wit.reader`'s `InvalidJson` or `ValueMismatch`."""
+        """A JSON array from outside in canonical form. `FunctionNotFound`, or `InvalidJson` or `ValueMismatch` of
+        `obelisk.wit.reader`.
+        """
         ...
 
     def active(self, ffqn: FunctionName) -> FunctionInfo | None:

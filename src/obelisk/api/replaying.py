@@ -13,10 +13,10 @@ import msgspec
 
 from obelisk.api.asking import asking
 from obelisk.api.errors import InvalidArgument, NotFound, NotReady, ReplayFailed
-from obelisk.api.executions import Executions, no_execution
+from obelisk.api.executions import Executions, info_of, no_execution
 from obelisk.api.ports import AnswerKind, Engine
 from obelisk.api.reads import Reads
-from obelisk.api.views import Advanced, Mismatch, Replay, StubResult
+from obelisk.api.views import Advanced, GivenResult, Mismatch, Replay
 from obelisk.core import calls
 from obelisk.core.batch import AdvanceRequest, Snapshot, UpgradeRequest
 from obelisk.core.events import Finished, LogEntry, kind_of
@@ -38,6 +38,7 @@ KINDS: Final = {
 """What messages call them."""
 LOOKS_MAX: Final = 5
 """How often an upgrade looks at an execution that goes on meanwhile, before it gives up."""
+_FINISHED: Final = "cannot upgrade, execution has finished; fork it to run it on another component"
 
 
 class Replaying:
@@ -58,7 +59,7 @@ class Replaying:
         """
         snapshot = await self.snapshot(execution_id)
         state = snapshot.state
-        info = self._engine.catalogue.pinned(state.component, state.ffqn) or self.active(state.ffqn)
+        info = info_of(self._engine.catalogue, state) or self.active(state.ffqn)
         return await self.run(snapshot, info, steps_max, self._engine.now() if at is None else at)
 
     async def snapshot(self, execution_id: ExecutionId) -> Snapshot:
@@ -89,7 +90,7 @@ class Replaying:
             return Replay(snapshot, info.component, at, end=recorded, problem=problem)
         return Replay(snapshot, info.component, at, replayed.new, stub, replayed.outcome, problem)
 
-    def _stub_result(self, replayed: Replayed) -> StubResult | None:
+    def _stub_result(self, replayed: Replayed) -> GivenResult | None:
         """What the last call, if it is one of these, gives to whom."""
         call = replayed.unsettled
         if not isinstance(call, calls.Stub | calls.StubJson):
@@ -105,7 +106,7 @@ class Replaying:
         if isinstance(outcome, Rejection):
             return None
         version = state.next_version - (state.status is Status.FINISHED)
-        return StubResult(outcome, version, self._engine.catalogue.function(state.ffqn))
+        return GivenResult(outcome, version, self._engine.catalogue.function(state.ffqn))
 
     # --- advance -----------------------------------------------------------------------------------------------------
 
@@ -168,12 +169,12 @@ class Replaying:
             if info.component == state.component:
                 return False
             if state.status is Status.FINISHED:
-                raise InvalidArgument("cannot upgrade, execution has finished; fork it to run it on another component")
+                raise InvalidArgument(_FINISHED)
             if expected is not None and state.component != expected:
                 raise InvalidArgument(f"cannot upgrade, execution runs on {state.component}, not on {expected}")
             checked: int | None = None
             if not skip_check:
-                await self._must_replay(snapshot, info)
+                await self._check(snapshot, info)
                 checked = state.next_version
             with asking():
                 answer = await self._engine.operate(execution_id, UpgradeRequest(info.component, checked))
@@ -187,9 +188,7 @@ class Replaying:
                 case AnswerKind.NOT_FOUND:
                     raise no_execution(execution_id)
                 case AnswerKind.FINISHED:
-                    raise InvalidArgument(
-                        "cannot upgrade, execution has finished; fork it to run it on another component"
-                    )
+                    raise InvalidArgument(_FINISHED)
                 case _:
                     raise InvalidArgument(answer.message or f"cannot upgrade: {answer.kind}")
         raise NotReady(
@@ -205,19 +204,20 @@ class Replaying:
             raise NotFound(f"component not found: {target} is not loaded, or does not export {state.ffqn}")
         return info
 
-    async def _must_replay(self, snapshot: Snapshot, info: FunctionInfo) -> None:
+    async def _check(self, snapshot: Snapshot, info: FunctionInfo) -> None:
+        """Raises `ReplayFailed` unless the log replays on the component of `info`."""
         if info.kind is not FunctionKind.WORKFLOW:
             return  # an activity has no log that could be left
         replay = await self.run(snapshot, info, 1, self._engine.now())
         if replay.problem:
             raise ReplayFailed(f"replay failed: {replay.problem}")
 
-    async def must_replay(self, snapshot: Snapshot, info: FunctionInfo, version: int) -> None:
+    async def check_before(self, version: int, snapshot: Snapshot, info: FunctionInfo) -> None:
         """Raises `ReplayFailed` unless the log before `version` replays on the component of `info`."""
         log = [entry for entry in snapshot.log if entry.version < version and not isinstance(entry.event, Finished)]
         state = msgspec.structs.replace(snapshot.state, status=Status.PENDING, next_version=version)
         part = msgspec.structs.replace(snapshot, log=log, state=state)
-        await self._must_replay(part, info)
+        await self._check(part, info)
 
 
 def _recorded_end(snapshot: Snapshot) -> Outcome | None:

@@ -14,24 +14,20 @@ import msgspec
 
 from obelisk.api.asking import asking
 from obelisk.api.errors import Conflict, InvalidArgument, NotFound
-from obelisk.api.ports import AnswerKind, Engine, FunctionView
+from obelisk.api.ports import AnswerKind, Engine, FunctionNotFound, FunctionView
 from obelisk.api.reads import Reads
 from obelisk.core.ids import ExecutionId, is_top_level
-from obelisk.core.instants import MILLISECOND_US, SECOND_US, At, In, Instant, InstantOutOfRange, Now, due_at
+from obelisk.core.instants import Instant, InstantOutOfRange, due_at
 from obelisk.core.names import FunctionName, interface_of
 from obelisk.core.values import Json
 from obelisk.wit.codec import value_codec
 from obelisk.wit.extensions import ExtensionKind, classify
 from obelisk.wit.host import SCHEDULE_AT
 from obelisk.wit.reader import InvalidJson, ValueMismatch
-from obelisk.wit.types import Value
+from obelisk.wit.schedules import schedule_at
 
-_UNITS_US: Final = (MILLISECOND_US, SECOND_US, 60 * SECOND_US, 3_600 * SECOND_US, 86_400 * SECOND_US)
-"""Of the cases of `duration`, in their order."""
 _WHEN: Final = '"now", {"in":{"seconds":5}} or {"at":{"seconds":1767225600,"nanoseconds":0}}'
 _decode_items: Final = msgspec.json.Decoder(list[msgspec.Raw]).decode
-_NOW: Final = 0
-_AT: Final = 1
 
 
 class Submitted(StrEnum):
@@ -106,7 +102,7 @@ class Submitting:
             where = ValueMismatch(error.path.replace("value", "params[0]", 1), error.expected, error.got)
             raise InvalidArgument(f"{where}; for example {_WHEN}") from None
         try:
-            at = due_at(_schedule_at(value), self._engine.now())
+            at = due_at(schedule_at(value), self._engine.now())
         except InstantOutOfRange as error:
             raise InvalidArgument(f"params[0]: {error}") from None
         known = classify(interface_of(function.ffqn), function.ffqn.rpartition(".")[2])
@@ -120,6 +116,8 @@ class Submitting:
             raise self._unknown(ffqn, None)
         try:
             return catalogue.check_params(ffqn, params)
+        except FunctionNotFound:  # it was there a moment ago
+            raise self._unknown(ffqn, None) from None
         except InvalidJson as error:
             raise InvalidArgument(f"params are not JSON: {error}") from None
         except ValueMismatch as error:
@@ -162,15 +160,3 @@ def _items(params: bytes) -> list[msgspec.Raw]:
         raise InvalidArgument("params: expected a JSON array") from None
     except msgspec.DecodeError as error:
         raise InvalidArgument(f"params are not JSON: {error}") from None
-
-
-def _schedule_at(value: Value) -> Now | At | In:
-    """A `schedule-at` as the core has it."""
-    case, payload = value
-    if case == _NOW:
-        return Now()
-    if case == _AT:
-        seconds, nanoseconds = payload
-        return At(Instant(seconds * SECOND_US + nanoseconds // 1_000))
-    unit, count = payload
-    return In(count * _UNITS_US[unit])

@@ -61,7 +61,7 @@ class Execution(msgspec.Struct, frozen=True):
                 return "blocked", state.blocked_on, state.lock_expires_at, state.closing
 
 
-class StubResult(msgspec.Struct, frozen=True):
+class GivenResult(msgspec.Struct, frozen=True):
     """The result that a workflow would give for an execution of a stub activity."""
 
     outcome: Ok | Err
@@ -81,7 +81,7 @@ class Replay(msgspec.Struct, frozen=True):
     """When its next host calls were made, for want of a better instant."""
     steps: tuple[tuple[Write, ...], ...] = ()
     """What it would write next, by host call."""
-    stub: StubResult | None = None
+    stub: GivenResult | None = None
     """Of the last step, where that gives a result for another execution."""
     end: Outcome | None = None
     """How it would end after these steps, or ended."""

@@ -49,9 +49,14 @@ class ExecutionOrDelayIdType(click.ParamType):  # type: ignore[type-arg]
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """The id as text."""
         try:
-            return parse_delay_id(value) if str(value).startswith("Delay_") else parse_execution_id(value)
+            return parse_delay_id(value) if is_delay(value) else parse_execution_id(value)
         except InvalidId as error:
             self.fail(f"{error}, or Delay_ULID.JOINSET_INDEX for a delay", param, ctx)
+
+
+def is_delay(some_id: str) -> bool:
+    """Whether an id is that of a delay."""
+    return some_id.startswith("Delay_")
 
 
 class FunctionType(click.ParamType):  # type: ignore[type-arg]
@@ -67,6 +72,13 @@ class FunctionType(click.ParamType):  # type: ignore[type-arg]
             return parse_function_name(value)
         except InvalidName as error:
             self.fail(f"{error}, or .../interface.function for short", param, ctx)
+
+
+def is_short_for(short: str, interface: str, function: str) -> bool:
+    """Whether a short name stands for that function; it may leave out the version."""
+    wanted, _, name = short.removeprefix(SHORT).rpartition(".")
+    last = interface.rpartition("/")[2]
+    return name == function and wanted in {last, last.partition("@")[0]}
 
 
 class TextType(click.ParamType):  # type: ignore[type-arg]

@@ -10,8 +10,22 @@ from typing import Any
 import click
 
 from obelisk.cli import documents, texts
+from obelisk.cli.connection import Connection
 from obelisk.cli.following import Follower
 from obelisk.proto import obelisk_pb2 as pb
+
+
+def tell_created(connection: Connection, execution_id: str, *, follow: bool, no_reconnect: bool, as_json: bool) -> int:
+    """Prints the id of an execution that was just created; follows it to its end if that is wanted. The exit code."""
+    if not as_json:
+        click.echo(execution_id)
+    elif not follow:
+        click.echo(documents.dumps({"ok": execution_id}))
+    if not follow:
+        return 0
+    follower = Follower(connection, execution_id, reconnect=not no_reconnect, known=True)
+    with follower.leaving():
+        return follow_to_the_end(follower, execution_id, as_json=as_json)
 
 
 def follow_to_the_end(follower: Follower, execution_id: str, *, as_json: bool) -> int:

@@ -1,6 +1,7 @@
 """The command `obelisk`.
 
-Exit codes: 0 done; 1 the server refused, start-up failed, or the execution ended in an error; 2 the command line is wrong.
+Exit codes: 0 done; 1 the server refused, start-up failed, the execution ended in an error, or a replay or a simulation found
+something; 2 the command line is wrong.
 """
 
 from __future__ import annotations
@@ -17,7 +18,10 @@ from obelisk.cli.lazy import LazyGroup
 
 _CLIENT: Final = {
     "component": ("obelisk.cli.component:component", "What is deployed, or could be."),
-    "execution": ("obelisk.cli.execution:execution", "Submit executions and see what became of them."),
+    "execution": (
+        "obelisk.cli.execution:execution",
+        "Submit executions, see what became of them, and do something about it.",
+    ),
 }
 _SERVER: Final = {"server": ("obelisk.cli.server:server", "The server.")}
 _SIMULATE: Final = {"simulate": ("obelisk.cli.simulate:simulate", "Run a workflow under simulated faults.")}

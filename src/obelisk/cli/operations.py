@@ -6,7 +6,7 @@ from typing import Final
 
 import click
 
-from obelisk.cli.arguments import ExecutionOrDelayIdType, id_argument
+from obelisk.cli.arguments import ExecutionOrDelayIdType, id_argument, is_delay
 from obelisk.cli.connection import api_url_option, connect
 from obelisk.cli.params import value_json
 from obelisk.proto import obelisk_pb2 as pb
@@ -24,10 +24,6 @@ _DELAY_CANCELLED: Final = {
 }
 
 
-def _is_delay(some_id: str) -> bool:
-    return some_id.startswith("Delay_")
-
-
 @click.command("cancel")
 @_either_id
 @api_url_option
@@ -37,7 +33,7 @@ def cancel(*, some_id: str, api_url: str) -> None:
     A workflow ends once everything that it has started has ended. ID is that of an execution or of a delay.
     """
     with connect(api_url) as connection:
-        if _is_delay(some_id):
+        if is_delay(some_id):
             delay = pb.CancelDelayRequest(delay_id=pb.DelayId(id=some_id))
             told = _DELAY_CANCELLED[connection.executions.CancelDelay(delay).outcome]
         else:
@@ -52,7 +48,7 @@ def cancel(*, some_id: str, api_url: str) -> None:
 def pause(*, some_id: str, api_url: str) -> None:
     """Let an execution stand still: it takes in responses, and runs nothing."""
     with connect(api_url) as connection:
-        if _is_delay(some_id):
+        if is_delay(some_id):
             connection.executions.PauseDelay(pb.PauseDelayRequest(delay_id=pb.DelayId(id=some_id)))
         else:
             request = pb.PauseExecutionRequest(execution_id=pb.ExecutionId(id=some_id))
@@ -66,7 +62,7 @@ def pause(*, some_id: str, api_url: str) -> None:
 def unpause(*, some_id: str, api_url: str) -> None:
     """Let a paused execution go on."""
     with connect(api_url) as connection:
-        if _is_delay(some_id):
+        if is_delay(some_id):
             connection.executions.UnpauseDelay(pb.UnpauseDelayRequest(delay_id=pb.DelayId(id=some_id)))
         else:
             request = pb.UnpauseExecutionRequest(execution_id=pb.ExecutionId(id=some_id))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import click
 
-from obelisk.cli import documents
 from obelisk.cli.arguments import (
     VERSION,
     NewIdType,
@@ -15,8 +14,7 @@ from obelisk.cli.arguments import (
     json_option,
 )
 from obelisk.cli.connection import api_url_option, connect
-from obelisk.cli.ends import follow_to_the_end
-from obelisk.cli.following import Follower
+from obelisk.cli.ends import tell_created
 from obelisk.proto import obelisk_pb2 as pb
 
 
@@ -53,15 +51,8 @@ def fork(
         request.new_execution_id.id = new_id
     with connect(api_url) as connection:
         forked = connection.repair.ForkExecution(request).execution_id.id
-        if not as_json:
-            click.echo(forked)
-        elif not follow:
-            click.echo(documents.dumps({"ok": forked}))
-        if follow:
-            follower = Follower(connection, forked, reconnect=not no_reconnect, known=True)
-            with follower.leaving():
-                code = follow_to_the_end(follower, forked, as_json=as_json)
-            context.exit(code)
+        code = tell_created(connection, forked, follow=follow, no_reconnect=no_reconnect, as_json=as_json)
+    context.exit(code)
 
 
 @click.command("resume")

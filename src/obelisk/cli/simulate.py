@@ -19,26 +19,12 @@ from typing import Any, Final
 
 import click
 
-from obelisk.core.names import FunctionName, InvalidName, parse_function_name
+from obelisk.cli.arguments import SHORT, FunctionType, is_short_for
+from obelisk.cli.params import value_json
+from obelisk.core.names import FunctionName, InvalidName, function_of, interface_of, parse_function_name
 
-_SHORT: Final = ".../"
 _SEEDS: Final = 100
 _CRASH_RATE: Final = 0.1
-
-
-class FunctionType(click.ParamType):  # type: ignore[type-arg]  # not generic in every release that fits
-    """A function's name, whole or short (`.../ifc.fn`)."""
-
-    name = "FUNCTION"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """The name as text, still short if it was."""
-        if value.startswith(_SHORT) and value.removeprefix(_SHORT).count(".") == 1:
-            return str(value)
-        try:
-            return parse_function_name(value)
-        except InvalidName as error:
-            self.fail(f"{error}, or .../interface.function for short", param, ctx)
 
 
 class ShareType(click.FloatRange):
@@ -52,7 +38,7 @@ class ShareType(click.FloatRange):
         return share
 
 
-class GivenResultType(click.ParamType):  # type: ignore[type-arg]
+class GivenResultType(click.ParamType):  # type: ignore[type-arg]  # not generic in every release that fits
     """`FFQN=JSON`: a function and its result."""
 
     name = "FFQN=JSON"
@@ -98,7 +84,9 @@ class GivenResultType(click.ParamType):  # type: ignore[type-arg]
     show_default=True,
     help="The share of commits, attempts and moments at which something goes wrong.",
 )
-@click.option("--nodes", type=click.IntRange(1, 2), help="One engine, or two on one store; without it, both.")
+@click.option(
+    "--nodes", metavar="N", type=click.IntRange(1, 2), help="One engine, or two on one store; without it, both."
+)
 @click.option(
     "--activity",
     "given",
@@ -127,7 +115,8 @@ def simulate(
 
     The workflow runs undisturbed, then with each seed in a simulated world with crashes, lost acknowledgements, late and
     repeated completions, clock jumps and more. Whatever happens, it must replay, keep every invariant, and have the same
-    result. Nothing is written, and no time passes but that of computing. Activities without imports really run.
+    result. Nothing is written but compiled code into its cache, and no time passes but that of computing. Activities
+    without imports really run.
     """
     data = _params(params)
     from obelisk.testing import ConfigRefused, Simulation, SimulationFailed
@@ -178,14 +167,10 @@ def simulate(
     context.exit(1)
 
 
-def _params(text: str) -> bytes:
-    try:
-        is_array = isinstance(json.loads(text), list)
-        data = text.encode()
-    except (ValueError, RecursionError) as error:
-        raise click.UsageError(f"cannot parse --params as JSON: {error}; it was: {text!a:.80}") from None
-    if not is_array:
-        raise click.UsageError(f"--params must be a JSON array, '[]' for none; it was: {text:.80}")
+def _params(argument: str) -> bytes:
+    data = value_json(argument, "--params")
+    if not isinstance(json.loads(data), list):
+        raise click.UsageError(f"--params must be a JSON array, '[]' for none; it was: {argument:.80}")
     return data
 
 
@@ -195,21 +180,14 @@ def _dumps(document: Any) -> str:
 
 def _resolve(function: str, known: list[FunctionName]) -> FunctionName:
     """The name in full; a short one must fit exactly one function."""
-    if not function.startswith(_SHORT):
+    if not function.startswith(SHORT):
         return FunctionName(function)
-    wanted, _, name = function.removeprefix(_SHORT).rpartition(".")
-    found = [ffqn for ffqn in known if _is_short_for(ffqn, wanted, name)]
+    found = [ffqn for ffqn in known if is_short_for(function, interface_of(ffqn), function_of(ffqn))]
     if len(found) == 1:
         return found[0]
     if found:
         raise click.UsageError(f"{function} could be any of {', '.join(found)}; write the one that is meant in full")
     raise click.UsageError(f"no component of the configuration exports {function}; there are: {', '.join(known)}")
-
-
-def _is_short_for(ffqn: FunctionName, wanted: str, name: str) -> bool:
-    interface, _, own = ffqn.rpartition(".")
-    last = interface.rpartition("/")[2]
-    return own == name and wanted in {last, last.partition("@")[0]}
 
 
 @contextmanager

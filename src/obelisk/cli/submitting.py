@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import click
 
-from obelisk.cli import documents, texts
-from obelisk.cli.arguments import SHORT, FunctionType, NewIdType, check_follow, follow_options, json_option
+from obelisk.cli import texts
+from obelisk.cli.arguments import (
+    SHORT,
+    FunctionType,
+    NewIdType,
+    check_follow,
+    follow_options,
+    is_short_for,
+    json_option,
+)
 from obelisk.cli.connection import Connection, api_url_option, connect
-from obelisk.cli.ends import follow_to_the_end
-from obelisk.cli.following import Follower
+from obelisk.cli.ends import tell_created
 from obelisk.cli.params import params_json
 from obelisk.proto import obelisk_pb2 as pb
 
@@ -60,15 +67,8 @@ def submit(
         request.params.type_url = f"urn:obelisk:json:params:{texts.ffqn(name)}"
         request.params.value = data
         connection.executions.Submit(request)
-        if not as_json:
-            click.echo(execution_id)
-        elif not follow:
-            click.echo(documents.dumps({"ok": execution_id}))
-        if follow:
-            follower = Follower(connection, execution_id, reconnect=not no_reconnect, known=True)
-            with follower.leaving():
-                code = follow_to_the_end(follower, execution_id, as_json=as_json)
-            context.exit(code)
+        code = tell_created(connection, execution_id, follow=follow, no_reconnect=no_reconnect, as_json=as_json)
+    context.exit(code)
 
 
 def _resolve(connection: Connection, function: str) -> pb.FunctionName:
@@ -76,15 +76,12 @@ def _resolve(connection: Connection, function: str) -> pb.FunctionName:
     if not function.startswith(SHORT):
         interface, _, name = function.rpartition(".")
         return pb.FunctionName(interface_name=interface, function_name=name)
-    wanted, _, name = function.removeprefix(SHORT).rpartition(".")
     found = [
         export.function_name
         for component in connection.functions.ListComponents(pb.ListComponentsRequest()).components
         for export in component.exports
         if export.submittable
-        and export.function_name.function_name == name
-        and export.function_name.interface_name.rpartition("/")[2].partition("@")[0] == wanted.partition("@")[0]
-        and export.function_name.interface_name.endswith(wanted if "@" in wanted else "")
+        and is_short_for(function, export.function_name.interface_name, export.function_name.function_name)
     ]
     if len(found) == 1:
         return found[0]

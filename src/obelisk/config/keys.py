@@ -175,7 +175,7 @@ ROOT: Final = (
         "wasm.build_semaphore",
         Count(least=1, may_be_unlimited=True),
         "unlimited",
-        "Components are compiled one after another.",
+        "As many components are compiled at once as there are cores.",
         effect=False,
     ),
     Key("wasm.debug", Flag(), False, "Backtraces of guests always use the debug information there is.", effect=False),

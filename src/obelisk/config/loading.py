@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import msgspec
 
-from obelisk.config.keys import COMPONENT_TABLES, KEYS_OF, LATER_OF, LIMITS, ROOT, ROOT_LATER, Key
+from obelisk.config.keys import COMPONENT_TABLES, KEYS_OF, LATER_OF, LIMITS, ROOT, ROOT_LATER, STUB, Key
 from obelisk.config.kinds import describe
 from obelisk.config.places import Places
 from obelisk.config.problems import ConfigError, Problem
@@ -101,25 +101,35 @@ def _component(
 
 def _check_together(kind: FunctionKind, reading: Reading) -> None:
     """What must hold between the keys of one component."""
-    written, values = reading.spellings, reading.values
-    if kind is FunctionKind.ACTIVITY:
-        first = values.get("retry_exp_backoff", 0 if "retry_exp_backoff" in written else RetryPolicy().exp_backoff_us)
-        if values.get("retry_backoff_max", first) < first:
-            reading.problem("retry_backoff_max", "is less than retry_exp_backoff, which the first retry waits")
-    if kind is FunctionKind.STUB:
-        inline = [key for key in ("ffqn", "params", "return_type") if key in written]
-        if "location" in written:
-            if inline:
-                reading.problem(
-                    inline[0], f"describes a function here, but {written['location']} is set too; keep one of them"
-                )
-        elif not inline:
-            reading.problem("location", "is missing; expected a location, or ffqn, params and return_type instead")
-        else:
-            for key in ("ffqn", "return_type"):
-                if key not in written:
-                    expected = next(each.kind.expected for each in KEYS_OF[kind] if each.path == key)
-                    reading.problem(key, f"is missing; expected {expected}")
+    match kind:
+        case FunctionKind.ACTIVITY:
+            _check_backoff(reading)
+        case FunctionKind.STUB:
+            _check_description(reading)
+
+
+def _check_backoff(reading: Reading) -> None:
+    """The longest wait of an activity's retries is not less than the first one."""
+    # What is written and has no value is a problem already, and must not lead to a second one.
+    unread = 0 if "retry_exp_backoff" in reading.spellings else RetryPolicy().exp_backoff_us
+    first = reading.values.get("retry_exp_backoff", unread)
+    if reading.values.get("retry_backoff_max", first) < first:
+        reading.problem("retry_backoff_max", "is less than retry_exp_backoff, which the first retry waits")
+
+
+def _check_description(reading: Reading) -> None:
+    """A stub activity is described at a location or in the configuration, and not in both."""
+    written = reading.spellings
+    inline = [key for key in ("ffqn", "params", "return_type") if key in written]
+    if "location" in written and inline:
+        reading.problem(inline[0], f"describes a function here, but {written['location']} is set too; keep one of them")
+    elif "location" not in written and not inline:
+        reading.problem("location", "is missing; expected a location, or ffqn, params and return_type instead")
+    elif inline:
+        for key in ("ffqn", "return_type"):
+            if key not in written:
+                expected = next(each.kind.expected for each in STUB if each.path == key)
+                reading.problem(key, f"is missing; expected {expected}")
 
 
 def _component_config(kind: FunctionKind, values: Mapping[str, Any]) -> ComponentConfig:

@@ -28,7 +28,7 @@ from obelisk.wit.reader import InvalidJson, ValueMismatch
 
 
 class FunctionNotFound(LookupError):
-    """No active component exports the function."""
+    """No active component exports the function, or none does any more."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -90,12 +90,12 @@ class Driver:
         self._thread.start()
 
     def offer(self, item: Input) -> None:
-        """Gives the engine an input; from any thread. `InboxFull` for a submission that finds no room."""
+        """Gives the engine an input; from any thread. `InboxFull` for a client's call that finds no room."""
         self._inbox.offer(item)
         self._wake.set()
 
     def expect_answer(self, token: int, loop: asyncio.AbstractEventLoop, future: asyncio.Future[Answer]) -> None:
-        """Registers who waits for the answer to a submission; before it is offered."""
+        """Registers who waits for the answer to a client's call; before it is offered."""
         self._answers[token] = (loop, future)
 
     def forget_answer(self, token: int) -> None:

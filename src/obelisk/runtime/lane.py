@@ -16,7 +16,6 @@ from typing import Final, Protocol
 from obelisk.wasm.engine import EpochTicker
 
 _NICENESS: Final = 10
-"""Of lane threads: they give way to the engine and the doors."""
 BEGUN_MAX: Final = 500
 """Jobs that take turns at once."""
 
@@ -97,8 +96,7 @@ class CpuLane:
             queue.clear()
 
     def _run(self) -> None:
-        with suppress(OSError):  # a courtesy only
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
+        give_way()
         while True:
             with self._changed:
                 while not (self._queue or self._new or self._stopping):
@@ -131,3 +129,9 @@ class CpuLane:
                 return self._new.popleft()
             self._ahead = 0
             return self._queue.popleft() if self._queue else None
+
+
+def give_way() -> None:
+    """Lets the thread that calls compute only when the engine and the doors do not want to."""
+    with suppress(OSError):  # a courtesy only
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)

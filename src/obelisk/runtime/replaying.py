@@ -7,11 +7,9 @@ more, is given up. The engine does not know of them: nothing is written, and an 
 from __future__ import annotations
 
 import asyncio
-import os
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from typing import Final, Protocol
 
 from obelisk.core.batch import Snapshot
@@ -23,6 +21,7 @@ from obelisk.core.ports import FunctionInfo, Guest, Rejection, Step, Typed
 from obelisk.core.replay import Replayed, replay
 from obelisk.core.values import Json
 from obelisk.runtime.changes import ShuttingDown
+from obelisk.runtime.lane import give_way
 from obelisk.wasm.engine import EpochTicker
 from obelisk.wasm.guest import PoolIsFull
 
@@ -30,8 +29,6 @@ THREADS: Final = 2
 """Replays that run at once."""
 WAITING_MAX: Final = 64
 """Replays that may run or wait; more are refused, since each of them holds a log in memory."""
-_NICENESS: Final = 10
-"""As of the CPU lane: replays give way to the engine and the doors."""
 
 
 class ReplaysBusy(Exception):
@@ -60,7 +57,7 @@ class Replays:
     def __init__(self, functions: Functions, ticker: EpochTicker) -> None:
         self._functions = functions
         self._ticker = ticker
-        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="obelisk-replay", initializer=_give_way)
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="obelisk-replay", initializer=give_way)
         self._stopping = threading.Event()
         self._count = 0
 
@@ -117,11 +114,6 @@ class Replays:
                 )
         except PoolIsFull:
             raise ReplaysBusy("there is no room for another workflow instance") from None
-
-
-def _give_way() -> None:
-    with suppress(OSError):  # a courtesy only
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
 
 
 class _GivenUp(Exception):

@@ -158,7 +158,7 @@ class Runtime:
         return self._changes.watch(root_of(root))
 
     def refuse_new_work(self) -> None:
-        """The first step of a stop: no more submissions, and all change streams end."""
+        """The first step of a stop: no more calls of clients, no more replays, and all change streams end."""
         self._stopped = True
         self._replays.refuse()
         self._changes.close()

@@ -1,1 +1,1 @@
-"""Doors: gRPC, later HTTP, UI, webhooks, metrics. No business rules."""
+"""Doors: gRPC. No business rules."""

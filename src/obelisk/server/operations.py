@@ -1,6 +1,6 @@
 """The rpcs that change executions: each reads its request, calls one use case and writes the answer.
 
-Decides nothing but the form; what a client may send back of a replay is the business of `captured`.
+Decides the form, nothing else; what a client may send back of a replay is the business of `captured`.
 """
 
 # ruff: noqa: N802  (methods are named after their rpcs)
@@ -40,7 +40,7 @@ class OperationRpcs:
     def __init__(self, service: Service, catalogue: Catalogue) -> None:
         self._operations = service.operations
         self._replaying = service.replaying
-        self._components = catalogue
+        self._catalogue = catalogue
 
     async def Stub(self, request: pb.StubRequest, context: Any) -> pb.StubResponse:
         """Gives a result."""
@@ -102,15 +102,15 @@ class OperationRpcs:
     def _replayed(self, replay: Replay) -> pb.ReplayExecutionResponse:
         state = replay.snapshot.state
         message = pb.ReplayExecutionResponse(
-            component_id=messages.component_id(replay.component, state.ffqn, self._components),
+            component_id=messages.component_id(replay.component, state.ffqn, self._catalogue),
             next_version=replay.next_version,
         )
-        writes = fitting(captured(replay, self._components))
+        writes = fitting(captured(replay, self._catalogue))
         if replay.problem:
             message.replay_failed.error = replay.problem
             message.replay_failed.captured_writes.extend(writes)
         elif replay.is_finished and replay.end is not None:
-            function = self._components.function(state.ffqn)
+            function = self._catalogue.function(state.ffqn)
             message.finished.result.CopyFrom(messages.outcome(replay.end, function))
         elif writes:
             message.advanceable.captured_writes.extend(writes)
@@ -146,7 +146,7 @@ class OperationRpcs:
         replay = await self._replaying.replay(execution_id, steps_max=len(sent), at=sent.at)
         if replay.next_version != sent.version:
             return _advanced(Mismatch(replay.next_version))
-        if not sent.agrees_with(list(captured(replay, self._components))):
+        if not sent.agrees_with(list(captured(replay, self._catalogue))):
             message = pb.AdvanceExecutionResponse()
             message.error.replay_mismatch.SetInParent()
             return message

@@ -1,4 +1,7 @@
-"""The rpcs: each reads its request, calls one use case and writes the answer. No rules of their own."""
+"""The services and their rpcs: each reads its request, calls one use case and writes the answer. No rules of their own.
+
+The rpcs that change executions are in `operations`.
+"""
 
 # ruff: noqa: N802  (methods are named after their rpcs)
 
@@ -33,7 +36,6 @@ class ExecutionRepository(OperationRpcs, pb_grpc.ExecutionRepositoryServicer):
         self._submitting = service.submitting
         self._executions = service.executions
         self._following = service.following
-        self._catalogue = catalogue
 
     async def GenerateExecutionId(
         self, request: pb.GenerateExecutionIdRequest, context: Any

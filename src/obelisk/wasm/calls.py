@@ -58,7 +58,7 @@ from obelisk.core.calls import (
     WokenAt,
 )
 from obelisk.core.ids import ExecutionId, InvalidId, is_top_level, parse_execution_id
-from obelisk.core.instants import INSTANT_MAX, SECOND_US, At, In, Instant, Now, ScheduleAt
+from obelisk.core.instants import INSTANT_MAX, SECOND_US, At, In, ScheduleAt
 from obelisk.core.names import FunctionName, function_name, function_of, interface_of
 from obelisk.core.names import InvalidName as InvalidFunctionName
 from obelisk.core.values import Err, ErrForm, Failure, Json, Ok
@@ -77,6 +77,7 @@ from obelisk.wit.host import (
 )
 from obelisk.wit.outcomes import err_form_of, json_result, outcome_codec
 from obelisk.wit.reader import InvalidJson, ValueMismatch
+from obelisk.wit.schedules import duration_us, schedule_at
 from obelisk.wit.types import Result, Signature, Tuple, Type, Value
 from obelisk.wit.writer import json_name
 
@@ -376,24 +377,15 @@ def _mismatch(reply: FunctionMismatch) -> Value:
 
 # --- time ------------------------------------------------------------------------------------------------------------
 
-_UNITS_US: Final = (1_000, SECOND_US, 60 * SECOND_US, 3_600 * SECOND_US, 86_400 * SECOND_US)
-"""milliseconds, seconds, minutes, hours, days: the cases of `duration`."""
+_TOO_LATE: Final = Misuse("the schedule lies beyond the year 9999")
 
 
 def _schedule(value: Value) -> ScheduleAt | Misuse:
-    case, payload = value
-    if case == 0:
-        return Now()
-    if case == 1:
-        seconds, nanoseconds = payload
-        at = seconds * SECOND_US + nanoseconds // 1_000
-        return At(Instant(at)) if at <= INSTANT_MAX else _TOO_LATE
-    unit, count = payload
-    us = count * _UNITS_US[unit]
-    return In(us) if us <= INSTANT_MAX else _TOO_LATE
-
-
-_TOO_LATE: Final = Misuse("the schedule lies beyond the year 9999")
+    schedule = schedule_at(value)
+    match schedule:
+        case At(us) | In(us) if us > INSTANT_MAX:
+            return _TOO_LATE
+    return schedule
 
 
 def _sleep(arguments: tuple[Value, ...]) -> Call:
@@ -512,8 +504,7 @@ def _timeout_us(config: Sequence[Value]) -> int | None:
     ((timeout,),) = config[0]
     if timeout is None:
         return None
-    unit, count = timeout[0]
-    us: int = count * _UNITS_US[unit]
+    us = duration_us(timeout[0])
     if not 0 < us <= _TIMEOUT_MAX_US:
         raise _Mistake(2, f"timeout: expected more than nothing and at most 100 years, got {us / SECOND_US:.15g} s")
     return us

@@ -105,7 +105,6 @@ component_get_export_index = _quick(
     "wasmtime_component_get_export_index", c_void_p, c_void_p, c_void_p, c_char_p, c_size_t
 )
 export_index_delete = _quick("wasmtime_component_export_index_delete", None, c_void_p)
-engine_increment_epoch = _quick("wasmtime_engine_increment_epoch", None, c_void_p)
 
 linker_new = _quick("wasmtime_component_linker_new", c_void_p, c_void_p)
 linker_delete = _quick("wasmtime_component_linker_delete", None, c_void_p)
@@ -177,7 +176,6 @@ tuple_new_uninit = _quick("wasmtime_component_valtuple_new_uninit", None, c_void
 record_new_uninit = _quick("wasmtime_component_valrecord_new_uninit", None, c_void_p, c_size_t)
 flags_new_uninit = _quick("wasmtime_component_valflags_new_uninit", None, c_void_p, c_size_t)
 
-resource_any_delete = _quick("wasmtime_component_resource_any_delete", None, c_void_p)
 resource_any_to_host = _quick("wasmtime_component_resource_any_to_host", c_void_p, c_void_p, c_void_p, c_void_p)
 resource_host_to_any = _quick("wasmtime_component_resource_host_to_any", c_void_p, c_void_p, c_void_p, c_void_p)
 resource_host_new = _quick("wasmtime_component_resource_host_new", c_void_p, c_bool, c_uint32, c_uint32)

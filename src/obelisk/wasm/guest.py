@@ -28,8 +28,8 @@ class PoolIsFull(RuntimeError):
 
 
 class WorkflowGuest:
-    """Implements `obelisk.core.ports.Guest` over a fiber. `memory_max`: bytes of each linear memory; `fuel`: as for
-    `Fiber`. `start` raises `PoolIsFull` when there is no room.
+    """Implements `obelisk.core.ports.Guest` over a fiber. `memory_max`: bytes of each linear memory. `start` raises
+    `PoolIsFull` when there is no room.
     """
 
     __slots__ = ("_closing", "_entry", "_fiber", "_meaning")

@@ -170,12 +170,6 @@ def encoder(type_: Type) -> Callable[[Value], bytes]:
     return lambda value: write(shape(value))
 
 
-@cache
-def decoder(type_: Type) -> Callable[[UserJson], Value]:
-    """The function that reads values of `type_` from a user's JSON."""
-    return value_codec(type_).decode
-
-
 def _rooted(root: str, convert: Convert, parsed: object) -> Value:
     try:
         return convert(parsed)
