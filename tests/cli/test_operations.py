@@ -367,9 +367,9 @@ def test_following_through_a_pause(obelisk, server):
 
     async def script(execution_id):
         for event in (Paused(), Unpaused(), CancellationRequested()):
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(0.3)
             engine.append(execution_id, event)
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(0.3)
         engine.finish(execution_id, Failure(FailureKind.CANCELLED, "cancelled"))
 
     engine.script = script
