@@ -132,3 +132,51 @@ def test_a_wrong_configuration_is_told_whole(started, tmp_path):
     assert err.startswith("Error: ")
     assert "nonsense" in err and "nowhere.wasm" in err
     assert sorted(path.name for path in tmp_path.iterdir()) == ["obelisk.toml"]
+
+
+# --- what runs beside a server --------------------------------------------------------------------------------------
+
+BESIDE = """
+import asyncio, os, signal, sys
+from pathlib import Path
+from obelisk.server import process
+
+async def {name}(service):
+    print("beside", len(service.components.list()), flush=True)
+    {body}
+
+try:
+    process.run(Path(sys.argv[1]), print, {name})
+except process.ServerFailed as error:
+    print("failed:", error)
+print("over")
+"""
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (
+            "raise RuntimeError('no more')",
+            ["failed: the engine failed, which is a bug of Obelisk: RuntimeError: no more"],
+        ),
+        ("os.kill(os.getpid(), signal.SIGTERM); await asyncio.sleep(60)", []),
+        ("asyncio.get_running_loop().call_later(0.3, os.kill, os.getpid(), signal.SIGTERM)", []),
+    ],
+)
+def test_what_runs_beside_a_server_ends_with_it(tmp_path, body, said):
+    """It may fail, which is the server's end; be cut off; or be over before."""
+    toml = tmp_path / "obelisk.toml"
+    toml.write_text(f'api.listening_addr = "127.0.0.1:0"\nsqlite.directory = "{tmp_path}/db"\n')
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", BESIDE.format(name="beside", body=body), str(toml)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
+    )
+    lines = done.stdout.splitlines()
+    assert lines[0].startswith("Serving gRPC requests at 127.0.0.1:")
+    assert (lines[1], lines[-1]) == ("beside 0", "over")
+    assert [line.partition(". Nothing")[0] for line in lines[2:-1]] == said
+    assert "never awaited" not in done.stderr

@@ -12,10 +12,10 @@ import asyncio
 import logging
 import os
 import signal
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from obelisk.api.service import Service
 from obelisk.config import Config, ConfigError, load
@@ -38,15 +38,20 @@ class ServerFailed(Exception):
     """The server could not start, or could not go on. The message is for the operator."""
 
 
-def run(path: Path | None, announce: Callable[[str], None]) -> None:
+Beside = Callable[[Service], Coroutine[Any, Any, None]]
+"""Something that goes on while a server serves."""
+
+
+def run(path: Path | None, announce: Callable[[str], None], beside: Beside | None = None) -> None:
     """Runs a server until SIGINT or SIGTERM. `path`: the configuration's file; None: where it is by default.
 
-    `announce` is called with `Serving gRPC requests at HOST:PORT` once requests are answered. `ServerFailed`.
+    `announce` is called with `Serving gRPC requests at HOST:PORT` once requests are answered. `beside` runs on the loop from
+    then on; it is cancelled when the server stops, and what it raises stops the server. `ServerFailed`.
     """
     config = _loaded(path)
     log = logs.configure(config.console)
     try:
-        asyncio.run(_serve(config, log, announce))
+        asyncio.run(_serve(config, log, announce, beside))
     except (PortUnavailable, DeploymentRefused, StoreUnusable) as error:
         raise ServerFailed(str(error)) from None
     except StoreFailed as error:  # while starting
@@ -78,7 +83,7 @@ def _loaded(path: Path | None) -> Config:
         raise ServerFailed(str(error)) from None
 
 
-async def _serve(config: Config, log: logs.ConsoleLog, announce: Callable[[str], None]) -> None:
+async def _serve(config: Config, log: logs.ConsoleLog, announce: Callable[[str], None], beside: Beside | None) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in _STOPS:
@@ -98,7 +103,8 @@ async def _serve(config: Config, log: logs.ConsoleLog, announce: Callable[[str],
                 "serving gRPC requests at %s, which could not be announced: %s", Address(wanted.host, port), error
             )
         log.ready()
-        reason = await _until(stop, failure)
+        async with _going_on(beside, service, failure):
+            reason = await _until(stop, failure)
         await _close(door, service, runtime, GRACE_S if reason is None else 0.0)
     finally:
         runtime.refuse_new_work()
@@ -106,6 +112,29 @@ async def _serve(config: Config, log: logs.ConsoleLog, announce: Callable[[str],
     if reason is not None:
         raise ServerFailed(_reason(reason)) from reason
     _log.info("stopped")
+
+
+@asynccontextmanager
+async def _going_on(beside: Beside | None, service: Service, failure: Failure) -> AsyncIterator[None]:
+    """Runs `beside` meanwhile."""
+    if beside is None:
+        yield
+        return
+
+    async def go_on() -> None:
+        try:
+            await beside(service)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the server must not go on as if it were there
+            _log.exception("what runs beside the server failed")
+            failure.report(error)
+
+    task = asyncio.ensure_future(go_on())
+    try:
+        yield
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
 
 
 def _stop(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
