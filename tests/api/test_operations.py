@@ -16,6 +16,7 @@ from obelisk.core.batch import (
 from obelisk.core.events import DelayRequested, JoinSetCreated, Parked
 from obelisk.core.ids import DelayId, ExecutionId
 from obelisk.core.instants import In
+from obelisk.core.ports import FunctionKind
 from obelisk.core.responses import DelayFinished
 from obelisk.core.values import Err, Failure, FailureKind, Json, Ok
 from obelisk.engine.effects import Answer, AnswerKind
@@ -153,6 +154,27 @@ def test_a_delay_that_is_over_is_told_as_how_it_ended(run, ok, outcome):
         engine.respond(execution_id, DelayFinished("g:1_1", ok))
         engine.answers.append(AnswerKind.ALREADY)
         assert await service.operations.cancel_delay(delay_id) is outcome
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("page", [1, 2, 3])
+@pytest.mark.parametrize("number", [1, 2, 3, 4])
+def test_a_delay_is_found_however_many_others_there_are(run, monkeypatch, number, page):
+    monkeypatch.setattr("obelisk.api.operations._PAGE", page)
+
+    async def scenario(engine, service):
+        execution_id = waiting(engine)
+        engine.lock(execution_id)
+        delays = [f"g:1_{index}" for index in (1, 2, 3, 4)]
+        engine.append(execution_id, JoinSetCreated("g:1"), *(DelayRequested(each, In(5), 0) for each in delays))
+        delay_id = DelayId(f"Delay_{execution_id[2:]}.g:1_{number}")
+        engine.answers += [AnswerKind.ALREADY, AnswerKind.ALREADY]
+        with pytest.raises(Moved, match="is about to end"):  # it is in the log
+            await service.operations.cancel_delay(delay_id)
+        for each in delays:
+            engine.respond(execution_id, DelayFinished(each, each == f"g:1_{number}"))
+        assert await service.operations.cancel_delay(delay_id) is DelayCancelled.FINISHED  # it is among the responses
 
     run(scenario)
 
@@ -310,6 +332,17 @@ def test_the_same_result_again_is_fine_and_another_one_a_conflict(run):
     run(scenario)
 
 
+@pytest.mark.parametrize(("ended", "other"), [(Ok(), b'{"err":null}'), (Err(), b'{"ok":null}')])
+def test_ok_and_err_without_a_value_are_not_the_same(run, ended, other):
+    async def scenario(engine, service):
+        execution_id = stub(engine, NOTICE)
+        engine.finish(execution_id, ended)
+        with pytest.raises(Conflict, match="has ended already, with another result"):
+            await service.operations.give_result(execution_id, other)
+
+    run(scenario)
+
+
 def test_a_result_for_what_was_cancelled_is_a_conflict(run):
     async def scenario(engine, service):
         execution_id = stub(engine, NOTICE)
@@ -355,5 +388,16 @@ def test_a_stub_activity_whose_component_is_not_loaded_any_more(run):
         engine.catalogue.undeploy(APPROVE)
         with pytest.raises(NotFound, match="is no stub activity that is deployed"):
             await service.operations.give_result(execution_id, b'{"ok":true}')
+
+    run(scenario)
+
+
+def test_a_stub_activity_of_an_older_component_takes_its_result_on_that(run):
+    async def scenario(engine, service):
+        execution_id = stub(engine)
+        engine.catalogue.undeploy(APPROVE)
+        engine.catalogue.older[STUB_DIGEST] = (FunctionKind.STUB, (APPROVE,))
+        await service.operations.give_result(execution_id, b'{"ok":true}')
+        assert engine.operated == [(execution_id, GiveResult(Ok(Json(b"true"))))]
 
     run(scenario)

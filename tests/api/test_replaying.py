@@ -12,6 +12,7 @@ from obelisk.core.batch import AdvanceRequest, UpgradeRequest
 from obelisk.core.events import (
     CancellationRequested,
     ChildRequested,
+    DelayRequested,
     Finished,
     JoinNext,
     JoinSetCreated,
@@ -23,6 +24,7 @@ from obelisk.core.events import (
     Unlocked,
 )
 from obelisk.core.ids import Digest, ExecutionId
+from obelisk.core.instants import In
 from obelisk.core.ports import FunctionKind
 from obelisk.core.replay import Replayed
 from obelisk.core.values import Err, Failure, FailureKind, Json, Ok
@@ -58,6 +60,29 @@ def test_what_has_not_begun_shows_what_it_would_do(run):
         assert [type(write.event) for write in step] == [JoinSetCreated, ChildRequested, JoinNext]
         assert (replay.end, replay.problem, replay.stub, replay.is_finished) == (None, "", None, False)
         assert (replay.component, replay.next_version, replay.at) == (WORKFLOW_DIGEST, 1, START)
+
+    run(scenario)
+
+
+def test_a_replay_is_made_as_if_it_were_another_time(run):
+    def sleeps(execution_id, params):
+        yield calls.Sleep(In(3))
+
+    async def scenario(engine, service):
+        engine.flows[WORKFLOW_DIGEST, FIBOA] = sleeps
+        execution_id = created(engine)
+
+        async def ends(**options):
+            replay = await service.replaying.replay(execution_id, **options)
+            (delay,) = [
+                write.event for step in replay.steps for write in step if isinstance(write.event, DelayRequested)
+            ]
+            return replay.at, delay.expires_at
+
+        assert await ends(at=START + 5) == (START + 5, START + 8)
+        engine.advance(7)
+        assert await ends(at=START + 5) == (START + 5, START + 8)
+        assert await ends() == (START + 7, START + 10)
 
     run(scenario)
 
@@ -187,6 +212,9 @@ def test_a_workflow_that_computes_for_too_long(run):
         ended_so = created(engine)
         engine.append(ended_so, Finished(Failure(FailureKind.OUT_OF_FUEL)))
         assert (await service.replaying.replay(ended_so)).problem == ""
+        ended_else = created(engine)
+        engine.append(ended_else, Finished(Failure(FailureKind.CANCELLED)))
+        assert "computed for more than" in (await service.replaying.replay(ended_else)).problem
 
     run(scenario)
 
@@ -297,6 +325,15 @@ def test_advancing_what_went_on_since_it_was_looked_at(run):
         assert engine.operated == []
         engine.answers.append(AnswerKind.OUTDATED)
         assert await service.replaying.advance(execution_id, 2, 1) == Mismatch(2)
+
+    run(scenario)
+
+
+def test_as_many_steps_as_a_replay_shows_can_be_advanced_at_once(run):
+    async def scenario(engine, service):
+        execution_id = paused(engine)
+        assert isinstance(await service.replaying.advance(execution_id, 2, STEPS_MAX), Advanced)
+        assert engine.operated == [(execution_id, AdvanceRequest(2, STEPS_MAX))]
 
     run(scenario)
 

@@ -56,6 +56,12 @@ def test_the_same_again_exists_and_anything_else_is_a_conflict(run):
         (FIBOA, b"{}", InvalidArgument, "array"),
         (FIBOA, b"[40,", InvalidArgument, "params are not JSON"),
         (FunctionName("template-fibo:workflow/fibo-workflow-ifc.fibob"), b"[]", NotFound, "did you mean .*fiboa"),
+        (
+            FunctionName("template-fibo:activity-obelisk-ext/fibo-activity-ifc.fibo-submi"),
+            b"[1]",
+            NotFound,
+            r"did you mean [^ ]*\.fibo-schedule\?$",
+        ),
         (FunctionName("a:b/c.d"), b"[]", NotFound, "function not found: no deployed component exports a:b/c.d$"),
         (FIBO_SUBMIT, b"[1]", NotFound, "function not found"),
     ],
@@ -75,6 +81,15 @@ def test_only_top_level_ids_may_be_chosen(run):
         execution_id = service.submitting.new_id()
         with pytest.raises(InvalidArgument, match="derived"):
             await service.submitting.submit(ExecutionId(f"{execution_id}.o:1-fibo_1"), FIBO, b"[1]")
+
+    run(scenario)
+
+
+def test_an_execution_keeps_its_metadata(run):
+    async def scenario(engine, service):
+        execution_id = service.submitting.new_id()
+        await service.submitting.submit(execution_id, FIBO, b"[1]", metadata={"team": "blue"})
+        assert engine.store.created(execution_id).metadata == {"team": "blue"}
 
     run(scenario)
 
