@@ -1,10 +1,10 @@
 """Reading executions, over the small engine."""
 
 import pytest
-from obelisk_tests_small_engine import APPROVE, FIBO, FIBOA, OLD_DIGEST
+from obelisk_tests_small_engine import APPROVE, DEPLOYMENT, FIBO, FIBOA, OLD_DIGEST
 
 from obelisk.api.errors import InvalidArgument, NotFound
-from obelisk.core.events import Created, Finished, Parked
+from obelisk.core.events import ComponentUpgraded, Created, Finished, Parked
 from obelisk.core.ids import ExecutionId
 from obelisk.core.instants import Instant
 from obelisk.core.names import FunctionName
@@ -82,6 +82,10 @@ def test_a_parked_execution_says_why(run):
             "params: recorded [1], now [2]",
         )
         assert shown.visible == ("parked", "its log does not replay", "params: recorded [1], now [2]")
+        engine.append(
+            execution_id, ComponentUpgraded(OLD_DIGEST, DEPLOYMENT)
+        )  # it stays parked, as far as the log says
+        assert (await service.executions.get(execution_id)).visible == shown.visible
 
     run(scenario)
 

@@ -5,6 +5,7 @@ import pytest
 from obelisk_tests_small_engine import APPROVE, FIBO, FIBOA, OLD_DIGEST, START, WORKFLOW_DIGEST
 
 from obelisk.api.errors import InvalidArgument, NotFound, NotReady, Overloaded, ReplayFailed, Stopping
+from obelisk.api.ports import ReplaysBusy
 from obelisk.api.replaying import LOOKS_MAX, STEPS_MAX
 from obelisk.api.views import Advanced, Mismatch
 from obelisk.core import calls
@@ -227,6 +228,18 @@ def test_what_ran_on_a_component_that_is_gone_replays_on_what_is_deployed(run):
         engine.catalogue.undeploy(FIBOA)
         with pytest.raises(NotFound, match=f"function not found: no deployed component exports {FIBOA}"):
             await service.replaying.replay(execution_id)
+
+    run(scenario)
+
+
+def test_too_many_replays_mean_try_again(run):
+    async def busy(*arguments):
+        raise ReplaysBusy("3 replays are waiting")
+
+    async def scenario(engine, service):
+        engine.replay = busy
+        with pytest.raises(Overloaded, match=r"^3 replays are waiting; try again later$"):
+            await service.replaying.replay(created(engine))
 
     run(scenario)
 

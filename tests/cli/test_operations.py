@@ -6,6 +6,7 @@ import json
 import pytest
 from obelisk_tests_small_engine import (
     APPROVE,
+    DEPLOYMENT,
     FIBO,
     FIBO_SCHEDULE,
     FIBOA,
@@ -16,13 +17,15 @@ from obelisk_tests_small_engine import (
 )
 
 from obelisk.core.batch import AdvanceRequest, CancelDelayRequest, FailRequest, UpgradeRequest
-from obelisk.core.events import CancellationRequested, Finished, Parked, Paused, Unpaused
+from obelisk.core.events import CancellationRequested, ComponentUpgraded, Finished, Parked, Paused, Unpaused
+from obelisk.core.ids import Digest
 from obelisk.core.transitions import Lifecycle
 from obelisk.core.values import Err, Failure, FailureKind, Json, Ok
 from obelisk.engine.effects import Answer, AnswerKind
 from obelisk.engine.inputs import GiveResult
 
 NOBODY = "E_01K42AJA8QHD7D3GTJAYMASFYZ"
+GONE = Digest("sha256:" + "f" * 64)
 DELAY = f"Delay_{NOBODY[2:]}.g:1_1"
 
 
@@ -277,6 +280,23 @@ def test_upgrading_to_where_it_does_not_replay(obelisk, server):
     assert (gone.exit_code, gone.stderr[:29]) == (1, "Error: function not found: no")
 
 
+def test_an_upgrade_is_one_from_the_component_that_was_seen(obelisk, server):
+    execution_id = submitted(server.engine, component=OLD_DIGEST)
+    upgrade = server.service.replaying.upgrade
+
+    async def upgraded_meanwhile(*arguments, **options):
+        server.engine.append(execution_id, ComponentUpgraded(GONE, DEPLOYMENT))
+        return await upgrade(*arguments, **options)
+
+    server.service.replaying.upgrade = upgraded_meanwhile
+    refused = obelisk("execution", "upgrade", execution_id)
+    assert (refused.exit_code, refused.stderr) == (
+        1,
+        f"Error: cannot upgrade, execution runs on {GONE}, not on {OLD_DIGEST}\n",
+    )
+    assert server.engine.operated == []
+
+
 def test_forking(obelisk, server):
     engine = server.engine
     execution_id = submitted(engine)
@@ -418,6 +438,12 @@ def test_a_wrong_command_line_has_exit_code_2(obelisk, server, arguments):
     assert (result.exit_code, result.stdout) == (2, "")
     assert "Error: " in result.stderr
     assert server.engine.operated == []
+
+
+@pytest.mark.parametrize("results", [(), ("1", "--error"), ("1", "--return-value", "1"), ("--empty", "--error")])
+def test_a_stub_activity_is_given_one_result(obelisk, results):
+    told = "Error: give exactly one of JSON, --return-value, --empty and --error\n"
+    assert obelisk("execution", "stub", NOBODY, *results).stderr.endswith(told)
 
 
 @pytest.mark.parametrize(

@@ -548,6 +548,10 @@ def test_retries_may_wait_as_long_as_the_first_one(read: Read):
         ),
         (INLINE.replace('"result"', "{}"), "return_type: expected a WIT type without braces, "),
         (INLINE.replace('"result"', '" "'), "return_type: expected a WIT type without braces, "),
+        (
+            INLINE + 'params = [{ name = "n", type = "u8, u8" }]',
+            "params[0].type: expected a WIT type without braces, ",
+        ),
         (INLINE + 'params = "u8"', 'params: expected an array of { name = …, type = … }; found "u8"'),
         (
             INLINE + 'params = [{ name = "n" }]',

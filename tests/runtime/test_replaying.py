@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
 import pytest
 
+from obelisk.core.calls import DONE
 from obelisk.core.events import Persist
 from obelisk.core.ids import Digest
 from obelisk.core.names import FunctionName
@@ -93,6 +96,25 @@ def test_one_that_computes_for_too_long_is_given_up(flows: Any) -> None:
         assert (found.gave_up, found.new, found.outcome) == (True, (), None)
 
     asyncio.run(scenario())
+
+
+def test_slices_add_up_until_the_next_host_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Slow:
+        """Uses a millisecond of CPU whenever it may."""
+
+        start = send = resume = lambda self, *answer: None
+
+    now_ns = itertools.count(step=1_000_000)
+    monkeypatch.setattr(replaying, "time", SimpleNamespace(thread_time_ns=lambda: next(now_ns)))
+    guest = replaying._Watched(Slow(), 3_000_000, ())
+    guest.start(Json(b"[]"))
+    for _ in range(2):
+        assert guest.may_go_on()
+        guest.resume()
+        assert guest.may_go_on()
+        guest.resume()
+        assert not guest.may_go_on()
+        guest.send(DONE)
 
 
 def test_one_that_nobody_waits_for_any_more_makes_room(patient: Any) -> None:

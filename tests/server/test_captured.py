@@ -145,6 +145,10 @@ def test_a_result_for_a_stub_activity():
     assert write.WhichOneof("write") == "append"
     (write,) = shown((Stubbed(f"{OTHER}.g:1_1", "sha256:1", StubResult.OK),), stub=GivenResult(Ok(), 3, view(APPROVE)))
     assert write.append_stub_response.parent_execution_id.id == OTHER
+    first, last = shown(
+        (event,), (event,), stub=GivenResult(Ok(), 3, view(APPROVE))
+    )  # it is known of the last one only
+    assert (first.WhichOneof("write"), last.WhichOneof("write")) == ("append", "append_stub_response")
 
 
 # --- what clients send back ------------------------------------------------------------------------------------------

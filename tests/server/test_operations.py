@@ -6,7 +6,7 @@ from google.protobuf.any_pb2 import Any as ProtoAny
 from obelisk_tests_small_engine import APPROVE, FIBO, FIBOA, OLD_DIGEST, WORKFLOW_DIGEST
 
 from obelisk.core.batch import AdvanceRequest, CancelDelayRequest, FailRequest, UpgradeRequest
-from obelisk.core.events import Finished, Parked, Paused
+from obelisk.core.events import Finished, Parked, Paused, Unpaused
 from obelisk.core.transitions import Lifecycle
 from obelisk.core.values import Json, Ok
 from obelisk.engine.effects import Answer, AnswerKind
@@ -301,6 +301,27 @@ def test_advancing_by_what_a_replay_showed(serving):
         engine.on_operate = lambda who, body: engine.append(who, Finished(Ok(Json(b"55"))))
         response = await advance(sent([], expected_version=2, steps=9))
         assert response.success.finished.ok.return_value.value == b"55"
+
+    serving(scenario)
+
+
+def test_what_goes_on_while_it_is_looked_at_has_another_version(serving):
+    async def scenario(engine, service, channel):
+        execution_id = paused(engine)
+        request = pb.ReplayExecutionRequest(execution_id=id_of(execution_id))
+        shown = (await rpc(channel, "ReplayExecution")(request)).advanceable.captured_writes
+        look = service.replaying.paused
+
+        async def look_before_it_goes_on(execution_id):
+            state = await look(execution_id)
+            engine.append(execution_id, Unpaused(), Paused())
+            return state
+
+        service.replaying.paused = look_before_it_goes_on
+        request = pb.AdvanceExecutionRequest(execution_id=id_of(execution_id), captured_writes=shown)
+        response = await rpc(channel, "AdvanceExecution")(request)
+        assert response.error.version_mismatch.expected == 4
+        assert engine.operated == []
 
     serving(scenario)
 

@@ -77,6 +77,15 @@ def test_a_close_that_tells_nobody_is_noticed(
         world_of(*statements).run()
 
 
+def test_a_cancellation_that_spares_workflows_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Machine, "_cancel_members", lambda machine, join: None)
+    sleeps = Program((Sleep(60_000 * MS),))
+    world = world_of(Create(0), Submit(0, Callee(RUN, 0)), Sleep(100 * MS), callees=(sleeps,))
+    world.add_client(operation(ROOT, CancelRequest()), after_us=20 * MS)
+    with pytest.raises(Violation, match=r"closes g:1, but E_\w+\.g:1_1 was not cancelled"):
+        world.run()
+
+
 def test_the_order_of_closing_is_looked_at() -> None:
     world = world_of(*TWO_SETS, Sleep(10_000 * MS))
     world.add_client(operation(ROOT, CancelRequest()), after_us=10 * MS)

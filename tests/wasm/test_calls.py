@@ -229,8 +229,11 @@ def test_calls_say_how_their_callee_declares_errors(err, form):
         (extension_function(function, ExtensionKind.AWAIT_NEXT, join_set=BORROWED_JOIN_SET_5),),
     )
     for known in (base, later, *(Interface(of_base.name, (each,)) for each in of_base.functions if each != submit)):
-        other = Interface("some:pkg/other", (Function("work", Signature((), Result(None, None))),))
-        call = meaning_of(Interface(of_base.name, (submit,)), submit, (other, known)).call(("g:1", 7))
+        other = Interface(
+            "some:pkg/other", (Function("work", Signature((), Result(None, None if err else Prim.STRING))),)
+        )
+        others = (other, *extension_interfaces(other, FunctionKind.ACTIVITY))
+        call = meaning_of(Interface(of_base.name, (submit,)), submit, (*others, known)).call(("g:1", 7))
         assert call.form is form
         assert shown(call) == {"join_set": "g:1", "ffqn": FFQN, "params": b"[7]", "form": form}
 
@@ -435,7 +438,9 @@ def test_a_function_name_that_does_not_parse_is_answered_on_the_spot(function):
 
 def test_schedule_json_takes_top_level_ids_and_says_so_as_a_type_error():
     """Bug 14 of the original: it was reported as a function name that does not parse."""
-    for meaning, arguments in [pair for pair in json_calls("[]") if pair[1][0] == (ROOT,)]:
+    calls = [pair for pair in json_calls("[]") if pair[1][0] == (ROOT,)]
+    assert len(calls) == 2
+    for meaning, arguments in calls:
         for text, why in (("E_1", "is not an execution id"), (CHILD, "is the id of a child"), ("", "is not an")):
             ok, (case, message) = meaning.call(((text,), *arguments[1:])).value
             assert (ok, case) == (False, 2)
