@@ -7,24 +7,30 @@ world; what it found must have a test of its own in `tests/engine`.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
+from typing import Any
 
 import msgspec
 import pytest
 
 from obelisk.core import machine, transitions
-from obelisk.core.batch import CancelRequest, PauseRequest, UnpauseRequest
+from obelisk.core.batch import CancelRequest, Delay, PauseRequest, Request, UnpauseRequest
 from obelisk.core.events import Finished, LogEntry
-from obelisk.core.ids import ExecutionId
+from obelisk.core.ids import DelayRef, ExecutionId
+from obelisk.core.instants import Instant
 from obelisk.core.policy import Blocking, ExecutionPolicy, Limits
+from obelisk.core.transitions import Status
 from obelisk.core.values import Failure, FailureKind, Ok
 from obelisk.engine.effects import AnswerKind
 from obelisk.engine.engine import Engine
 from obelisk.engine.timers import Timers
 from obelisk.testing import invariants, sim
+from obelisk.testing.attempts import Attempts
 from obelisk.testing.clients import operation
+from obelisk.testing.derived import effects_are_derived
 from obelisk.testing.faults import Calm, CommitFault, NodeFault, Storm
 from obelisk.testing.invariants import Violation
-from obelisk.testing.node import MS
+from obelisk.testing.node import MS, Node
 from obelisk.testing.programs import (
     BRISK,
     ERRING,
@@ -79,6 +85,21 @@ def test_a_seed_that_found_an_end_that_was_refused_twice_and_lost() -> None:
 def test_random_worlds_where_crashes_are_counted(nodes: int) -> None:
     for seed in range(500, 515):
         sim.run_impatient(seed, nodes)
+
+
+def test_where_crashes_are_counted_some_executions_are_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of one node only: a lease that has expired does not tell whether anything crashed."""
+    run_world, ends = sim.run_world, Counter[object]()
+
+    def run(*arguments: Any) -> World:
+        world = run_world(*arguments)
+        ends.update(getattr(outcome, "reason", None) for outcome in outcomes_of(world).values())
+        return world
+
+    monkeypatch.setattr(sim, "run_world", run)
+    for seed in (13, 14, 15):
+        sim.run_impatient(seed, 1)
+    assert ends["the process died 2 times while this ran"] > 1
 
 
 @pytest.mark.parametrize("nodes", [1, 2])
@@ -248,6 +269,72 @@ def test_a_zombie_that_writes_is_noticed() -> None:
     invariants.only_holders_write(before, after, "Exr_1")
     with pytest.raises(Violation, match=r"Exr_2 wrote to .*, which Exr_1 holds"):
         invariants.only_holders_write(before, after, "Exr_2")
+
+
+def test_an_attempt_that_starts_although_one_runs_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    start = Attempts.start
+
+    def twice(attempts: Attempts, *arguments: Any, **options: Any) -> None:
+        start(attempts, *arguments, **options)
+        start(attempts, *arguments, **options)
+
+    monkeypatch.setattr(Attempts, "start", twice)
+    with pytest.raises(Violation, match=r"E_\w+\.o:1-steady_1 starts as Run_\w+ although Run_\w+ runs"):
+        finished_world(Direct(STEADILY))
+
+
+CHILD = ExecutionId(f"{ROOT}.o:1-steady_1")
+
+
+def with_row(execution_id: ExecutionId, **fields: Any) -> Callable[[Node], None]:
+    """Writes something into a state row."""
+
+    def change(node: Node) -> None:
+        rows = node.world.store._rows
+        rows[execution_id] = msgspec.structs.replace(rows[execution_id], **fields)
+
+    return change
+
+
+def with_request(node: Node) -> None:
+    node.world.store._requests[1] = Request(CHILD, node.world.wall, CancelRequest())
+
+
+def with_delay(node: Node) -> None:
+    delay = Delay(ROOT, DelayRef("o:2-sleep_1"), Instant(node.world.wall + 1))
+    node.world.store._delays[ROOT, delay.delay] = delay
+
+
+def with_start(node: Node) -> None:
+    node.attempts.running.clear()
+    with_row(CHILD, status=Status.PENDING, pending_at=node.world.wall)(node)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda node: node.attempts.running.clear(), f"{CHILD} is locked, but its attempt Run_.* does not run"),
+        (with_start, f"{CHILD} could be started, but is not"),
+        (with_row(ROOT, response_count=1), f"{ROOT} has a response that its holder does not know"),
+        (with_row(ROOT, status=Status.LOCKED), f"{ROOT} is locked, but nobody works on it"),
+        (with_row(ROOT, status=Status.PENDING), f"{ROOT} could go on, but nobody works on it"),
+        (with_request, f"{CHILD} has a request that nobody carries out: Request"),
+        (with_delay, f"{ROOT} is due at .*, the first timer at "),
+    ],
+)
+def test_rows_from_which_nothing_was_derived_are_noticed(
+    monkeypatch: pytest.MonkeyPatch, damage: Callable[[Node], None], message: str
+) -> None:
+    def look(world: World) -> None:
+        (node,) = world.nodes
+        if node.is_settled and node.attempts.running:
+            effects_are_derived(node, world.store)
+            damage(node)
+            effects_are_derived(node, world.store)
+
+    monkeypatch.setattr(World, "_check_effects", look)
+    with pytest.raises(Violation, match=message):
+        finished_world(Direct(STEADILY))
 
 
 def finished_world(*statements: object) -> World:
