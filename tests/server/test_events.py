@@ -335,6 +335,40 @@ def test_what_a_guest_wrote_otherwise_is_there_too():
     assert (other.schedule.params.value, other.schedule.params_given.value) == (b"[3]", b"[3.0]")
 
 
+CREATED_AS = {
+    "function_name": name(FIBOA),
+    "scheduled_at": AT,
+    "component_id": {
+        "component_type": "COMPONENT_TYPE_WORKFLOW",
+        "name": "myworkflow",
+        "digest": {"digest": WORKFLOW_DIGEST},
+    },
+    "deployment_id": {"id": DEPLOYMENT},
+}
+
+
+@pytest.mark.parametrize(
+    ("execution_id", "fields", "expected"),
+    [
+        (ID, {}, {}),
+        (ID, {"metadata": {"team": "blue"}}, {"metadata": {"team": "blue"}}),
+        (ID, {"scheduled_by": OTHER_ID}, {"scheduled_by": {"id": OTHER_ID}}),
+        (
+            ExecutionId(f"{ID}.g:1_2"),
+            {"join_set": "g:1"},
+            {"parent_execution_id": {"id": ID}, "parent_join_set_id": G1},
+        ),
+    ],
+)
+def test_how_it_came_to_be(execution_id, fields, expected):
+    event = msgspec.structs.replace(CREATED, **fields)
+    (message,) = events(Log(execution_id, event, [LogEntry(0, START, event)], 0), CATALOGUE)
+    created = message.created
+    assert (created.params.type_url, created.params.value) == (f"urn:obelisk:json:params:{FIBOA}", b"[1,2]")
+    created.ClearField("params")
+    assert MessageToDict(created, preserving_proto_field_name=True) == CREATED_AS | expected
+
+
 def test_a_fork_names_its_origin():
     fork = msgspec.structs.replace(CREATED, forked_from=Origin(OTHER_ID, 7, START), timeout_us=2_000_000)
     forked, created = (
