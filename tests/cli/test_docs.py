@@ -55,11 +55,14 @@ def test_every_command_and_each_of_its_options_is_documented(name):
 
 def test_options_in_the_documentation_exist():
     text = (REFERENCE / "cli.md").read_text()
+    documented = set()
     for name, command in COMMANDS.items():
         known = {spelling for option in command.params for spelling in option.opts}
         for row in re.findall(r"^\| (`-.*?) \|", section(text, name) or "", re.MULTILINE):
             for spelling in re.findall(r"`(--?[a-z-]+)", row):
                 assert spelling in known or spelling == "--", f"{name} has no {spelling}"
+                documented.add(spelling)
+    assert documented >= {"--steps", "-f", "--reason", "--json"}
 
 
 def test_where_the_server_is_is_documented_once_for_all():

@@ -54,6 +54,7 @@ def test_every_policy_of_a_component_is_documented() -> None:
 
 def test_constants_have_the_documented_values() -> None:
     constants = {name: shown for name, shown in SHOWN.items() if name.count(".") >= 2}
+    assert len(constants) > 5
     for name, (value, unit) in constants.items():
         module, _, constant = name.rpartition(".")
         assert getattr(importlib.import_module(f"obelisk.{module}"), constant) == value * UNITS[unit], name

@@ -558,6 +558,7 @@ def test_every_start_names_a_locked_event() -> None:
     driver = Driver(deployed(), Limits(start_window=5))
     driver.submit(FAN, 20)
     finish_all(driver)
+    assert len(driver.starts()) == 20
     for start in driver.starts():
         assert isinstance(start, StartAttempt)
         assert driver.runs(start.execution_id) == [start.run]

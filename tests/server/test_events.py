@@ -44,7 +44,7 @@ from obelisk.core.events import (
 )
 from obelisk.core.ids import ExecutionId
 from obelisk.core.instants import At, In, Now
-from obelisk.core.values import Failure, FailureKind, Json
+from obelisk.core.values import Err, Failure, FailureKind, Json, Ok
 from obelisk.server.events import events
 
 ID = ExecutionId("E_01K42AJA8QHD7D3GTJAYMASFYZ")
@@ -57,8 +57,13 @@ OTHER = "sha256:" + "d" * 64
 OTHER_ID = ExecutionId("E_01K42AJA8QHD7D3GTJAYMASFY0")
 
 
-def on_the_wire(event):
+def on_the_wire_as_it_is(event):
     (message,) = events(Log(ID, CREATED, [LogEntry(7, START, event)], 7), SmallCatalogue())
+    return message
+
+
+def on_the_wire(event):
+    message = on_the_wire_as_it_is(event)
     assert message.version == 7
     assert message.created_at.ToJsonString() == AT
     found = MessageToDict(message, preserving_proto_field_name=True)
@@ -307,6 +312,14 @@ def _without_bytes(expected):
 )
 def test_how_it_was_run(event, expected):
     assert on_the_wire(event) == expected
+
+
+def test_a_value_has_the_type_of_its_side_as_the_function_is_now():
+    ok = on_the_wire_as_it_is(Finished(Ok(Json(b"55")))).finished.value
+    assert (ok.ok.return_value.value, ok.wit_type_inline) == (b"55", "u64")
+    err = on_the_wire_as_it_is(Finished(Err(Json(b'"no"')))).finished.value
+    assert err.error.return_value.value == b'"no"'
+    assert not err.HasField("wit_type_inline")  # it had a value when this was written
 
 
 def test_a_lock_names_the_component_it_runs_on():

@@ -357,6 +357,7 @@ def test_no_function_is_forgotten(linked, generation):
 @pytest.mark.parametrize(("generation", "interface", "function"), EVERY_CALL)
 def test_a_call_is_made_and_every_answer_is_seen(make_call, generation, interface, function):
     params, expected, replies = GENERATIONS[generation][interface][function]
+    assert replies
     for reply, seen in replies:
         calls, returned = make_call(generation, interface, function, params, reply)
         assert [shown(call) for call in calls] == ([] if expected is None else [shown(expected)])
