@@ -151,8 +151,8 @@ def test_what_cannot_be_forked(run):
             await fork(origin, None, ExecutionId(f"{NEW}.g:1_1"))
         with pytest.raises(InvalidArgument, match=r"only workflows can be forked; .* of an activity, submit it anew"):
             await fork(activity)
-        engine.answers.append(Answer(0, AnswerKind.REFUSED, "no"))
-        with pytest.raises(InvalidArgument, match="no"):
+        engine.answers.append(Answer(0, AnswerKind.REFUSED, "it is elsewhere"))
+        with pytest.raises(InvalidArgument, match=r"^it is elsewhere$"):
             await fork(origin)
         engine.is_full = True
         with pytest.raises(Overloaded):

@@ -233,7 +233,7 @@ def test_a_stub_is_answered_by_a_client_or_by_a_workflow(sim):
         ctx.stub(mine, {"by": "me"})
         ctx.stub_err(err, "no")
         assert waiting.await_next("test:stubs/stubs.wait") == (mine, {"by": "me"})
-        with pytest.raises(ReturnedErr, match="no"):
+        with pytest.raises(ReturnedErr, match=r"^no$"):
             waiting.await_next("test:stubs/stubs.wait")
         with pytest.raises(ReturnedErr, match="refused"):
             ctx.call("test:stubs/stubs.ask", "bad")
