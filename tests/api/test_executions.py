@@ -71,6 +71,20 @@ def test_a_list_has_pages_and_a_longest_length(run):
     run(scenario)
 
 
+def test_what_is_longer_than_may_be_given_comes_in_parts(run, monkeypatch):
+    monkeypatch.setattr("obelisk.api.executions.ROWS_MAX", 2)
+
+    async def scenario(engine, service):
+        executions = service.executions
+        execution_id = engine.create(engine.new_execution_id(), FIBOA, b"[10,3]")
+        engine.fibo_run(execution_id, 3)
+        assert len(await executions.page(ExecutionFilter(top_level_only=False), Page(length=3))) == 2
+        assert [entry.version for entry in (await executions.log(execution_id, 1, 3)).entries] == [1, 2]
+        assert [response.seq for response in (await executions.responses(execution_id, 1, 3)).responses] == [1, 2]
+
+    run(scenario)
+
+
 def test_a_parked_execution_says_why(run):
     async def scenario(engine, service):
         execution_id = engine.create(engine.new_execution_id(), FIBOA, b"[1,1]")

@@ -333,6 +333,8 @@ def test_forking_and_following(obelisk, server):
     result = obelisk("execution", "fork", execution_id, "-e", chosen, "--follow")
     assert result.exit_code == 0
     assert result.output.splitlines()[:3] == [chosen, "Finished: OK", "Execution finished: OK: 55"]
+    result = obelisk("execution", "fork", execution_id, "-e", engine.new_execution_id(), "--follow", "--json")
+    assert json.loads(result.output) == {"ok": 55}  # one document
 
 
 # --- parked executions -----------------------------------------------------------------------------------------------
