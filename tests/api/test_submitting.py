@@ -13,7 +13,7 @@ from obelisk_tests_small_engine import (
 )
 
 from obelisk.api.errors import Conflict, InvalidArgument, NotFound, Overloaded, Stopping
-from obelisk.api.ports import FunctionNotFound
+from obelisk.api.ports import AnswerKind, FunctionNotFound
 from obelisk.api.submitting import Submitted
 from obelisk.core.ids import ExecutionId
 from obelisk.core.instants import SECOND_US
@@ -81,6 +81,18 @@ def test_only_top_level_ids_may_be_chosen(run):
         execution_id = service.submitting.new_id()
         with pytest.raises(InvalidArgument, match="derived"):
             await service.submitting.submit(ExecutionId(f"{execution_id}.o:1-fibo_1"), FIBO, b"[1]")
+
+    run(scenario)
+
+
+def test_a_function_that_is_gone_meanwhile_is_not_suggested_itself(run):
+    async def gone(*arguments, **options):
+        return AnswerKind.NOT_FOUND
+
+    async def scenario(engine, service):
+        engine.submit = gone
+        with pytest.raises(NotFound, match=r"no deployed component exports \S+\.fiboa$"):
+            await service.submitting.submit(service.submitting.new_id(), FIBOA, b"[1,1]")
 
     run(scenario)
 

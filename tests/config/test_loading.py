@@ -426,6 +426,10 @@ def test_all_problems_are_told_at_once_with_their_places(read: Read, tmp_path: P
         ),
         ("wasm.fuel = 'much'", 'wasm.fuel: expected an integer, 1 or more, or "unlimited"; found "much"'),
         (
+            "wasm.global_executor_instance_limiter = true",
+            'wasm.global_executor_instance_limiter: expected "unlimited"; found true (a boolean)',
+        ),
+        (
             "wasm.global_executor_instance_limiter = 5",
             (
                 "wasm.global_executor_instance_limiter: a limit here is known, not available in this version; "
@@ -467,6 +471,7 @@ def test_problems_of_the_root(read: Read, text: str, problem: str):
         ("exec.lock_expiry = { seconds = 1, minutes = 1 }", "exec.lock_expiry: expected a duration: "),
         ("exec.lock_expiry.hours = 9_999_999", "exec.lock_expiry: expected a duration of at most 100 years"),
         ("exec.memory_max_bytes = 1", "exec.memory_max_bytes: expected an integer, 65536 or more"),
+        ("exec.memory_max_bytes = 9223372036854775808", "exec.memory_max_bytes: expected an integer, 65536 or more"),
         ("exec.memory_max_bytes = true", "exec.memory_max_bytes: expected an integer, 65536 or more"),
         ("exec.lock_expirey.seconds = 1", "exec.lock_expirey: unknown key; did you mean exec.lock_expiry?"),
         ("lock_expiry.seconds = 1", "lock_expiry: unknown key; did you mean exec.lock_expiry?"),

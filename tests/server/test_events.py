@@ -320,6 +320,10 @@ def test_a_value_has_the_type_of_its_side_as_the_function_is_now():
     err = on_the_wire_as_it_is(Finished(Err(Json(b'"no"')))).finished.value
     assert err.error.return_value.value == b'"no"'
     assert not err.HasField("wit_type_inline")  # it had a value when this was written
+    gone = msgspec.structs.replace(CREATED, ffqn="a:b/c.gone")
+    for outcome in (Ok(Json(b"55")), Err(Json(b'"no"'))):
+        (message,) = events(Log(ID, gone, [LogEntry(7, START, Finished(outcome))], 7), SmallCatalogue())
+        assert not message.finished.value.HasField("wit_type_inline")
 
 
 def test_a_lock_names_the_component_it_runs_on():
