@@ -1,12 +1,26 @@
 """Forking, over the small engine, whose workflows are Python."""
 
 import pytest
-from obelisk_tests_small_engine import FIBO, FIBOA, OLD_DIGEST, WORKFLOW_DIGEST
+from obelisk_tests_small_engine import FIBO, FIBOA, OLD_DIGEST, START, WORKFLOW_DIGEST
 
 from obelisk.api.errors import Conflict, InvalidArgument, NotFound, Overloaded, ReplayFailed
 from obelisk.api.forking import Forked
-from obelisk.core.events import CancellationRequested, Created, Finished, Origin, Parked
+from obelisk.core import calls
+from obelisk.core.events import (
+    CancellationRequested,
+    Created,
+    DelayRequested,
+    Finished,
+    JoinNext,
+    JoinNextTry,
+    JoinSetCreated,
+    Origin,
+    Parked,
+    TryOutcome,
+)
 from obelisk.core.ids import ExecutionId
+from obelisk.core.instants import In
+from obelisk.core.responses import DelayFinished
 from obelisk.core.values import Failure, FailureKind, Json, Ok
 from obelisk.engine.effects import Answer, AnswerKind
 
@@ -136,6 +150,35 @@ def test_the_same_fork_again_is_fine_and_anything_else_under_its_id_a_conflict(r
         exists(state)
         with pytest.raises(Conflict, match=f"{NEW} exists already, and is no fork"):
             await service.forking.fork(origin, 5, NEW)
+
+    run(scenario)
+
+
+def tries_then_waits(execution_id, params):
+    """A workflow that looks for a response before there can be one."""
+    join_set = yield calls.JoinSetCreate()
+    yield calls.JoinNextTry(join_set)
+    yield calls.SubmitDelay(join_set, In(5))
+    yield calls.JoinNext(join_set)
+    return Ok(Json(b"1"))
+
+
+@pytest.mark.parametrize("version", [2, 3, 4, 5, 6, 7])
+def test_a_response_to_what_comes_after_the_cut_is_not_there_yet(run, version):
+    async def scenario(engine, service):
+        engine.flows[WORKFLOW_DIGEST, FIBOA] = tries_then_waits
+        origin = engine.create(engine.new_execution_id(), FIBOA, b"[10,2]")
+        engine.lock(origin)
+        engine.append(
+            origin,
+            JoinSetCreated("g:1"),
+            JoinNextTry("g:1", TryOutcome.ALL_PROCESSED),
+            DelayRequested("g:1_1", In(5), START + 5),
+            JoinNext("g:1", START),
+        )
+        engine.respond(origin, DelayFinished("g:1_1", ok=True))
+        engine.finish(origin, Ok(Json(b"1")))
+        assert (await service.forking.fork(origin, version)).version == version
 
     run(scenario)
 

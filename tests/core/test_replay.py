@@ -7,7 +7,8 @@ from collections.abc import Iterable
 import msgspec
 import pytest
 
-from obelisk.core import calls
+from obelisk.core import calls, transitions
+from obelisk.core.batch import Snapshot
 from obelisk.core.events import (
     CancellationRequested,
     ChildRejected,
@@ -33,7 +34,7 @@ from obelisk.core.machine import Write
 from obelisk.core.names import FunctionName
 from obelisk.core.nondeterminism import Divergence
 from obelisk.core.ports import FunctionInfo, FunctionKind, Rejection, Typed
-from obelisk.core.replay import IDLE_CALLS_MAX, Replayed, replay, replayable
+from obelisk.core.replay import IDLE_CALLS_MAX, Replayed, before, replay, replayable
 from obelisk.core.responses import Response
 from obelisk.core.values import Err, ErrForm, Failure, FailureKind, Json, Ok
 from obelisk.testing.guests import BURN, Flow, FlowFunction, PythonGuest, Trap
@@ -369,3 +370,20 @@ def test_a_cancelled_log_replays_up_to_where_it_was_cancelled() -> None:
     assert shown == Replayed(new=((Write(JoinNext("g:1", Instant(0)), answered=True),),))
     diverged = replayed(flow, (*BEGUN, CancellationRequested(), Finished(CANCELLED)))
     assert diverged.divergence is not None and diverged.divergence.version == 4
+
+
+# --- as it was before ------------------------------------------------------------------------------------------------
+
+
+def test_what_was_before_knows_no_answers_to_what_comes_later() -> None:
+    end = Finished(Ok(ONE))
+    log = log_of(*BEGUN[:4], DelayRequested("g:1_1", In(5), LATER), JoinNext("g:1", NOW), JoinNext("g:1", NOW), end)
+    responses = [child("g:1_1"), delay("g:1_1")]
+    snapshot = Snapshot(transitions.create(TOP, CREATED, NOW, None), log, responses, [], [])
+    for version, known in ((1, 0), (3, 0), (4, 1), (5, 2), (7, 2)):
+        part = before(snapshot, version)
+        assert part.log == log[:version]
+        assert part.responses == responses[:known]
+    assert before(snapshot, 8).log == log[:7]  # its end may be another one
+    cancelled = msgspec.structs.replace(snapshot, log=log_of(*BEGUN, CancellationRequested(), *BEGUN[2:]))
+    assert before(cancelled, 8).log == log_of(*BEGUN)

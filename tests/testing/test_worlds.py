@@ -6,6 +6,7 @@ world; what it found must have a test of its own in `tests/engine`.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -409,6 +410,13 @@ def test_the_command_says_how_to_repeat_a_failure(
     monkeypatch.setattr(invariants, "log_is_whole", never)
     assert sim.main(["--seed", "3", "--nodes", "1"]) == 1
     assert "repeat with: make sim SEED=3 ARGS='--nodes 1'" in capsys.readouterr().err
+    given = ["--seed", "3", "--seeds", "11", "--nodes", "1", "--no-small", "--jobs", "1"]
+    assert sim.main(given) == 1
+    assert capsys.readouterr().err.count("repeat with") == 1
+    assert sim.main([*given, "--keep-going"]) == 1
+    said = capsys.readouterr()
+    assert re.findall(r"SEED=(\d+)", said.err) == ["3", "13"]  # the first of each piece of ten
+    assert "2 pieces failed" in said.out
 
 
 def test_a_storm_ends() -> None:

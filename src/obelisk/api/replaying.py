@@ -24,7 +24,7 @@ from obelisk.core.ids import Digest, ExecutionId
 from obelisk.core.instants import Instant
 from obelisk.core.names import FunctionName
 from obelisk.core.ports import FunctionInfo, FunctionKind, Rejection
-from obelisk.core.replay import Replayed, replayable
+from obelisk.core.replay import Replayed, before, replayable
 from obelisk.core.transitions import ExecutionState, Lifecycle, Status
 from obelisk.core.values import Failure, FailureKind, Outcome
 
@@ -214,10 +214,8 @@ class Replaying:
 
     async def check_before(self, version: int, snapshot: Snapshot, info: FunctionInfo) -> None:
         """Raises `ReplayFailed` unless the log before `version` replays on the component of `info`."""
-        log = [entry for entry in snapshot.log if entry.version < version and not isinstance(entry.event, Finished)]
         state = msgspec.structs.replace(snapshot.state, status=Status.PENDING, next_version=version)
-        part = msgspec.structs.replace(snapshot, log=log, state=state)
-        await self._check(part, info)
+        await self._check(msgspec.structs.replace(before(snapshot, version), state=state), info)
 
 
 def _recorded_end(snapshot: Snapshot) -> Outcome | None:

@@ -12,8 +12,9 @@ from typing import Final
 
 import msgspec
 
+from obelisk.core.batch import Snapshot
 from obelisk.core.calls import Log, ScheduleJson, Stub, StubJson
-from obelisk.core.events import CancellationRequested, Created, LogEntry
+from obelisk.core.events import CancellationRequested, ChildRequested, Created, DelayRequested, Finished, LogEntry
 from obelisk.core.ids import ExecutionId
 from obelisk.core.instants import Instant
 from obelisk.core.machine import (
@@ -32,7 +33,7 @@ from obelisk.core.machine import (
 )
 from obelisk.core.nondeterminism import Divergence
 from obelisk.core.ports import Called, Guest, Returned, Step, Trapped, Yielded
-from obelisk.core.responses import Response
+from obelisk.core.responses import Response, member_of
 from obelisk.core.values import Outcome
 
 IDLE_CALLS_MAX: Final = 1_000_000
@@ -63,6 +64,22 @@ def replayable(log: Sequence[LogEntry]) -> Sequence[LogEntry]:
         if isinstance(entry.event, CancellationRequested):
             return log[:index]
     return log
+
+
+def before(snapshot: Snapshot, version: int) -> Snapshot:
+    """The execution as far as its guest had come before `version`, which is at least 1: its part of the log without the end,
+    and the responses to what it had asked for by then. The state is left as it is.
+    """
+    log = [entry for entry in replayable(snapshot.log)[:version] if not isinstance(entry.event, Finished)]
+    asked: set[tuple[str, bool]] = set()
+    for entry in log:
+        match entry.event:
+            case ChildRequested(child):
+                asked.add((child, False))
+            case DelayRequested(delay):
+                asked.add((delay, True))
+    responses = [response for response in snapshot.responses if member_of(response) in asked]
+    return msgspec.structs.replace(snapshot, log=log, responses=responses)
 
 
 def replay(

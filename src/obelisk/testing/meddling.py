@@ -25,7 +25,7 @@ from obelisk.core.batch import (
     UpgradeRequest,
 )
 from obelisk.core.ids import Digest, ExecutionId
-from obelisk.core.replay import replay, replayable
+from obelisk.core.replay import before, replay
 from obelisk.core.transitions import ExecutionState, Lifecycle, Status
 from obelisk.core.values import Failure, FailureKind
 from obelisk.engine.effects import AnswerKind
@@ -139,8 +139,8 @@ class Meddler:
     def _replays(self, snapshot: Snapshot, version: int, component: Digest, as_: ExecutionId) -> bool:
         """Whether the log before `version` replays on the component."""
         guest = self._world.subject.deployment().guest(component, RUN, as_)
-        prefix = replayable(snapshot.log)[:version]
-        return replay(as_, prefix, snapshot.responses, guest, self._world.wall).divergence is None
+        part = before(snapshot, version)
+        return replay(as_, part.log, part.responses, guest, self._world.wall).divergence is None
 
     def check(self) -> None:
         """What answers must have been: nothing was refused for a reason that is not there."""

@@ -258,15 +258,20 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--small-max", type=int, default=99, help="only small worlds with so many arrivals (default: all)"
     )
+    parser.add_argument(
+        "--keep-going", action="store_true", help="go on after a failure, to find all of them; still ends with 1"
+    )
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes (default: one a core)")
     options = parser.parse_args(arguments)
     given = sys.argv[1:] if arguments is None else arguments
     tasks = _tasks(options, alone=options.seed is not None and not any(each.startswith("--seeds") for each in given))
-    began, total = time.perf_counter(), _Done()
+    began, total, failures = time.perf_counter(), _Done(), 0
     for finished, done in enumerate(_results(tasks, options.jobs), 1):
         if done.failure:
-            print(done.failure, file=sys.stderr)
-            return 1
+            print(done.failure, file=sys.stderr, flush=True)
+            failures += 1
+            if not options.keep_going:
+                return 1
         total.worlds += done.worlds
         total.ticks += done.ticks
         total.commits += done.commits
@@ -279,8 +284,8 @@ def main(arguments: list[str] | None = None) -> int:
             )
     if sys.stderr.isatty():
         print("\r\x1b[K", end="", file=sys.stderr)
-    _report(total, time.perf_counter() - began)
-    return 0
+    _report(total, failures, time.perf_counter() - began)
+    return 1 if failures else 0
 
 
 def _results(tasks: list[_Task], jobs: int) -> Iterator[_Done]:
@@ -295,7 +300,7 @@ def _results(tasks: list[_Task], jobs: int) -> Iterator[_Done]:
         pool.shutdown(cancel_futures=True)
 
 
-def _report(total: _Done, seconds: float) -> None:
+def _report(total: _Done, failures: int, seconds: float) -> None:
     small = total.small
     if small.worlds:
         print(
@@ -304,7 +309,7 @@ def _report(total: _Done, seconds: float) -> None:
         )
     if total.worlds:
         print(f"{total.worlds:,} random worlds, {total.ticks:,} ticks, {total.commits:,} commits")
-    print(f"all is well ({seconds:.0f} s)")
+    print(f"{f'{failures} pieces failed' if failures else 'all is well'} ({seconds:.0f} s)")
     for kind, times in sorted(total.injected.items()):
         print(f"{times:8} {kind}")
 
