@@ -162,7 +162,7 @@ def test_a_busy_server_says_so(obelisk, server):
     server.engine.is_full = True
     result = obelisk("execution", "submit", FIBOA, "[1,1]")
     assert result.exit_code == 1
-    assert result.stderr.startswith("Error: the server is busy: 2000 submissions are waiting")
+    assert result.stderr.startswith("Error: the server is busy: 2000 requests of clients are waiting")
 
 
 def test_parameters_that_are_too_big_are_not_called_a_busy_server(obelisk):

@@ -137,6 +137,27 @@ def test_what_waits_for_a_child_that_is_not_deployed_any_more_is_not_forked() ->
     assert driver.store.load(FORK) is not None
 
 
+def test_nor_is_what_was_closing_a_join_set_with_such_a_child() -> None:
+    """Had it been a workflow, the fork would have to wait for it."""
+
+    def closes(execution_id: ExecutionId, params: Json) -> Flow:
+        join_set = yield calls.JoinSetCreate()
+        assert isinstance(join_set, str)
+        yield calls.Submit(JoinSetId(join_set), ACT, json_array())
+        yield calls.JoinSetClose(JoinSetId(join_set))
+        return Ok()
+
+    registry = deployed()
+    registry.add_workflow(MAIN, closes)
+    driver = Driver(registry)
+    driver.submit(MAIN)
+    assert driver.tags()[-1] == "join_next"
+    registry.remove(ACT)
+    snapshot = invariants.snapshot_of(driver.store, ROOT)
+    (answer,) = of_kind(driver.run(Fork(1, FORK, snapshot, len(snapshot.log), COMPONENT)), Answer)
+    assert (answer.kind, ACT in answer.message) == (AnswerKind.REFUSED, True)
+
+
 VERSIONS = len(invariants.snapshot_of(origin().store, ROOT).log)
 
 

@@ -238,7 +238,7 @@ def test_the_inbox_refuses_submissions_beyond_its_limit_and_never_completions() 
     submit = Submit(0, ROOT, ACT, json_array())
     end = AttemptFinished(ROOT, "Run_1", Ok())
     inbox.offer(submit)
-    with pytest.raises(InboxFull, match="1 submissions are waiting"):
+    with pytest.raises(InboxFull, match="1 requests of clients are waiting"):
         inbox.offer(submit)
     inbox.offer(end)
     assert inbox.admit(5) == [end, submit]

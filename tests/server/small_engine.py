@@ -323,7 +323,7 @@ class SmallEngine:
         if self.is_stopping:
             raise ShuttingDown("server is shutting down")
         if self.is_full:
-            raise InboxFull("2000 submissions are waiting (limits.inbox_max)")
+            raise InboxFull("2000 requests of clients are waiting (limits.inbox_max)")
 
     async def operate(self, execution_id: ExecutionId, body: RequestBody | GiveResult) -> Answer:
         self._refuse()

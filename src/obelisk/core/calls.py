@@ -26,7 +26,7 @@ class _Data(msgspec.Struct, frozen=True, gc=False):
 
 
 class CallChild(_Data, frozen=True):
-    """A direct call (`label` empty) or `-invoke`: one-off join set, child, await. Replies `Outcome` or `InvalidName`."""
+    """A direct call (`label` None) or `-invoke`: one-off join set, child, await. Replies `Outcome` or `InvalidName`."""
 
     ffqn: FunctionName
     params: Json

@@ -84,7 +84,7 @@ class Locked(_Event, frozen=True, tag="locked"):
 
 
 class Unlocked(_Event, frozen=True, tag="unlocked"):
-    """A run ended without a result and without counting as a retry (a clean stop)."""
+    """A run ended without a result and without counting as a retry: a clean stop, a pause, an upgrade."""
 
     backoff_expires_at: Instant
     reason: str
@@ -111,8 +111,9 @@ class Finished(_Event, frozen=True, tag="finished"):
 
 
 class Parked(_Event, frozen=True, tag="parked"):
-    """The execution cannot go on as it is: its log does not replay on its component, or it took the process down too
-    often. It is not finished: its parent keeps waiting, and it goes on after `resumed`.
+    """The execution cannot go on as it is: its log does not replay on its component, the component is not loaded or cannot
+    call what it calls any more, it took the process down too often, or it trapped and is to wait for a mended component. It
+    is not finished: its parent keeps waiting, and it goes on after `resumed`.
     """
 
     reason: str

@@ -113,7 +113,7 @@ class Mode(StrEnum):
     LIVE = "live"
     """The workflow goes on, and what it does is appended."""
     VERIFY = "verify"
-    """The machine stops at the first new event: for replay, upgrade checks and backtraces."""
+    """The machine stops at the first new event: for replays, advances, and the checks before upgrades and forks."""
 
 
 class Write(msgspec.Struct, frozen=True):
@@ -127,8 +127,8 @@ class Write(msgspec.Struct, frozen=True):
 
 
 class Cancel(msgspec.Struct, frozen=True):
-    """An outstanding member of a closing join set, to be cancelled: if it is a delay or an activity, or, of an execution
-    that is cancelled itself, whatever it is.
+    """An outstanding member of a closing join set, to be cancelled: if it is a delay, an activity or a stub, or, of an
+    execution that is cancelled itself, whatever it is.
     """
 
     member: ChildId | DelayRef

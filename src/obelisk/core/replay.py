@@ -121,7 +121,7 @@ def replay(
         return Replayed(outcome, divergence, tuple(new), tuple(lines), unsettled, gave_up)
 
     try:
-        decision = _advance(machine, guest, guest.start(created.params), now, may_go_on)
+        decision = _take_step(machine, guest, guest.start(created.params), now, may_go_on)
         while True:
             if isinstance(decision, Stopped):
                 new.append(take())
@@ -131,7 +131,7 @@ def replay(
             match decision:
                 case Answered(reply):
                     met = machine.events
-                    decision = _advance(machine, guest, guest.send(reply), now, may_go_on)
+                    decision = _take_step(machine, guest, guest.send(reply), now, may_go_on)
                     idle_calls = idle_calls + 1 if machine.events == met else 0
                     if idle_calls > idle_calls_max:
                         return came_to(gave_up=True)
@@ -149,7 +149,7 @@ def replay(
         guest.close()
 
 
-def _advance(
+def _take_step(
     machine: Machine, guest: Guest, step: Step, now: Instant, may_go_on: Callable[[], bool]
 ) -> Decision | None:
     """What a step of the guest means; None when it computes for too long."""

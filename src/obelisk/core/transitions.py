@@ -14,7 +14,7 @@ A state has two halves. The **status** says what the execution is doing:
     finished   it has ended; nothing follows
 
 The **lifecycle** says whether it may go on at all: `active`; `parked`, when it cannot be run as it is (its log does not
-replay on its component, or it took the process down too often); `paused`, because an operator wants to look at it;
+replay on its component, say: see the event); `paused`, because an operator wants to look at it;
 `cancelling`, when it is to end and what it started must end before.
 
 An execution that is not active is never `locked` by a run. A paused workflow may still be advanced, a host call at a

@@ -86,7 +86,9 @@ class AnswerKind(StrEnum):
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """Tell the client. From: `created`; a client that missed it asks again by id."""
+    """Tell the client what became of its call. From: the rows that it left, `created` or a request; a client that missed it
+    asks again by id.
+    """
 
     token: int
     kind: AnswerKind

@@ -60,10 +60,13 @@ class Prefix(msgspec.Struct, frozen=True):
         return [child for child in self.open_children if not self.is_cancelled(child, registry)]
 
     def is_cancelled(self, request: ChildRequested, registry: Registry) -> bool:
-        """Whether closing its join set has cancelled an open child."""
+        """Whether closing its join set has cancelled an open child. Of one that is not deployed it is not known: it counts as
+        open, so that the fork is refused.
+        """
         info = registry.active(request.ffqn)
-        is_workflow = info is not None and info.kind is FunctionKind.WORKFLOW
-        return join_set_of(request.child) in self.closing and not is_workflow
+        return (
+            join_set_of(request.child) in self.closing and info is not None and info.kind is not FunctionKind.WORKFLOW
+        )
 
 
 def prefix_of(snapshot: Snapshot, version: int) -> Prefix:

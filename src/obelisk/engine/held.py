@@ -139,11 +139,6 @@ class Held:
         advance, self.advance = self.advance, None
         return None if advance is None else advance.token
 
-    @property
-    def is_hot(self) -> bool:
-        """Whether a guest or a machine is in memory."""
-        return self.machine is not None
-
     def unload(self) -> None:
         """Forgets guest and machine. A guest that is on the CPU lane is closed when it comes back."""
         if self.guest is not None and self.phase is not Phase.AWAY:

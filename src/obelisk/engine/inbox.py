@@ -32,7 +32,7 @@ class Inbox:
         if not isinstance(item, ClientCall):
             self._facts.append(item)
         elif len(self._calls) >= self._calls_max:
-            raise InboxFull(f"{self._calls_max} submissions are waiting (limits.inbox_max)")
+            raise InboxFull(f"{self._calls_max} requests of clients are waiting (limits.inbox_max)")
         else:
             self._calls.append(item)
 

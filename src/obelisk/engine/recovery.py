@@ -209,8 +209,7 @@ class Recovery:
 
     def tear_down(self, held: Held, effects: list[Effect]) -> None:
         """Believes nothing of an execution any more, until it has been reloaded."""
-        self._books.warmth.cool(held)
-        self._books.window.drop(held.execution_id)
+        self._books.cool(held)
         _give_up_advance(held, effects)
         held.is_trusted = False
         held.phase = Phase.LOADING

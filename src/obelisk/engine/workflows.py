@@ -122,7 +122,7 @@ class _Run:
                     if self._has_had_its_share():
                         held.reply = reply
                         return self._flush()
-                    decision = self._advance(self._guest().send(reply))
+                    decision = self._take_step(self._guest().send(reply))
                 case Blocked():
                     if not self._flush():
                         return False
@@ -189,7 +189,7 @@ class _Run:
             return Unsettled(asks)
         if held.step is not None:
             step, held.step = held.step, None
-            return self._advance(step)
+            return self._take_step(step)
         if held.reply is not None:
             reply, held.reply = held.reply, None
             return Answered(reply)
@@ -198,7 +198,7 @@ class _Run:
             held.guest = self._s.books.registry.guest(held.state.component, held.state.ffqn, held.execution_id)
             held.generation += 1
             held.has_begun = True
-            return self._advance(held.guest.start(held.params))
+            return self._take_step(held.guest.start(held.params))
         return self._machine.poll(self._now)
 
     def _guest(self) -> Guest:
@@ -231,7 +231,7 @@ class _Run:
 
     # --- the guest ---------------------------------------------------------------------------------------------------
 
-    def _advance(self, step: Step) -> Decision | _Parks | None:
+    def _take_step(self, step: Step) -> Decision | _Parks | None:
         """What a step of the guest means; None when it went away."""
         match step:
             case Called(call):
