@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from obelisk.wasm.codec import CodecError
 from obelisk.wasm.fiber import Fiber, State
 from obelisk.wasm.link import LinkedComponent
+from obelisk.wit.codec import value_codec
 from obelisk.wit.types import (
     Borrow,
     Enum,
@@ -136,6 +137,34 @@ def test_a_value_survives_the_way_in_and_out(echoes, index, data):
     program, type_ = echoes[index]
     sent, answered = data.draw(st.lists(values(type_), max_size=5)), data.draw(st.lists(values(type_), max_size=5))
     assert through(program, sent, answered) == (sent, answered)
+
+
+@pytest.mark.parametrize("index", range(len(TYPES)), ids=TYPES)
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_json_survives_a_guest(echoes, index, data):
+    """As parameters and results go: canonical JSON, values of a guest, canonical JSON."""
+    program, type_ = echoes[index]
+    codec = value_codec(List(type_))
+    text = codec.encode(data.draw(st.lists(values(type_), max_size=4)))
+    assert codec.encode(through(program, codec.decode(text))[1]) == text
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("f32", b'["NaN","Infinity","-Infinity",0.1,-0.0,3.4028235e+38]'),
+        ("f64", b'["NaN","Infinity","-Infinity",0.1,-0.0,5e-324]'),
+        ("char", '["\u00e9","\U0001f600","\\u0000","\\""]'.encode()),
+        ("option<option<string>>", b'[null,{"some":null},{"some":"a"}]'),
+        ("result<option<u8>, list<color>>", b'[{"ok":null},{"ok":1},{"err":[]}]'),
+        ("u64", b"[18446744073709551615]"),
+    ],
+)
+def test_json_that_is_easily_lost_survives_a_guest(echoes, name, text):
+    program, type_ = echoes[TYPES.index(name)]
+    codec = value_codec(List(type_))
+    assert codec.encode(through(program, codec.load(text))[1]) == text
 
 
 def test_a_nan_stays_a_nan(echoes):
