@@ -62,6 +62,16 @@ ROWS = {
         "r25": "pending executions are taken up in order, no more than there is room for",
         "r26": "executions whose run was lost are taken up again",
     },
+    "test_schema.py": {
+        "w10": "functions are described in WIT",
+        "w14": "the layout of a project: packages of the host, of dependencies, and generated ones",
+        "w17": "obelisk.toml with [[activity_wasm]] and [[workflow]]",
+        "w18": "${OBELISK_TOML_DIR}",
+        "w19": "server run --config ./obelisk.toml",
+        "w20": "component list",
+        "m27": "parameters are checked on creation",
+        "m313": "imports and exports as WIT",
+    },
     "test_structured_concurrency.py": {
         "s01": "a parent is blocked until its children have ended",
         "s03": "only activities have side effects",
