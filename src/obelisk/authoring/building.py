@@ -1,0 +1,101 @@
+"""A component from its manifest.
+
+Decides the order: is there anything that Obelisk would refuse in the world (told before a tool runs for long), is the tool
+there, build, look at what came out, and only then put it in its place, in one step. What went before stays when a build
+fails. Knows no language.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from obelisk.authoring.languages import BUILDERS, Job
+from obelisk.authoring.manifest import Manifest
+from obelisk.authoring.toolbox import Toolbox, ToolFailed
+from obelisk.core.ids import Digest
+from obelisk.wasm import tools
+from obelisk.wasm.cache import ComponentCache
+from obelisk.wasm.description import Descriptions, LoadedWit
+from obelisk.wasm.source import ComponentError, read_source, wit_files
+from obelisk.wit.checks import check_alone
+from obelisk.wit.component import ComponentWit, NoOneWorld, read_package_wit
+from obelisk.wit.document import UnreadableWit
+
+
+class BuildFailed(Exception):
+    """A component could not be built. The author's to fix; the text says what is wrong, and may have many lines."""
+
+
+@dataclass(frozen=True)
+class Built:
+    """A component that was built."""
+
+    manifest: Manifest
+    digest: Digest
+    size: int
+    """In bytes."""
+    seconds: float
+    wit: ComponentWit
+
+
+def check_tools(manifest: Manifest, toolbox: Toolbox) -> None:
+    """`ToolMissing` when the component cannot be built here."""
+    BUILDERS[manifest.language].check(toolbox, manifest.folder)
+
+
+def build(manifest: Manifest, toolbox: Toolbox) -> Built:
+    """Builds the component and puts it in its place. `BuildFailed`, `ToolMissing`."""
+    begun = time.monotonic()
+    world = _world(manifest)
+    check_tools(manifest, toolbox)
+    made = manifest.output.with_name(f".{manifest.output.stem}.{os.getpid()}.wasm")
+    try:
+        manifest.output.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            BUILDERS[manifest.language].build(Job(manifest, world, made, toolbox))
+        except ToolFailed as failed:
+            raise BuildFailed(f"{failed}:\n{failed.output}" if failed.output else str(failed)) from None
+        found = _looked_at(manifest.output.name, made)
+        size = made.stat().st_size
+        made.replace(manifest.output)
+    except OSError as error:
+        raise BuildFailed(f"{error.filename or manifest.output} cannot be written: {error.strerror}") from None
+    finally:
+        made.unlink(missing_ok=True)
+    return Built(manifest, found.digest, size, time.monotonic() - begun, found.wit)
+
+
+def _world(manifest: Manifest) -> ComponentWit:
+    """What the component is to import and export."""
+    try:
+        package, text = tools.package_wit(wit_files(manifest.wit, read_source(manifest.wit)))
+        wit = read_package_wit(text, package, manifest.world)
+    except tools.ToolFailed as failure:
+        raise BuildFailed(f"{manifest.wit} is not valid WIT: {failure}") from None
+    except NoOneWorld as failure:
+        raise BuildFailed(f"{manifest.wit}: {failure}; {manifest.file} says which one is built") from None
+    except (ComponentError, UnreadableWit) as failure:
+        raise BuildFailed(str(failure)) from None
+    _refuse(f"the world {manifest.world}", wit)
+    return wit
+
+
+def _looked_at(name: str, made: Path) -> LoadedWit:
+    """The component that came out."""
+    if not made.exists():
+        raise BuildFailed("the tool ended well, but wrote nothing")
+    try:
+        found = Descriptions(ComponentCache(None)).read(made)
+    except ComponentError as failure:
+        raise BuildFailed(f"what the tool wrote cannot be used: {failure.reason}") from None
+    _refuse(name, found.wit)
+    return found
+
+
+def _refuse(name: str, wit: ComponentWit) -> None:
+    problems = check_alone(name, wit)
+    if problems:
+        raise BuildFailed("\n".join(("Obelisk would refuse it:", *problems)))
