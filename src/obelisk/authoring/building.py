@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,7 +50,7 @@ def check_tools(manifest: Manifest, toolbox: Toolbox) -> None:
 def build(manifest: Manifest, toolbox: Toolbox) -> Built:
     """Builds the component and puts it in its place. `BuildFailed`, `ToolMissing`."""
     begun = time.monotonic()
-    world = _world(manifest)
+    world = world_of(manifest)
     check_tools(manifest, toolbox)
     made = manifest.output.with_name(f".{manifest.output.stem}.{os.getpid()}.wasm")
     try:
@@ -64,12 +65,13 @@ def build(manifest: Manifest, toolbox: Toolbox) -> Built:
     except OSError as error:
         raise BuildFailed(f"{error.filename or manifest.output} cannot be written: {error.strerror}") from None
     finally:
-        made.unlink(missing_ok=True)
+        with suppress(OSError):
+            made.unlink()
     return Built(manifest, found.digest, size, time.monotonic() - begun, found.wit)
 
 
-def _world(manifest: Manifest) -> ComponentWit:
-    """What the component is to import and export."""
+def world_of(manifest: Manifest) -> ComponentWit:
+    """What the component is to import and export. `BuildFailed` when Obelisk would refuse that."""
     try:
         package, text = tools.package_wit(wit_files(manifest.wit, read_source(manifest.wit)))
         wit = read_package_wit(text, package, manifest.world)

@@ -81,7 +81,7 @@ KEYS: Final = (
 
 def find_manifests(folders: Iterable[Path]) -> list[Manifest]:
     """The manifests in and below `folders`, in the order of their paths, each one once. `ManifestError`."""
-    files = sorted({file.resolve() for folder in folders for file in _files(folder)})
+    files = sorted({file.resolve() for folder in folders for file in _files(folder)}, key=lambda file: file.parent)
     manifests: list[Manifest] = []
     problems: list[Problem] = []
     for file in files:
@@ -165,7 +165,7 @@ def _wrong(folder: Path, texts: dict[str, str]) -> Iterator[tuple[str, str]]:
     if "wit" in texts:
         wit = folder / texts["wit"]
         if not any(wit.glob("*.wit")):
-            yield unfit("wit", f"{_what(wit)} at {wit}")
+            yield unfit("wit", f"{_what(wit)}{' without one' if wit.is_dir() else ''} at {wit}")
     if "output" in texts:
         output = folder / texts["output"]
         if output.suffix != ".wasm":
@@ -176,5 +176,5 @@ def _wrong(folder: Path, texts: dict[str, str]) -> Iterator[tuple[str, str]]:
 
 def _what(path: Path) -> str:
     if path.is_dir():
-        return "a folder without .wit files" if any(path.iterdir()) else "an empty folder"
+        return "a folder"
     return "a file" if path.exists() else "nothing"

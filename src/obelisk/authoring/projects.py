@@ -20,8 +20,9 @@ from obelisk.wit.packages import package_files
 
 _HERE: Final = PurePosixPath()
 _WIT: Final = {
-    "activity": ("template-fibo_activity",),
+    "activity": ("obelisk_log@1.0.0", "template-fibo_activity"),
     "workflow": (
+        "obelisk_log@1.0.0",
         "obelisk_types@4.2.0",
         "obelisk_workflow@5.1.0",
         "template-fibo_activity",

@@ -24,6 +24,8 @@ class Tool:
     """A command that a language needs."""
 
     command: str
+    purpose: str
+    """What it does here: `it makes …`."""
     install: str
     """The shell command that installs it."""
     of_python: bool = False
@@ -35,8 +37,8 @@ class Tool:
 class ToolMissing(Exception):
     """A tool is not installed; the text says which one, and what installs it."""
 
-    def __init__(self, tool: Tool, why: str, places: str) -> None:
-        super().__init__(f"{tool.command} is missing: {why}, and it is not {places}. To install it: {tool.install}")
+    def __init__(self, tool: Tool, places: str) -> None:
+        super().__init__(f"{tool.command} was not found {places}; {tool.purpose}. Install it: {tool.install}")
         self.tool = tool
 
 
@@ -70,16 +72,16 @@ class Toolbox:
         found = shutil.which(tool.command, path=path)
         return None if found is None else Path(found)
 
-    def need(self, tool: Tool, folder: Path, why: str) -> Path:
-        """The tool for a component in `folder`. `ToolMissing`, with `why` it is needed."""
+    def need(self, tool: Tool, folder: Path) -> Path:
+        """The tool for a component in `folder`. `ToolMissing`."""
         found = self.find(tool, folder)
         if found is None:
             places = "on PATH"
             if tool.of_python:
                 places = f"in {self.beside} or on PATH"
             if tool.of_node:
-                places = f"in node_modules of {folder} or a folder above, or on PATH"
-            raise ToolMissing(tool, why, places)
+                places = f"in node_modules of {folder} or a folder above it, or on PATH"
+            raise ToolMissing(tool, places)
         return found
 
     def run(self, command: list[str | Path], folder: Path, **environ: str) -> str:

@@ -63,14 +63,14 @@ def build_command(context: click.Context, *, folders: tuple[Path, ...], as_json:
 
 def _check_tools(manifests: list[Manifest], toolbox: Toolbox) -> None:
     """Everything that is missing, before anything is built."""
-    missing: dict[str, None] = {}
+    missing: dict[str, str] = {}
     for manifest in manifests:
         try:
             check_tools(manifest, toolbox)
         except ToolMissing as error:
-            missing[str(error)] = None
+            missing.setdefault(error.tool.command, str(error))
     if missing:
-        raise click.ClickException("\n".join(missing))
+        raise click.ClickException("\n".join(missing.values()))
 
 
 def _shown(path: Path) -> str:

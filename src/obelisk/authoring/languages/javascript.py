@@ -11,8 +11,13 @@ from typing import Final
 from obelisk.authoring.languages.builder import Job
 from obelisk.authoring.toolbox import Tool, Toolbox, ToolFailed
 
-NODE: Final = Tool("node", "apt-get install nodejs npm")
-COMPONENTIZE_QJS: Final = Tool("componentize-qjs", "npm install --save-dev componentize-qjs@0.4.5", of_node=True)
+NODE: Final = Tool("node", "it runs componentize-qjs", "apt-get install nodejs npm")
+COMPONENTIZE_QJS: Final = Tool(
+    "componentize-qjs",
+    "it makes components of JavaScript",
+    "npm install --save-dev componentize-qjs@0.4.5",
+    of_node=True,
+)
 _ERROR: Final = "Error: : "
 
 
@@ -27,13 +32,13 @@ class JavaScript:
 
     def check(self, tools: Toolbox, folder: Path) -> None:
         """Node.js is the system's, componentize-qjs a package of the project."""
-        tools.need(NODE, folder, "it runs componentize-qjs")
-        tools.need(COMPONENTIZE_QJS, folder, "it makes components of JavaScript")
+        tools.need(NODE, folder)
+        tools.need(COMPONENTIZE_QJS, folder)
 
     def build(self, job: Job) -> None:
         """Runs componentize-qjs."""
         manifest = job.manifest
-        tool = job.tools.need(COMPONENTIZE_QJS, manifest.folder, "it makes components of JavaScript")
+        tool = job.tools.need(COMPONENTIZE_QJS, manifest.folder)
         command: list[str | Path] = [tool, "--wit", manifest.wit, "--world", manifest.world, "--js", manifest.source]
         try:
             job.tools.run([*command, "--sync", "--stub-wasi", "--output", job.made], manifest.folder)

@@ -16,7 +16,9 @@ from obelisk.core.names import InterfaceName
 from obelisk.wit.component import ComponentWit
 from obelisk.wit.extensions import package_suffix
 
-COMPONENTIZE_PY: Final = Tool("componentize-py", "pip install 'componentize-py>=0.25,<0.26'", of_python=True)
+COMPONENTIZE_PY: Final = Tool(
+    "componentize-py", "it makes components of Python", "pip install 'componentize-py>=0.25,<0.26'", of_python=True
+)
 _NOISE: Final = ("\nCaused by:\n", "\nStack backtrace:\n")
 _RAISED: Final = "AssertionError: "
 
@@ -32,12 +34,12 @@ class Python:
 
     def check(self, tools: Toolbox, folder: Path) -> None:
         """componentize-py is a package of the author's environment."""
-        tools.need(COMPONENTIZE_PY, folder, "it makes components of Python")
+        tools.need(COMPONENTIZE_PY, folder)
 
     def build(self, job: Job) -> None:
         """Runs componentize-py."""
         manifest = job.manifest
-        command: list[str | Path] = [job.tools.need(COMPONENTIZE_PY, manifest.folder, "it makes components of Python")]
+        command: list[str | Path] = [job.tools.need(COMPONENTIZE_PY, manifest.folder)]
         command += ["--quiet", "--wit-path", manifest.wit, "--world", manifest.world]
         for interface, module in module_names(job.wit):
             command += ["--import-interface-name", f"{interface}={module}"]
