@@ -14,6 +14,7 @@ from obelisk.authoring.manifest import Language
 from obelisk.authoring.projects import TEMPLATES, NotEmpty, create_project
 from obelisk.config import load
 from obelisk.core.ports import FunctionKind
+from obelisk.runtime.packages import FIRST_LINE, extensions, support
 from obelisk.wit.checks import Component, check
 
 ALL = [(template, language) for template in TEMPLATES for language in Language]
@@ -26,6 +27,8 @@ SEED = {
     "wit/deps/template-fibo_activity/fibo-activity.wit",
     "wit/deps/template-fibo_activity-obelisk-ext/activity-obelisk-ext.wit",
     "wit/deps/template-fibo_workflow/fibo-workflow.wit",
+    "wit/template-fibo_workflow-obelisk-ext/workflow-obelisk-ext.wit",
+    "wit/template-fibo_workflow-obelisk-schedule/workflow-obelisk-schedule.wit",
 }
 
 
@@ -104,10 +107,19 @@ def test_a_workflow_alone_comes_with_the_activity_of_the_example(tmp_path, langu
     assert [each["location"] for each in configured] == ["${OBELISK_TOML_DIR}/fibo_activity.wasm"]
 
 
+def test_what_is_generated_is_what_obelisk_generate_writes(project):
+    _template, _language, folder = project
+    for manifest in find_manifests([folder]):
+        kind = FunctionKind(manifest.world)
+        for at, packages in ((manifest.wit / "deps", support(kind)), (manifest.wit, extensions(manifest.wit, kind))):
+            for package, files in packages.items():
+                assert {path.name: path.read_text() for path in (at / package).iterdir()} == files
+
+
 def test_both_components_of_a_project_speak_of_one_interface(tmp_path):
     create_project(TEMPLATES["fibo"], Language.PYTHON, tmp_path)
-    texts = {path.read_text() for path in tmp_path.rglob("fibo-activity.wit")}
-    assert len(texts) == 1
+    written, generated = sorted((path.read_text() for path in tmp_path.rglob("fibo-activity.wit")), reverse=True)
+    assert generated == f"{FIRST_LINE}{written}"
     activity, workflow = (world_of(manifest) for manifest in find_manifests([tmp_path]))
     components = [Component("a", FunctionKind.ACTIVITY, activity), Component("w", FunctionKind.WORKFLOW, workflow)]
     assert check(components) == ()

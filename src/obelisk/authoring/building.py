@@ -17,13 +17,12 @@ from obelisk.authoring.languages import BUILDERS, Job
 from obelisk.authoring.manifest import Manifest
 from obelisk.authoring.toolbox import Toolbox, ToolFailed
 from obelisk.core.ids import Digest
-from obelisk.wasm import tools
+from obelisk.core.ports import FunctionKind
 from obelisk.wasm.cache import ComponentCache
 from obelisk.wasm.description import Descriptions, LoadedWit
-from obelisk.wasm.source import ComponentError, read_source, wit_files
-from obelisk.wit.checks import check_alone
-from obelisk.wit.component import ComponentWit, NoOneWorld, read_package_wit
-from obelisk.wit.document import UnreadableWit
+from obelisk.wasm.source import ComponentError
+from obelisk.wit.checks import Component, check_alone
+from obelisk.wit.component import ComponentWit
 
 
 class BuildFailed(Exception):
@@ -73,13 +72,8 @@ def build(manifest: Manifest, toolbox: Toolbox) -> Built:
 def world_of(manifest: Manifest) -> ComponentWit:
     """What the component is to import and export. `BuildFailed` when Obelisk would refuse that."""
     try:
-        package, text = tools.package_wit(wit_files(manifest.wit, read_source(manifest.wit)))
-        wit = read_package_wit(text, package, manifest.world)
-    except tools.ToolFailed as failure:
-        raise BuildFailed(f"{manifest.wit} is not valid WIT: {failure}") from None
-    except NoOneWorld as failure:
-        raise BuildFailed(f"{manifest.wit}: {failure}; {manifest.file} says which one is built") from None
-    except (ComponentError, UnreadableWit) as failure:
+        wit = Descriptions(ComponentCache(None)).read(manifest.wit, manifest.world).wit
+    except ComponentError as failure:
         raise BuildFailed(str(failure)) from None
     _refuse(f"the world {manifest.world}", wit)
     return wit
@@ -97,7 +91,15 @@ def _looked_at(name: str, made: Path) -> LoadedWit:
     return found
 
 
+class _Undeployed(Component, frozen=True):
+    """A component of which nobody has said yet what it is to be. What a workflow may be, it may be."""
+
+    @property
+    def title(self) -> str:
+        return self.name
+
+
 def _refuse(name: str, wit: ComponentWit) -> None:
-    problems = check_alone(name, wit)
+    problems = check_alone(_Undeployed(name, FunctionKind.WORKFLOW, wit))
     if problems:
         raise BuildFailed("\n".join(("Obelisk would refuse it:", *problems)))

@@ -2,35 +2,28 @@
 
 Decides which templates there are, which files a project is made of, and that it goes into a folder of its own. The files are
 data, in `templates/`: `TEMPLATE/` for all languages, `LANGUAGE/TEMPLATE/` beside them, `LANGUAGE/COMPONENT/` for each
-component, `worlds/` and `wit/` for the WIT. Runs nothing.
+component, `worlds/` and `wit/` for the WIT. Builds nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from importlib.resources import files
-from importlib.resources.abc import Traversable
+from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Final
 
 from obelisk.authoring.languages import BUILDERS
 from obelisk.authoring.manifest import Language
-from obelisk.wit.packages import package_files
+from obelisk.core.ports import FunctionKind
+from obelisk.runtime.packages import FIRST_LINE, extensions, support
 
+_DATA: Final = Path(__file__).parent / "templates"
 _HERE: Final = PurePosixPath()
-_WIT: Final = {
-    "activity": ("obelisk_log@1.0.0", "template-fibo_activity"),
-    "workflow": (
-        "obelisk_log@1.0.0",
-        "obelisk_types@4.2.0",
-        "obelisk_workflow@5.1.0",
-        "template-fibo_activity",
-        "template-fibo_activity-obelisk-ext",
-        "template-fibo_workflow",
-    ),
-}
-"""The packages that a component's world speaks of."""
+_EXPORTED: Final = {"activity": "template-fibo_activity", "workflow": "template-fibo_workflow"}
+"""The package that each component exports."""
+_IMPORTED: Final = {"activity": (), "workflow": ("template-fibo_activity",)}
+"""The packages of activities that it calls."""
 
 
 @dataclass(frozen=True)
@@ -60,18 +53,13 @@ class NotEmpty(Exception):
 
 def project_files(template: Template, language: Language) -> dict[PurePosixPath, bytes]:
     """Every file of a new project."""
-    root = files("obelisk.authoring").joinpath("templates")
     found: dict[PurePosixPath, bytes] = {}
-    for part in (root.joinpath(template.name), root.joinpath(language, template.name)):
+    for part in (_DATA / "all", _DATA / template.name, _DATA / language / template.name):
         found.update(_tree(part))
     for component, folder in template.components:
         at = PurePosixPath(folder)
-        found.update((at / path, content) for path, content in _tree(root.joinpath(language, component)))
-        found[at / "wit" / "impl.wit"] = root.joinpath("worlds", f"{component}.wit").read_bytes()
-        for package in _WIT[component]:
-            for name, content in _package(root, package):
-                found[at / "wit" / "deps" / package / name] = content
-    found.update(_tree(root.joinpath("all")))
+        found.update((at / path, content) for path, content in _tree(_DATA / language / component))
+        found.update((at / "wit" / path, text.encode()) for path, text in _wit(component))
     filled = _blanks(template, language, found)
     return {path: _filled(content, filled) for path, content in sorted(found.items())}
 
@@ -90,15 +78,30 @@ def create_project(template: Template, language: Language, folder: Path) -> list
     return [Path(path) for path in made]
 
 
-def _package(root: Traversable, package: str) -> Iterator[tuple[str, bytes]]:
-    own = root.joinpath("wit", package)
-    if own.is_dir():
-        yield from ((entry.name, entry.read_bytes()) for entry in own.iterdir())
-    else:
-        yield from ((name, text.encode()) for name, text in package_files(package).items())
+@cache
+def _wit(component: str) -> tuple[tuple[PurePosixPath, str], ...]:
+    """The folder of WIT of a component: its world, what it exports and imports, and what is generated from both, as
+    `obelisk generate wit-support`, `wit-deps` and `wit-extensions` would write it.
+    """
+    kind = FunctionKind(component)
+    exported = _EXPORTED[component]
+    deps: dict[str, Mapping[str, str]] = {exported: _written(exported), **support(kind)}
+    for package in _IMPORTED[component]:
+        deps[package] = {name: f"{FIRST_LINE}{text}" for name, text in _written(package).items()}
+        deps.update(extensions(_DATA / "wit" / package, FunctionKind.ACTIVITY))
+    found = [(PurePosixPath("impl.wit"), (_DATA / "worlds" / f"{component}.wit").read_text(encoding="utf-8"))]
+    for folder, packages in (("deps", deps), (".", extensions(_DATA / "wit" / exported, kind))):
+        for package, files in packages.items():
+            found += [(PurePosixPath(folder, package, name), text) for name, text in files.items()]
+    return tuple(found)
 
 
-def _tree(folder: Traversable, at: PurePosixPath = _HERE) -> Iterator[tuple[PurePosixPath, bytes]]:
+def _written(package: str) -> dict[str, str]:
+    """The files of a package that is written by hand."""
+    return {path.name: path.read_text(encoding="utf-8") for path in (_DATA / "wit" / package).iterdir()}
+
+
+def _tree(folder: Path, at: PurePosixPath = _HERE) -> Iterator[tuple[PurePosixPath, bytes]]:
     """The files below `folder`. A file called `gitignore` gets its dot here: in the sources it must not count as one."""
     for entry in folder.iterdir():
         if entry.is_dir():

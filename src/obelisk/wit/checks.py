@@ -61,14 +61,6 @@ class Component(msgspec.Struct, frozen=True):
         return f"{self.kind} {self.name}"
 
 
-class _Undeployed(Component, frozen=True):
-    """A component of which nobody has said yet what it is to be: whatever it may be as a workflow, it may be."""
-
-    @property
-    def title(self) -> str:
-        return self.name
-
-
 Exports = dict[FunctionName, tuple[Component, Function]]
 """Every exported function with the component that exports it: the first one, when there are several."""
 
@@ -92,11 +84,12 @@ def check(components: Sequence[Component]) -> tuple[Problem, ...]:
     return tuple(map(Problem, problems))
 
 
-def check_alone(name: str, wit: ComponentWit) -> tuple[Problem, ...]:
-    """Everything that keeps a component from being deployed, whatever is deployed beside it."""
-    component = _Undeployed(name, FunctionKind.WORKFLOW, wit)
-    problems = [problem for interface in wit.exports for problem in _check_export(component, interface)]
-    problems.extend(_check_imports(component, None))
+def check_alone(component: Component) -> tuple[Problem, ...]:
+    """What keeps the component from being deployed, whatever else is: what it exports, and what it imports of the host. What
+    it imports of other components is not looked at.
+    """
+    problems = [problem for interface in component.wit.exports for problem in _check_export(component, interface)]
+    problems += _check_imports(component, None)
     return tuple(map(Problem, problems))
 
 
@@ -135,7 +128,7 @@ def _check_export(component: Component, interface: Interface) -> Iterator[str]:
 
 
 def _check_imports(component: Component, exports: Exports | None) -> Iterator[str]:
-    """`exports`: None when it is not known what there is."""
+    """`exports`: of all components; None: they are not known."""
     if component.kind is FunctionKind.STUB:
         return  # nothing of it runs, so nothing has to be supplied
     for name in component.wit.root_imports:

@@ -32,7 +32,7 @@ from obelisk.wit.types import (
 
 
 class NoOneWorld(ValueError):
-    """A package has several worlds, and nobody said which one is meant, or not the one that is: its author's to fix."""
+    """A package has several worlds, and nobody said which one is meant: its author's to fix."""
 
 
 class Function(msgspec.Struct, frozen=True):
