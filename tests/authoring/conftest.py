@@ -48,11 +48,13 @@ class FakeTool:
     def __init__(self, path: Path, gives: Path | None, says: str, code: int) -> None:
         self.path = path
         self._called = path.with_name(f"{path.name}.called")
+        self._environ = path.with_name(f"{path.name}.environ")
         copy = f'cp {gives} "$output"' if gives else ""
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(
             f"""#!/bin/sh
 printf '%s\\n' "$PWD" "$@" >{self._called}
+export -p >{self._environ}
 while [ $# -gt 0 ]; do [ "$1" = --output ] && output=$2; shift; done
 cat <<'END'
 {says}
@@ -67,6 +69,11 @@ exit {code}
     def called(self) -> list[str]:
         """The folder that it was called in, and its arguments; empty before."""
         return self._called.read_text().splitlines() if self._called.exists() else []
+
+    @property
+    def environ(self) -> str:
+        """The variables that it was given, as a shell writes them."""
+        return self._environ.read_text()
 
 
 @pytest.fixture

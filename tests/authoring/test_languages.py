@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from obelisk.authoring import BuildFailed, ToolMissing, build
+from obelisk.authoring import BuildFailed, Toolbox, ToolMissing, build
 from obelisk.authoring.languages import BUILDERS, javascript, python
 from obelisk.authoring.languages.python import module_names
 from obelisk.authoring.manifest import Language, read_manifest
@@ -53,6 +53,20 @@ def test_python_is_built_without_wasi_and_with_short_names_of_modules(project, t
         *("--import-interface-name", "template-fibo:activity-obelisk-ext/fibo-activity-ifc=fibo_activity_ifc_ext"),
         *("componentize", "--stub-wasi", "--python-path", folder, "--output", made_at(fake.called), "fibo_workflow"),
     ]
+
+
+@pytest.mark.parametrize("active", [None, "/some/venv"])
+@pytest.mark.parametrize("own", [True, False])
+def test_packages_are_those_of_the_environment_that_is_active_or_else_of_obelisk(
+    project, tool, toolbox, fibo_components, tmp_path, active, own
+):
+    manifest, fake = project(Language.PYTHON), tool("componentize-py", gives=fibo_components.workflow)
+    if own:
+        (tmp_path / "pyvenv.cfg").write_text("")
+    given = dict(toolbox.environ) | ({"VIRTUAL_ENV": active} if active else {})
+    build(manifest, Toolbox(given, toolbox.beside))
+    expected = active or (str(tmp_path) if own else None)
+    assert re.findall(r"VIRTUAL_ENV='?([^'\n]*)", fake.environ) == ([expected] if expected else [])
 
 
 def test_javascript_is_built_without_wasi_and_synchronously(project, tool, toolbox, fibo_components):

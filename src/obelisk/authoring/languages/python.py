@@ -46,10 +46,18 @@ class Python:
         command += ["componentize", "--stub-wasi", "--python-path", manifest.source.parent, "--output", job.made]
         command += [manifest.source.stem]
         try:
-            job.tools.run(command, manifest.folder, RUST_BACKTRACE="0", PYTHONDONTWRITEBYTECODE="1")
+            job.tools.run(command, manifest.folder, RUST_BACKTRACE="0", **_packages(job.tools))
         except ToolFailed as failed:
             failed.output = readable(failed.output, manifest.source.parent)
             raise
+
+
+def _packages(tools: Toolbox) -> dict[str, str]:
+    """Where packages that the source imports are looked for. Left alone, componentize-py asks whichever Python is first on
+    PATH; the environment that is active, or else Obelisk's own, is what the author means.
+    """
+    own = tools.beside.parent
+    return {"VIRTUAL_ENV": str(own)} if "VIRTUAL_ENV" not in tools.environ and (own / "pyvenv.cfg").exists() else {}
 
 
 def module_names(wit: ComponentWit) -> Iterator[tuple[InterfaceName, str]]:
