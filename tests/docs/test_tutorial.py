@@ -47,7 +47,7 @@ def test_the_first_workflow(tmp_path: Path, commands: Path, tutorials) -> None:
     page = tmp_path / "page.md"
     page.write_text((tutorials.TUTORIALS / "first-workflow.md").read_text().replace(PORT, str(tutorials.free_port())))
     env = {**os.environ, "OBELISK_REPO": str(ROOT), "PATH": f"{commands}:{os.environ['PATH']}", "COLUMNS": "120"}
-    code, output = tutorials.run(page, folder, env, 50)
+    code, output = tutorials.run(tutorials.script(page), folder, env, 50)
     assert code == 0, output
     assert "tutorial:naps/naps@1.0.0.nap-and-count : func(n: u8, times: u32, ms: u64) -> result<u64>" in output
     assert "Execution finished: OK: 55" in output
@@ -89,8 +89,8 @@ def test_what_is_not_printed_is_told(tutorials, tmp_path) -> None:
     page.write_text(
         "Write `a/b.txt`:\n\n```text\nhello\n```\n\n```sh\ncat a/b.txt\necho one two three\n```\n\n```text\nhello\none … three\nfour\n```\n"
     )
-    code, output = tutorials.run(page, tmp_path, dict(os.environ), 10)
+    code, output = tutorials.run(tutorials.script(page), tmp_path, dict(os.environ), 10)
     assert (code, tutorials.missing(page, output)) == (0, ["four"])
     page.write_text("```sh\necho so far\nfalse\necho no further\n```\n")
-    code, output = tutorials.run(page, tmp_path, dict(os.environ), 10)
+    code, output = tutorials.run(tutorials.script(page), tmp_path, dict(os.environ), 10)
     assert (code, output) == (1, "=== block 0\nso far\n")

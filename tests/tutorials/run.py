@@ -3,7 +3,8 @@
     python tests/tutorials/run.py [NAME]...
 
 Each one runs in a folder of its own, with a home for compiled code of its own, on a port of its own; what its commands print
-is compared with what the page shows. Nothing is skipped: a tutorial whose tools are missing fails, and says so.
+is compared with what the page shows. In the same folder, with what the tutorial has installed, the other templates are then
+built and tested. Nothing is skipped: a tutorial whose tools are missing fails, and says so.
 """
 
 from __future__ import annotations
@@ -18,6 +19,11 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = ("python", "javascript")
+TEMPLATES = ("fibo-activity", "fibo-workflow")
+"""Those that no tutorial makes."""
+PREPARE = {"javascript": "npm install --no-fund --no-audit"}
+"""What a project needs before it is built."""
+TEST = {"python": "pytest -q", "javascript": "npm test"}
 TIMEOUT_S = 1_800.0
 
 
@@ -49,16 +55,37 @@ def carried_out(name: str) -> bool:
             "OBELISK__CODEGEN_CACHE__DIRECTORY": str(cache),
             "COLUMNS": "120",
         }
-        code, output = tutorials.run(page, folder, environ, TIMEOUT_S)
-    print(output)
-    wrong = [f"not printed: {line}" for line in tutorials.missing(page, output)]
-    if code:
-        wrong.insert(0, f"a command ended with exit code {code}")
+        code, output = tutorials.run(tutorials.script(page), folder, environ, TIMEOUT_S)
+        print(output)
+        wrong = [f"not printed: {line}" for line in tutorials.missing(page, output)]
+        if code:
+            wrong.insert(0, f"a command ended with exit code {code}")
+        else:
+            code, output = tutorials.run(templates(name), folder, environ, TIMEOUT_S)
+            print(output)
+            if code:
+                wrong.append(f"the other templates ended with exit code {code}")
     print(
         f"{page.name}: {'; '.join(wrong) if wrong else 'as it is written'}, {time.monotonic() - begun:.0f} s",
         flush=True,
     )
     return not wrong
+
+
+def templates(name: str) -> str:
+    """What makes, builds and tests the other templates of a language."""
+    lines = ["set -e", ". .venv/bin/activate"]
+    for template in TEMPLATES:
+        lines += [
+            f"obelisk new {template} {template} --language {name}",
+            f"cd {template}",
+            PREPARE.get(name, ":"),
+            "obelisk build",
+            "obelisk server verify",
+            TEST[name],
+            "cd ..",
+        ]
+    return "\n".join(lines)
 
 
 def main() -> None:
