@@ -5,6 +5,8 @@
 #   make test         the tests, without the slow ones (ARGS="-x tests/core" to choose)
 #   make check        format, lint, types, import rings, spelling, docs
 #   make acceptance   real processes, kill -9, disk faults (a C compiler and strace are needed)
+#   make tutorials    carry out the tutorials that install tools of languages: needs package registries and some minutes
+#                     (ARGS=python for one of them)
 #   make sim          the engine in simulated worlds: all small ones, 20,000 random ones (SEED=7 repeats one, SEEDS=100
 #                     tries fewer)
 #   make mutants      break rules of the machine and the engine on purpose; the simulator must notice each (minutes)
@@ -57,6 +59,10 @@ test: $(READY)
 .PHONY: acceptance
 acceptance: $(READY)
 	@$(BIN)/python -m pytest -q -m acceptance $(ARGS)
+
+.PHONY: tutorials
+tutorials: $(READY)
+	@$(BIN)/python tests/tutorials/run.py $(ARGS)
 
 .PHONY: check
 check: $(READY)

@@ -1,22 +1,26 @@
-"""The tutorial, carried out as it is written: its files are written and its commands run, in order, by a shell."""
+"""The tutorials. The first one is carried out here; those that need package registries by `make tutorials`, and of them it is
+looked at here what can be seen without running them.
+"""
 
 from __future__ import annotations
 
 import os
 import re
-import signal
-import socket
 import subprocess
 import sys
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-TUTORIAL = ROOT / "docs" / "tutorials" / "first-workflow.md"
-PIECE = re.compile(r"(?:Write `(?P<file>[^`]+)`:\n\n)?```(?P<language>\w+)\n(?P<body>.*?)```", re.DOTALL)
 PORT = "5105"
+LANGUAGES = {"python": "py", "javascript": "js"}
+"""Tutorial, and what its sources end in."""
+
+
+@pytest.fixture
+def tutorials(fixture_module):
+    return fixture_module("tutorials")
 
 
 @pytest.fixture
@@ -37,44 +41,56 @@ def commands(tmp_path: Path) -> Path:
     return folder
 
 
-def free_port() -> str:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return str(probe.getsockname()[1])
-
-
-def test_the_first_workflow(tmp_path: Path, commands: Path) -> None:
-    folder, port = tmp_path / "tutorial", free_port()
+def test_the_first_workflow(tmp_path: Path, commands: Path, tutorials) -> None:
+    folder = tmp_path / "tutorial"
     folder.mkdir()
+    page = tmp_path / "page.md"
+    page.write_text((tutorials.TUTORIALS / "first-workflow.md").read_text().replace(PORT, str(tutorials.free_port())))
     env = {**os.environ, "OBELISK_REPO": str(ROOT), "PATH": f"{commands}:{os.environ['PATH']}", "COLUMNS": "120"}
-    script = ["set -e"]
-    for piece in PIECE.finditer(TUTORIAL.read_text()):
-        body = piece["body"].replace(PORT, port)
-        if piece["file"]:
-            path = folder / piece["file"]
-            script.append(f"mkdir -p {path.parent}\ncat >{path} <<'END_OF_FILE'\n{body}END_OF_FILE")
-        else:
-            assert piece["language"] == "sh"
-            script.append(body)
-    try:
-        done = subprocess.run(
-            ["bash", "-c", "\n".join(script)],
-            cwd=folder,
-            env=env,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=50,
-        )
-    finally:
-        pid = folder / "server.pid"
-        if pid.exists():
-            with suppress(ProcessLookupError):
-                os.kill(int(pid.read_text()), signal.SIGKILL)
-    assert done.returncode == 0, done
-    assert "tutorial:naps/naps@1.0.0.nap-and-count : func(n: u8, times: u32, ms: u64) -> result<u64>" in done.stdout
-    assert "Execution finished: OK: 55" in done.stdout
-    log = done.stdout[done.stdout.rindex(" Created(tutorial:naps") :]
+    code, output = tutorials.run(tutorials.script(page), folder, env, 50)
+    assert code == 0, output
+    assert "tutorial:naps/naps@1.0.0.nap-and-count : func(n: u8, times: u32, ms: u64) -> result<u64>" in output
+    assert "Execution finished: OK: 55" in output
+    log = output[output.rindex(" Created(tutorial:naps") :]
     assert log.count("DelayRequest(") == log.count("ChildExecutionRequest(") == 8
     assert log.count("Locked(") >= 2
     assert "Finished(" in log
+
+
+def test_every_tutorial_is_carried_out_somewhere(tutorials) -> None:
+    assert {page.stem for page in tutorials.TUTORIALS.glob("*.md")} == {"first-workflow", *LANGUAGES}
+    text = (ROOT / "tests" / "tutorials" / "run.py").read_text()
+    assert re.findall(r'"(\w+)"', re.search(r"^NAMES = \((.*)\)$", text, re.MULTILINE)[1]) == list(LANGUAGES)
+
+
+@pytest.mark.parametrize(("name", "ending"), LANGUAGES.items())
+def test_sources_that_a_tutorial_shows_are_those_of_the_template(tutorials, name, ending) -> None:
+    templates = ROOT / "src" / "obelisk" / "authoring" / "templates" / name
+    sources = [path.read_text() for path in templates.rglob(f"*.{ending}")]
+    shown = [block.body for block in tutorials.blocks(tutorials.TUTORIALS / f"{name}.md") if block.language == name]
+    shown += [block.body for block in tutorials.blocks(tutorials.TUTORIALS / f"{name}.md") if block.language == ending]
+    assert shown
+    assert [body for body in shown if not any(body in source for source in sources)] == []
+
+
+@pytest.mark.parametrize("name", LANGUAGES)
+def test_a_tutorial_is_read_to_its_end(tutorials, name) -> None:
+    page = tutorials.TUTORIALS / f"{name}.md"
+    blocks = tutorials.blocks(page)
+    assert len(blocks) == page.read_text().count("```") / 2
+    assert "obelisk execution result --follow" in "".join(block.body for block in blocks if block.language == "sh")
+    shown = [line for block in blocks if block.language == "text" for line in block.body.splitlines()]
+    assert "Execution finished: OK: 55" in shown
+    assert tutorials.missing(page, "") == shown
+
+
+def test_what_is_not_printed_is_told(tutorials, tmp_path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(
+        "Write `a/b.txt`:\n\n```text\nhello\n```\n\n```sh\ncat a/b.txt\necho one two three\n```\n\n```text\nhello\none … three\nfour\n```\n"
+    )
+    code, output = tutorials.run(tutorials.script(page), tmp_path, dict(os.environ), 10)
+    assert (code, tutorials.missing(page, output)) == (0, ["four"])
+    page.write_text("```sh\necho so far\nfalse\necho no further\n```\n")
+    code, output = tutorials.run(tutorials.script(page), tmp_path, dict(os.environ), 10)
+    assert (code, output) == (1, "=== block 0\nso far\n")

@@ -26,10 +26,19 @@ _CLIENT: Final = {
 _SERVER: Final = {"server": ("obelisk.cli.server:server", "The server.")}
 _SIMULATE: Final = {"simulate": ("obelisk.cli.simulate:simulate", "Run a workflow under simulated faults.")}
 _GENERATE: Final = {"generate": ("obelisk.cli.generate:generate", "Files for authors and operators.")}
+_AUTHORING: Final = {
+    "new": ("obelisk.cli.new:new", "Make a project."),
+    "build": ("obelisk.cli.build:build_command", "Build components."),
+}
 _CONTEXT: Final = {"help_option_names": ["-h", "--help"], "max_content_width": 120}
 
 
-@click.group("obelisk", cls=LazyGroup, lazy={**_SERVER, **_CLIENT, **_SIMULATE, **_GENERATE}, context_settings=_CONTEXT)
+@click.group(
+    "obelisk",
+    cls=LazyGroup,
+    lazy={**_SERVER, **_CLIENT, **_SIMULATE, **_AUTHORING, **_GENERATE},
+    context_settings=_CONTEXT,
+)
 @click.version_option(obelisk.__version__, "-v", "--version", message="obelisk %(version)s")
 def cli() -> None:
     """Obelisk: durable workflows and activities as WASM components."""

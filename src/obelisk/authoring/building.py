@@ -1,0 +1,105 @@
+"""A component from its manifest.
+
+Decides the order: is there anything that Obelisk would refuse in the world (told before a tool runs for long), is the tool
+there, build, look at what came out, and only then put it in its place, in one step. What went before stays when a build
+fails. Knows no language.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from obelisk.authoring.languages import BUILDERS, Job
+from obelisk.authoring.manifest import Manifest
+from obelisk.authoring.toolbox import Toolbox, ToolFailed
+from obelisk.core.ids import Digest
+from obelisk.core.ports import FunctionKind
+from obelisk.wasm.cache import ComponentCache
+from obelisk.wasm.description import Descriptions, LoadedWit
+from obelisk.wasm.source import ComponentError
+from obelisk.wit.checks import Component, check_alone
+from obelisk.wit.component import ComponentWit
+
+
+class BuildFailed(Exception):
+    """A component could not be built. The author's to fix; the text says what is wrong, and may have many lines."""
+
+
+@dataclass(frozen=True)
+class Built:
+    """A component that was built."""
+
+    manifest: Manifest
+    digest: Digest
+    size: int
+    """In bytes."""
+    seconds: float
+    wit: ComponentWit
+
+
+def check_tools(manifest: Manifest, toolbox: Toolbox) -> None:
+    """`ToolMissing` when the component cannot be built here."""
+    BUILDERS[manifest.language].check(toolbox, manifest.folder)
+
+
+def build(manifest: Manifest, toolbox: Toolbox) -> Built:
+    """Builds the component and puts it in its place. `BuildFailed`, `ToolMissing`."""
+    begun = time.monotonic()
+    world = world_of(manifest)
+    check_tools(manifest, toolbox)
+    made = manifest.output.with_name(f".{manifest.output.stem}.{os.getpid()}.wasm")
+    try:
+        manifest.output.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            BUILDERS[manifest.language].build(Job(manifest, world, made, toolbox))
+        except ToolFailed as failed:
+            raise BuildFailed(f"{failed}:\n{failed.output}" if failed.output else str(failed)) from None
+        found = _looked_at(manifest.output.name, made)
+        size = made.stat().st_size
+        made.replace(manifest.output)
+    except OSError as error:
+        raise BuildFailed(f"{error.filename or manifest.output} cannot be written: {error.strerror}") from None
+    finally:
+        with suppress(OSError):
+            made.unlink()
+    return Built(manifest, found.digest, size, time.monotonic() - begun, found.wit)
+
+
+def world_of(manifest: Manifest) -> ComponentWit:
+    """What the component is to import and export. `BuildFailed` when Obelisk would refuse that."""
+    try:
+        wit = Descriptions(ComponentCache(None)).read(manifest.wit, manifest.world).wit
+    except ComponentError as failure:
+        raise BuildFailed(str(failure)) from None
+    _refuse(f"the world {manifest.world}", wit)
+    return wit
+
+
+def _looked_at(name: str, made: Path) -> LoadedWit:
+    """The component that came out."""
+    if not made.exists():
+        raise BuildFailed("the tool ended well, but wrote nothing")
+    try:
+        found = Descriptions(ComponentCache(None)).read(made)
+    except ComponentError as failure:
+        raise BuildFailed(f"what the tool wrote cannot be used: {failure.reason}") from None
+    _refuse(name, found.wit)
+    return found
+
+
+class _Undeployed(Component, frozen=True):
+    """A component of which nobody has said yet what it is to be. What a workflow may be, it may be."""
+
+    @property
+    def title(self) -> str:
+        return self.name
+
+
+def _refuse(name: str, wit: ComponentWit) -> None:
+    problems = check_alone(_Undeployed(name, FunctionKind.WORKFLOW, wit))
+    if problems:
+        raise BuildFailed("\n".join(("Obelisk would refuse it:", *problems)))

@@ -1,0 +1,182 @@
+"""`obelisk new` and `obelisk build`. Nothing here needs a server; the tools are pretended."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from obelisk.cli.main import cli
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """Runs a command in an empty folder, with nothing on PATH but what a shell needs and `bin/`."""
+    for folder in ("here", "bin", "beside"):
+        (tmp_path / folder).mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin:/nowhere")
+    monkeypatch.setattr(sys, "executable", f"{tmp_path}/beside/python")
+
+    def invoke(*args):
+        result = CliRunner().invoke(cli, args, prog_name="obelisk")
+        if result.exception is not None and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        return result
+
+    return invoke
+
+
+@pytest.fixture
+def componentize_py(tmp_path, fibo_components):
+    """A function: a componentize-py that gives the components of the example, or says that it fails."""
+
+    def make(*, fails_for=""):
+        script = tmp_path / "bin" / "componentize-py"
+        script.write_text(
+            f"""#!/bin/sh
+            for last in "$@"; do [ "$before" = --output ] && output=$last; before=$last; done
+            if [ "$last" = "{fails_for}" ]; then echo "AssertionError: something with $last"; exit 1; fi
+            if [ "$last" = fibo_activity ]; then source={fibo_components.activity}; else source={fibo_components.workflow}; fi
+            /bin/cp "$source" "$output"
+            """
+        )
+        script.chmod(0o755)
+
+    return make
+
+
+def test_a_project_is_made_and_built(run, componentize_py):
+    made = run("new", "fibo", "demo")
+    assert made.exit_code == 0
+    lines = made.stdout.splitlines()
+    assert lines[0] == "demo: a workflow and the activity that it calls, in Python"
+    assert lines[-1] == "How to go on is told in demo/README.md"
+    assert sorted(line.strip() for line in lines[1:-1]) == sorted(
+        str(path.relative_to("demo")) for path in Path("demo").rglob("*") if path.is_file()
+    )
+    componentize_py()
+    built = run("build", "demo")
+    assert (built.exit_code, built.stderr) == (0, "")
+    assert re.sub(r"[0-9a-f]{64}|[\d,.]+ (?=bytes|s$)", "#", built.stdout, flags=re.MULTILINE).splitlines() == [
+        "demo/activity/component.toml: building demo/activity/fibo_activity.wasm from demo/activity/fibo_activity.py",
+        "  #bytes, sha256:#, in #s",
+        "  template-fibo:activity/fibo-activity-ifc.fibo : func(n: u8) -> result<u64>",
+        "demo/workflow/component.toml: building demo/workflow/fibo_workflow.wasm from demo/workflow/fibo_workflow.py",
+        "  #bytes, sha256:#, in #s",
+        "  template-fibo:workflow/fibo-workflow-ifc.fiboa : func(n: u8, iterations: u32) -> result<u64>",
+        "  template-fibo:workflow/fibo-workflow-ifc.fiboa-concurrent : func(n: u8, iterations: u32) -> result<u64>",
+    ]
+
+
+def test_what_was_built_is_told_as_json(run, componentize_py, fibo_components):
+    run("new", "fibo", "demo")
+    componentize_py(fails_for="fibo_workflow")
+    built = run("build", "--json")
+    assert (built.exit_code, built.stderr) == (1, "")
+    first, second = json.loads(built.stdout)
+    here = Path.cwd() / "demo"
+    assert first["component"] == f"{here}/activity/component.toml"
+    assert first["ok"].pop("seconds") >= 0
+    assert first["ok"].pop("digest").startswith("sha256:")
+    assert first["ok"] == {
+        "output": f"{here}/activity/fibo_activity.wasm",
+        "size_bytes": fibo_components.activity.stat().st_size,
+        "exports": ["template-fibo:activity/fibo-activity-ifc.fibo"],
+    }
+    assert second == {
+        "component": f"{here}/workflow/component.toml",
+        "failed": "componentize-py ended with exit code 1:\nsomething with fibo_workflow",
+    }
+
+
+def test_one_that_fails_does_not_keep_others_from_being_built(run, componentize_py):
+    run("new", "fibo", "demo")
+    componentize_py(fails_for="fibo_activity")
+    built = run("build", "demo")
+    assert built.exit_code == 1
+    assert built.stderr == (
+        "Error: demo/activity/component.toml: componentize-py ended with exit code 1:\nsomething with fibo_activity\n"
+    )
+    assert not Path("demo/activity/fibo_activity.wasm").exists()
+    assert Path("demo/workflow/fibo_workflow.wasm").exists()
+
+
+def test_a_tool_that_is_missing_is_told_once_before_anything_is_built(run, tmp_path):
+    run("new", "fibo", "demo")
+    built = run("build")
+    assert (built.exit_code, built.stdout) == (1, "")
+    assert built.stderr == (
+        f"Error: componentize-py was not found in {tmp_path}/beside or on PATH; it makes components of Python. Install it:"
+        " pip install 'componentize-py>=0.25,<0.26'\n"
+    )
+
+
+def test_manifests_that_are_wrong_are_told(run):
+    Path("component.toml").write_text('language = "fortran"\n')
+    built = run("build")
+    assert (built.exit_code, built.stdout) == (1, "")
+    assert 'component.toml: language: expected "python" or "javascript"; found "fortran"' in built.stderr
+    assert "component.toml: source: is missing" in built.stderr
+
+
+def test_where_there_is_nothing_to_build_the_command_line_is_wrong(run):
+    built = run("build")
+    assert built.exit_code == 2
+    assert "there is no component.toml in or below .; `obelisk new` makes a project that has one" in built.stderr
+    assert run("build", "elsewhere").exit_code == 2
+
+
+@pytest.mark.parametrize("language", ["python", "javascript"])
+def test_a_project_is_told_as_json(run, language):
+    made = run("new", "fibo-activity", "demo", "-l", language, "--json")
+    document = json.loads(made.stdout)
+    assert document["folder"] == str(Path.cwd() / "demo")
+    assert all((Path("demo") / path).is_file() for path in document["files"])
+    assert f"fibo_activity.{'py' if language == 'python' else 'js'}" in document["files"]
+
+
+def test_templates_are_listed(run):
+    assert run("new", "--list").stdout == (
+        "fibo           a workflow and the activity that it calls\n"
+        "fibo-activity  an activity\n"
+        "fibo-workflow  a workflow; its activity is there, built\n"
+        "in python, javascript\n"
+    )
+    listed = json.loads(run("new", "--list", "--json").stdout)
+    assert [each["name"] for each in listed] == ["fibo", "fibo-activity", "fibo-workflow"]
+    assert listed[1] == {"name": "fibo-activity", "summary": "an activity", "languages": ["python", "javascript"]}
+
+
+def test_a_folder_that_is_not_empty_is_refused(run):
+    assert run("new", "fibo", "demo").exit_code == 0
+    again = run("new", "fibo", "demo")
+    assert (again.exit_code, again.stdout) == (1, "")
+    assert again.stderr == "Error: demo is not empty (it has .gitignore); a new project needs a folder of its own\n"
+
+
+def test_a_folder_that_cannot_be_written_is_told(run):
+    Path("file").write_text("")
+    made = run("new", "fibo", "file/demo")
+    assert (made.exit_code, made.stderr) == (1, "Error: file/demo cannot be written: Not a directory\n")
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        ((), "TEMPLATE and DIR are missing; --list shows the templates"),
+        (("fibo",), "TEMPLATE and DIR are missing; --list shows the templates"),
+        (("fibonacci", "demo"), "'fibonacci' is not one of 'fibo', 'fibo-activity', 'fibo-workflow'"),
+        (("fibo", "demo", "--language", "cobol"), "'cobol' is not one of 'python', 'javascript'"),
+        (("--list", "fibo"), "--list takes no TEMPLATE"),
+    ],
+)
+def test_a_command_line_that_is_wrong_changes_nothing(run, args, message):
+    made = run("new", *args)
+    assert (made.exit_code, made.stdout) == (2, "")
+    assert message in made.stderr
+    assert list(Path().iterdir()) == []
