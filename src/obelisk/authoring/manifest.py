@@ -129,10 +129,11 @@ def _files(folder: Path) -> Iterator[Path]:
     for above, folders, files in os.walk(folder):
         if FILE_NAME in files:
             yield Path(above) / FILE_NAME
-        folders[:] = [name for name in folders if not _is_skipped(Path(above) / name)]
+        folders[:] = [name for name in folders if not is_skipped(Path(above) / name)]
 
 
-def _is_skipped(folder: Path) -> bool:
+def is_skipped(folder: Path) -> bool:
+    """Whether what is in the folder is not the author's: tools keep it there, or it is hidden."""
     return folder.name in _SKIPPED or folder.name.startswith(".") or (folder / "pyvenv.cfg").exists()
 
 

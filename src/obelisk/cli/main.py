@@ -28,6 +28,7 @@ _SIMULATE: Final = {"simulate": ("obelisk.cli.simulate:simulate", "Run a workflo
 _GENERATE: Final = {"generate": ("obelisk.cli.generate:generate", "Files for authors and operators.")}
 _AUTHORING: Final = {
     "new": ("obelisk.cli.new:new", "Make a project."),
+    "dev": ("obelisk.cli.dev:dev", "Run a server that builds and deploys what is saved."),
     "build": ("obelisk.cli.build:build_command", "Build components."),
 }
 _CONTEXT: Final = {"help_option_names": ["-h", "--help"], "max_content_width": 120}

@@ -74,7 +74,7 @@ class Redeploying:
         return [
             Replaced(name, (after.get(name) or before[name]).kind, *(_digest(each, name) for each in (before, after)))
             for name in dict.fromkeys((*before, *after))
-            if _digest(before, name) != _digest(after, name)
+            if before.get(name) != after.get(name)
         ]
 
     def _prepared(self, config: Config) -> list[DeployedComponent]:
