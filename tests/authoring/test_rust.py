@@ -107,15 +107,15 @@ def test_with_the_target_cargo_builds_and_the_module_becomes_a_component(manifes
 def test_without_it_the_library_is_compiled_by_the_toolchain_that_has_its_sources(
     manifest, module, tool, toolchain, toolbox
 ):
-    rustups = toolchain()
-    debians = toolchain(artifact(manifest, module), folder="usr", sources=True)
+    first = toolchain()
+    packaged = toolchain(artifact(manifest, module), folder="usr", sources=True)
     tool("cc"), tool("wasm-ld"), tool("wasm-ld-14")
     linker = tool("wasm-ld-19")
     build(manifest, toolbox)
-    assert rustups.called == []
-    assert debians.called == [str(manifest.folder), *USUAL, *BUILD_STD, *QUIET]
-    assert environ(debians) == {
-        "RUSTC": str(debians.path.with_name("rustc")),
+    assert first.called == []
+    assert packaged.called == [str(manifest.folder), *USUAL, *BUILD_STD, *QUIET]
+    assert environ(packaged) == {
+        "RUSTC": str(packaged.path.with_name("rustc")),
         "RUSTC_BOOTSTRAP": "1",
         "CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER": str(linker.path),
     }
