@@ -87,6 +87,12 @@ VALUES: list[tuple[str, Any]] = [
     *(("rights-held", each) for each in (set(), {"write"}, {"read", "double", "smell"})),
     ("points", point()),
     *(("shapes", each) for each in SHAPES),
+    *(("narrows", each) for each in (2**32 - 1, -0.5)),
+    *(
+        ("wides", wasm.Variant(*each))
+        for each in (("count", 2**64 - 1), ("real", math.pi), ("small", -0.25), ("number", -9))
+    ),
+    ("own-name", 7),
     *(("lists", each) for each in ([], SHAPES)),
     *(("options", each) for each in (wasm.Variant("none"), wasm.Variant("some", None), wasm.Variant("some", 0.25))),
     *(("mixed", each) for each in (None, (0.25, 3, None), (-0.5, 255, math.pi))),

@@ -204,14 +204,15 @@ class _Header:
         if len(flat) > _PARAMS_MAX:
             flat = ["i32"]
             body.append(f"{_params_struct(params)} *params = (void *)raw0;")
-            body += [f"{param.type.name} {param.name} = params->{param.name};" for param in params]
+            names = [f"params->{param.name}" for param in params]
         else:
+            # Called like no function, as parameters may be.
+            names = [f"given{number}" for number in range(len(params))]
             place = 0
-            for param in params:
+            for name, param in zip(names, params, strict=True):
                 numbers = [f"raw{place + each}" for each in range(len(param.type.flat))]
                 place += len(numbers)
-                body += [f"{param.type.name} {param.name};", *param.type.lift(param.name, numbers)]
-        names = [param.name for param in params]
+                body += [f"{param.type.name} {name};", *param.type.lift(name, numbers)]
         returns = "void"
         if result is None:
             body.append(f"{self._names[key]}({', '.join(names)});")
