@@ -39,8 +39,8 @@ def test_everything_that_is_missing_is_told(component):
 @pytest.mark.parametrize(
     ("line", "key", "message"),
     [
-        ('language = "cobol"', "language", 'expected "python" or "javascript"; found "cobol"'),
-        ("language = 3", "language", 'expected "python" or "javascript"; found 3 (an integer)'),
+        ('language = "cobol"', "language", 'expected "python", "javascript", "rust" or "c"; found "cobol"'),
+        ("language = 3", "language", 'expected "python", "javascript", "rust" or "c"; found 3 (an integer)'),
         ('source = "b.py"', "source", "expected the path of a file beside this one or below; found nothing at {folder}/b.py"),
         ('source = "wit"', "source", "expected the path of a file beside this one or below; found a folder at {folder}/wit"),
         ('source = "../b.py"', "source", 'expected the path of a file beside this one or below; found "../b.py"'),

@@ -120,7 +120,7 @@ def test_manifests_that_are_wrong_are_told(run):
     Path("component.toml").write_text('language = "fortran"\n')
     built = run("build")
     assert (built.exit_code, built.stdout) == (1, "")
-    assert 'component.toml: language: expected "python" or "javascript"; found "fortran"' in built.stderr
+    assert 'component.toml: language: expected "python", "javascript", "rust" or "c"; found "fortran"' in built.stderr
     assert "component.toml: source: is missing" in built.stderr
 
 
@@ -131,13 +131,21 @@ def test_where_there_is_nothing_to_build_the_command_line_is_wrong(run):
     assert run("build", "elsewhere").exit_code == 2
 
 
-@pytest.mark.parametrize("language", ["python", "javascript"])
-def test_a_project_is_told_as_json(run, language):
+@pytest.mark.parametrize(
+    ("language", "source"),
+    [
+        ("python", "fibo_activity.py"),
+        ("javascript", "fibo_activity.js"),
+        ("rust", "src/lib.rs"),
+        ("c", "fibo_activity.c"),
+    ],
+)
+def test_a_project_is_told_as_json(run, language, source):
     made = run("new", "fibo-activity", "demo", "-l", language, "--json")
     document = json.loads(made.stdout)
     assert document["folder"] == str(Path.cwd() / "demo")
     assert all((Path("demo") / path).is_file() for path in document["files"])
-    assert f"fibo_activity.{'py' if language == 'python' else 'js'}" in document["files"]
+    assert source in document["files"]
 
 
 def test_templates_are_listed(run):
@@ -145,11 +153,15 @@ def test_templates_are_listed(run):
         "fibo           a workflow and the activity that it calls\n"
         "fibo-activity  an activity\n"
         "fibo-workflow  a workflow; its activity is there, built\n"
-        "in python, javascript\n"
+        "in python, javascript, rust, c\n"
     )
     listed = json.loads(run("new", "--list", "--json").stdout)
     assert [each["name"] for each in listed] == ["fibo", "fibo-activity", "fibo-workflow"]
-    assert listed[1] == {"name": "fibo-activity", "summary": "an activity", "languages": ["python", "javascript"]}
+    assert listed[1] == {
+        "name": "fibo-activity",
+        "summary": "an activity",
+        "languages": ["python", "javascript", "rust", "c"],
+    }
 
 
 def test_a_folder_that_is_not_empty_is_refused(run):
@@ -171,7 +183,7 @@ def test_a_folder_that_cannot_be_written_is_told(run):
         ((), "TEMPLATE and DIR are missing; --list shows the templates"),
         (("fibo",), "TEMPLATE and DIR are missing; --list shows the templates"),
         (("fibonacci", "demo"), "'fibonacci' is not one of 'fibo', 'fibo-activity', 'fibo-workflow'"),
-        (("fibo", "demo", "--language", "cobol"), "'cobol' is not one of 'python', 'javascript'"),
+        (("fibo", "demo", "--language", "cobol"), "'cobol' is not one of 'python', 'javascript', 'rust', 'c'"),
         (("--list", "fibo"), "--list takes no TEMPLATE"),
     ],
 )

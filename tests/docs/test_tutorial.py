@@ -14,7 +14,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 PORT = "5105"
-LANGUAGES = {"python": "py", "javascript": "js"}
+LANGUAGES = {"python": "py", "javascript": "js", "rust": "rs", "c": "c"}
 """Tutorial, and what its sources end in."""
 
 

@@ -18,12 +18,12 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
-NAMES = ("python", "javascript")
+NAMES = ("python", "javascript", "rust", "c")
 TEMPLATES = ("fibo-activity", "fibo-workflow")
 """Those that no tutorial makes."""
-PREPARE = {"javascript": "npm install --no-fund --no-audit"}
+PREPARE = {"javascript": "npm install --no-fund --no-audit", "rust": 'export CARGO_TARGET_DIR="$PWD/../target"'}
 """What a project needs before it is built."""
-TEST = {"python": "pytest -q", "javascript": "npm test"}
+TEST = {"python": "pytest -q", "javascript": "npm test", "rust": "cargo test", "c": "sh test.sh"}
 TIMEOUT_S = 1_800.0
 
 

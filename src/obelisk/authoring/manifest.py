@@ -31,6 +31,11 @@ class Language(StrEnum):
 
     PYTHON = "python"
     JAVASCRIPT = "javascript"
+    RUST = "rust"
+    C = "c"
+
+
+_LANGUAGES: Final = " or ".join(", ".join(f'"{each}"' for each in Language).rsplit(", ", 1))
 
 
 class ManifestError(Exception):
@@ -70,7 +75,7 @@ class Key(msgspec.Struct, frozen=True):
 
 
 KEYS: Final = (
-    Key("language", " or ".join(f'"{language}"' for language in Language), "What the source is written in."),
+    Key("language", _LANGUAGES, "What the source is written in."),
     Key("source", "the path of a file beside this one or below", "The source, or the first of its files."),
     Key("world", "the name of a world", "The world that the component is of: what it imports and exports."),
     Key("output", "the path of a .wasm file", "Where the component goes. Its folder is made when it is missing."),

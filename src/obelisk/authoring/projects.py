@@ -7,6 +7,7 @@ component, `worlds/` and `wit/` for the WIT. Builds nothing.
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -14,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 
 from obelisk.authoring.languages import BUILDERS
-from obelisk.authoring.manifest import Language
+from obelisk.authoring.manifest import FILE_NAME, Language
 from obelisk.core.ports import FunctionKind
 from obelisk.runtime.packages import FIRST_LINE, extensions, support
 
@@ -115,13 +116,11 @@ def _blanks(template: Template, language: Language, found: dict[PurePosixPath, b
     """What the blanks of a template are filled with."""
     builder = BUILDERS[language]
     install = "\n".join(builder.install)
-    sources = [
-        path.name for path in found if path.stem in {"fibo_activity", "fibo_workflow"} and path.suffix != ".wasm"
-    ]
+    manifest = next(content for path, content in found.items() if path.name == FILE_NAME)
     texts = {
         "LANGUAGE": builder.title,
         "INSTALL": install,
-        "SOURCE": sources[0],
+        "SOURCE": tomllib.loads(manifest.decode())["source"],
         "TEST": builder.test_file,
         "TESTING": builder.test_command,
         "BUILT": "\n".join(f"{PurePosixPath(at, f'fibo_{component}.wasm')}" for component, at in template.components),

@@ -81,6 +81,16 @@ def _folder(files: Mapping[str, str]) -> Iterator[Path]:
             raise ToolFailed(text.replace(f"{folder}/", "")) from None
 
 
+def embed_wit(module: bytes, files: Mapping[str, str], world: str) -> bytes:
+    """A core module with a world of a package of WIT in it, as compilers that know WIT leave it. `files` as in `package_wit`.
+    `ToolFailed`.
+    """
+    with _folder(files) as folder:
+        core = folder.with_name("core.wasm")
+        core.write_bytes(module)
+        return _run("component", "embed", "--world", world, str(folder), str(core))
+
+
 def wrap_module(module: bytes) -> bytes:
     """The component made of a core module that carries its WIT. `ToolFailed` when it carries none."""
     return _run("component", "new", "-", stdin=module)

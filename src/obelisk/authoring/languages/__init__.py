@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from obelisk.authoring.languages import javascript, python
+from obelisk.authoring.languages import c, javascript, python, rust
 from obelisk.authoring.languages.builder import Builder, Job
 from obelisk.authoring.manifest import Language
 
@@ -17,4 +17,6 @@ __all__ = ["BUILDERS", "Builder", "Job"]
 BUILDERS: Final[dict[Language, Builder]] = {
     Language.PYTHON: python.Python(),
     Language.JAVASCRIPT: javascript.JavaScript(),
+    Language.RUST: rust.Rust(),
+    Language.C: c.C(),
 }
