@@ -41,7 +41,8 @@ def _package(folder: Path, files: Mapping[str, str], *, force: bool) -> list[Don
     if by_hand and not force:
         return [(path, Action.KEPT) for path in by_hand]
     if len(present) == len(files) == 1 and not by_hand:  # its name was chosen by somebody else: a template, an author
-        files = {present[0].name: text for text in files.values()}
+        (text,) = files.values()
+        files = {present[0].name: text}
     done = []
     for path in present:
         if path.name not in files:
