@@ -3,11 +3,11 @@
     for manifest in find_manifests([Path()]): build(manifest, Toolbox.of(os.environ))
 
 One module each: `manifest` (`component.toml`), `toolbox` (the tools of languages: found, run, told when they are missing),
-`languages` (what a language's tool is called with), `building` (a component from its manifest, checked), `projects` (new
+`languages` (what a language's tool is called with), `guest` (what it finds beside the sources), `building` (a component from its manifest, checked), `projects` (new
 projects). Runs tools and writes files; must not know a server, a database or a terminal, and runs no component.
 """
 
-from obelisk.authoring.building import BuildFailed, Built, build, check_tools
+from obelisk.authoring.building import BuildFailed, Built, build, check_tools, write_bindings
 from obelisk.authoring.manifest import Manifest, ManifestError, find_manifests
 from obelisk.authoring.toolbox import Toolbox, ToolMissing
 
@@ -21,4 +21,5 @@ __all__ = [
     "build",
     "check_tools",
     "find_manifests",
+    "write_bindings",
 ]

@@ -2,18 +2,20 @@
 
 Decides the order: is there anything that Obelisk would refuse in the world (told before a tool runs for long), is the tool
 there, build, look at what came out, and only then put it in its place, in one step. What went before stays when a build
-fails. Knows no language.
+fails. Knows no language. Bindings for editors go the same way.
 """
 
 from __future__ import annotations
 
 import os
+import shutil
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from obelisk.authoring.languages import BUILDERS, Job
+from obelisk.authoring.languages import BINDINGS, BUILDERS, Job
 from obelisk.authoring.manifest import Manifest
 from obelisk.authoring.toolbox import Toolbox, ToolFailed
 from obelisk.core.ids import Digest
@@ -54,10 +56,8 @@ def build(manifest: Manifest, toolbox: Toolbox) -> Built:
     made = manifest.output.with_name(f".{manifest.output.stem}.{os.getpid()}.wasm")
     try:
         manifest.output.parent.mkdir(parents=True, exist_ok=True)
-        try:
+        with _tool():
             BUILDERS[manifest.language].build(Job(manifest, world, made, toolbox))
-        except ToolFailed as failed:
-            raise BuildFailed(f"{failed}:\n{failed.output}" if failed.output else str(failed)) from None
         found = _looked_at(manifest.output.name, made)
         size = made.stat().st_size
         made.replace(manifest.output)
@@ -67,6 +67,37 @@ def build(manifest: Manifest, toolbox: Toolbox) -> Built:
         with suppress(OSError):
             made.unlink()
     return Built(manifest, found.digest, size, time.monotonic() - begun, found.wit)
+
+
+def write_bindings(manifest: Manifest, toolbox: Toolbox) -> Path | None:
+    """Writes what editors and type checkers are to know of the component's world: its folder, new or in place of the one that
+    was there. None when the language has no bindings. `BuildFailed`, `ToolMissing`.
+    """
+    world = world_of(manifest)
+    check_tools(manifest, toolbox)
+    folder = manifest.folder / BINDINGS
+    made = folder.with_name(f"{BINDINGS}.{os.getpid()}")
+    try:
+        with _tool():
+            if not BUILDERS[manifest.language].bindings(Job(manifest, world, made, toolbox)):
+                return None
+        if folder.exists():
+            shutil.rmtree(folder)
+        made.replace(folder)
+    except OSError as error:
+        raise BuildFailed(f"{error.filename or folder} cannot be written: {error.strerror}") from None
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+    return folder
+
+
+@contextmanager
+def _tool() -> Iterator[None]:
+    """What a tool says when it fails is why a build did."""
+    try:
+        yield
+    except ToolFailed as failed:
+        raise BuildFailed(f"{failed}:\n{failed.output}" if failed.output else str(failed)) from None
 
 
 def world_of(manifest: Manifest) -> ComponentWit:

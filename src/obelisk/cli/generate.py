@@ -11,7 +11,7 @@ import click
 
 from obelisk.cli import documents
 from obelisk.cli.kinds import ComponentType
-from obelisk.cli.writing import report, write_packages, written
+from obelisk.cli.writing import Action, report, write_packages, written
 from obelisk.core.ports import FunctionKind
 from obelisk.wit.generated import TYPES_VERSIONS
 
@@ -114,6 +114,28 @@ def wit_extensions(
     except ComponentError as error:
         raise click.ClickException(str(error)) from None
     write_packages(output, found, force=force, as_json=as_json)
+
+
+@generate.command("bindings")
+@click.argument("folders", metavar="[DIR]...", nargs=-1, type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("-j", "--json", "as_json", is_flag=True, help="Print JSON.")
+def bindings(folders: tuple[Path, ...], *, as_json: bool) -> None:
+    """Write what editors, type checkers and unit tests are to know of components in Python, into .bindings beside each
+    component.toml in or below each DIR (here, when none is given).
+    """
+    from obelisk.authoring import BuildFailed, ManifestError, Toolbox, ToolMissing, find_manifests, write_bindings
+
+    toolbox = Toolbox.of(os.environ)
+    made: list[Path | None] = []
+    try:
+        for manifest in find_manifests(folders or (Path(),)):
+            try:
+                made.append(write_bindings(manifest, toolbox))
+            except BuildFailed as failed:
+                raise click.ClickException(f"{manifest.file}: {failed}") from None
+    except (ManifestError, ToolMissing) as error:
+        raise click.ClickException(str(error)) from None
+    report([(folder, Action.WRITTEN) for folder in made if folder is not None], as_json=as_json)
 
 
 @generate.command("config")

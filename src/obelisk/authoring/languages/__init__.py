@@ -9,10 +9,10 @@ from __future__ import annotations
 from typing import Final
 
 from obelisk.authoring.languages import c, javascript, python, rust
-from obelisk.authoring.languages.builder import Builder, Job
+from obelisk.authoring.languages.builder import BINDINGS, Builder, Job
 from obelisk.authoring.manifest import Language
 
-__all__ = ["BUILDERS", "Builder", "Job"]
+__all__ = ["BINDINGS", "BUILDERS", "Builder", "Job"]
 
 BUILDERS: Final[dict[Language, Builder]] = {
     Language.PYTHON: python.Python(),

@@ -4,22 +4,27 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
 from obelisk.authoring.manifest import Manifest
 from obelisk.authoring.toolbox import Toolbox
 from obelisk.wit.component import ComponentWit
 
+BINDINGS: Final = ".bindings"
+"""The folder beside `component.toml` with what editors and type checkers are to know of the world. Hidden, so that neither
+builds nor tests look into it.
+"""
+
 
 @dataclass(frozen=True)
 class Job:
-    """One component to build."""
+    """One component to build, or the bindings of one to write."""
 
     manifest: Manifest
     wit: ComponentWit
     """What the world imports and exports."""
     made: Path
-    """Where the component is to be written to."""
+    """Where the component, or the folder of bindings, is to be written to. Nothing is there."""
     tools: Toolbox
 
 
@@ -57,4 +62,8 @@ class Builder(Protocol):
 
     def build(self, job: Job) -> None:
         """Makes the component. `ToolFailed`, whose output says what is wrong with the source."""
+        ...
+
+    def bindings(self, job: Job) -> bool:
+        """Writes the folder of bindings; False when the language has none. `ToolFailed`."""
         ...

@@ -82,6 +82,10 @@ class C:
         finally:
             module.unlink(missing_ok=True)
 
+    def bindings(self, job: Job) -> bool:
+        """None but the header that a build writes."""
+        return False
+
 
 def find_clang(tools: Toolbox, folder: Path) -> Path:
     """clang, or else the newest one whose name has a version. `ToolMissing`."""

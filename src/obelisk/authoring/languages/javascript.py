@@ -35,6 +35,10 @@ class JavaScript:
         tools.need(NODE, folder)
         tools.need(COMPONENTIZE_QJS, folder)
 
+    def bindings(self, job: Job) -> bool:
+        """There are none: componentize-qjs writes no types."""
+        return False
+
     def build(self, job: Job) -> None:
         """Runs componentize-qjs."""
         manifest = job.manifest

@@ -1,16 +1,18 @@
 """Python, by componentize-py: CPython and the source's modules in one component.
 
-Decides that a component has no WASI (`--stub-wasi`), and what the modules of imported interfaces are called.
+Decides that a component has no WASI (`--stub-wasi`), what the modules of imported interfaces are called, and that the package
+`obelisk_guest` is there for the source to import.
 """
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from obelisk.authoring.languages.builder import Job
+from obelisk.authoring.languages.builder import BINDINGS, Job
 from obelisk.authoring.toolbox import Tool, Toolbox, ToolFailed
 from obelisk.core.names import InterfaceName
 from obelisk.wit.component import ComponentWit
@@ -19,6 +21,8 @@ from obelisk.wit.extensions import package_suffix
 COMPONENTIZE_PY: Final = Tool(
     "componentize-py", "it makes components of Python", "pip install 'componentize-py>=0.25,<0.26'", of_python=True
 )
+GUEST: Final = Path(__file__).parents[1] / "guest"
+"""The folder of `obelisk_guest`, whose modules are data here: they run in components."""
 _NOISE: Final = ("\nCaused by:\n", "\nStack backtrace:\n")
 _RAISED: Final = "AssertionError: "
 
@@ -30,7 +34,7 @@ class Python:
     install = (f"{COMPONENTIZE_PY.install} pytest",)
     test_file = "test_fibo.py"
     test_command = "pytest"
-    ignored = ("__pycache__/",)
+    ignored = ("__pycache__/", f"{BINDINGS}/")
 
     def check(self, tools: Toolbox, folder: Path) -> None:
         """componentize-py is a package of the author's environment."""
@@ -38,18 +42,35 @@ class Python:
 
     def build(self, job: Job) -> None:
         """Runs componentize-py."""
-        manifest = job.manifest
-        command: list[str | Path] = [job.tools.need(COMPONENTIZE_PY, manifest.folder)]
-        command += ["--quiet", "--wit-path", manifest.wit, "--world", manifest.world]
-        for interface, module in module_names(job.wit):
-            command += ["--import-interface-name", f"{interface}={module}"]
-        command += ["componentize", "--stub-wasi", "--python-path", manifest.source.parent, "--output", job.made]
-        command += [manifest.source.stem]
-        try:
-            job.tools.run(command, manifest.folder, RUST_BACKTRACE="0", **_packages(job.tools))
-        except ToolFailed as failed:
-            failed.output = readable(failed.output, manifest.source.parent)
-            raise
+        source = job.manifest.source
+        command: list[str | Path] = [
+            "componentize",
+            "--stub-wasi",
+            "--python-path",
+            source.parent,
+            "--python-path",
+            GUEST,
+        ]
+        _run(job, [*command, "--output", job.made, source.stem])
+
+    def bindings(self, job: Job) -> bool:
+        """`wit_world` as componentize-py writes it, the modules that it needs, and `obelisk_guest`."""
+        _run(job, ["bindings", job.made])
+        shutil.copytree(GUEST, job.made, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
+        return True
+
+
+def _run(job: Job, what: list[str | Path]) -> None:
+    manifest = job.manifest
+    command: list[str | Path] = [job.tools.need(COMPONENTIZE_PY, manifest.folder)]
+    command += ["--quiet", "--wit-path", manifest.wit, "--world", manifest.world]
+    for interface, module in module_names(job.wit):
+        command += ["--import-interface-name", f"{interface}={module}"]
+    try:
+        job.tools.run([*command, *what], manifest.folder, RUST_BACKTRACE="0", **_packages(job.tools))
+    except ToolFailed as failed:
+        failed.output = readable(failed.output, manifest.source.parent)
+        raise
 
 
 def _packages(tools: Toolbox) -> dict[str, str]:

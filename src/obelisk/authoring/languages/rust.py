@@ -79,6 +79,10 @@ class Rust:
         except wasm_tools.ToolFailed as failure:
             raise ToolFailed("wasm-tools", 1, str(failure)) from None
 
+    def bindings(self, job: Job) -> bool:
+        """There are none: a macro makes them where the source is compiled."""
+        return False
+
 
 def readable(output: str) -> str:
     """What cargo said to people."""

@@ -1,8 +1,9 @@
 """The activity template-fibo:activity/fibo-activity-ifc: a class of the interface's name."""
 
-from componentize_py_types import Err
+from obelisk_guest import Err, exported
 
 
+@exported
 class FiboActivityIfc:
     """Activities may do anything: they run again when they fail, and their results are kept."""
 

@@ -1,11 +1,11 @@
 """The workflow template-fibo:workflow/fibo-workflow-ifc: a class of the interface's name."""
 
-from componentize_py_types import Err
+from obelisk_guest import JoinSet, exported
 from wit_world.imports.fibo_activity_ifc import fibo
 from wit_world.imports.fibo_activity_ifc_ext import fibo_await_next, fibo_submit
-from wit_world.imports.workflow_support import join_set_create
 
 
+@exported
 class FiboWorkflowIfc:
     """Workflows are deterministic: everything that may come out differently is a call of something imported."""
 
@@ -18,13 +18,8 @@ class FiboWorkflowIfc:
 
     def fiboa_concurrent(self, n: int, iterations: int) -> int:
         """The same calls at once, awaited in the order in which they finish."""
-        with join_set_create() as join_set:
+        with JoinSet() as calls:
             for _ in range(iterations):
-                fibo_submit(join_set, n)
-            last = 0
-            for _ in range(iterations):
-                _execution_id, result = fibo_await_next(join_set)
-                if isinstance(result, Err):
-                    raise result
-                last = result.value
-            return last
+                calls.submit(fibo_submit, n)
+            results = [value for _execution_id, value in calls.results(fibo_await_next)]
+        return results[-1] if results else 0
