@@ -43,7 +43,8 @@ def component(tmp_path: Path) -> Callable[..., Path]:
 
 
 class FakeTool:
-    """A command that notes how it was called, prints something, and copies a component to where `--output` says."""
+    """A command that notes how it was called, prints something, and copies a component to where `--output` says, or
+    writes a folder after `bindings` as componentize-py does."""
 
     def __init__(self, path: Path, gives: Path | None, says: str, code: int) -> None:
         self.path = path
@@ -55,7 +56,11 @@ class FakeTool:
             f"""#!/bin/sh
 printf '%s\\n' "$PWD" "$@" >{self._called}
 export -p >{self._environ}
-while [ $# -gt 0 ]; do [ "$1" = --output ] && output=$2; shift; done
+while [ $# -gt 0 ]; do
+  [ "$1" = --output ] && output=$2
+  [ "$1" = bindings ] && mkdir "$2" "$2/wit_world" && echo "" >"$2/wit_world/__init__.py"
+  shift
+done
 cat <<'END'
 {says}
 END
@@ -90,7 +95,7 @@ def tool(tmp_path: Path) -> Callable[..., FakeTool]:
 def toolbox(tmp_path: Path) -> Toolbox:
     """Tools of `tmp_path`, and what a shell needs; nothing that is installed on this machine for languages."""
     (tmp_path / "system").mkdir()
-    for name in ("cp", "cat", "sh"):
+    for name in ("cp", "cat", "mkdir", "sh"):
         (tmp_path / "system" / name).symlink_to(
             next(p for p in (f"/bin/{name}", f"/usr/bin/{name}") if os.path.exists(p))
         )

@@ -69,6 +69,7 @@ class RawJoinSet:
         self.submitted = []
         self.responses = []
         self.closed = False
+        self.awaited = 0
         self.last = None
 
     def __exit__(self, *_):
@@ -156,7 +157,16 @@ def submit(join_set, *args):
     return f"E_{len(join_set.submitted)}"
 
 
+def submitted(guest, number, name=None):
+    """A join set with children."""
+    jobs = guest.JoinSet(name)
+    for n in range(number):
+        jobs.submit(submit, n)
+    return jobs
+
+
 def await_next(join_set):
+    join_set.awaited += 1
     if not join_set.responses:
         raise Err(AwaitNextExtensionError_AllProcessed())
     return join_set.responses.pop(0)
@@ -403,11 +413,32 @@ def test_results_are_given_in_the_order_in_which_they_come_until_there_are_no_mo
         assert list(jobs.results(await_next)) == [("E_2", 20), ("E_1", 10)]
         assert not raw.closed
     assert (raw.name, raw.submitted, raw.closed) == (None, [(1,), (2,)], True)
+    assert raw.awaited == 2  # one too many would be in the log
+
+
+def test_a_set_can_be_awaited_in_parts_and_be_given_more(guest, world):
+    jobs = submitted(guest, 2)
+    world.join_sets[0].responses = [("E_1", Ok(10)), ("E_2", Ok(20)), ("E_3", Ok(30))]
+    for execution_id, value in jobs.results(await_next):
+        assert (execution_id, value) == ("E_1", 10)
+        break
+    jobs.submit(submit, 3)
+    assert list(jobs.results(await_next)) == [("E_2", 20), ("E_3", 30)]
+    assert list(jobs.results(await_next)) == []
+
+
+def test_responses_that_were_taken_otherwise_are_not_waited_for(guest, world):
+    jobs = submitted(guest, 2)
+    world.join_sets[0].responses = [("E_1", Ok(10)), ("E_2", Ok(20))]
+    await_next(jobs.raw)
+    assert list(jobs.results(await_next)) == [("E_2", 20)]
+    assert list(jobs.results(await_next)) == []
+    assert world.join_sets[0].awaited == 3
 
 
 def test_a_child_that_failed_raises_its_error_and_the_set_is_closed(guest, world):
     found = []
-    with pytest.raises(Err) as raised, guest.JoinSet() as jobs:
+    with pytest.raises(Err) as raised, submitted(guest, 3) as jobs:
         world.join_sets[0].responses = [("E_2", Ok(20)), ("E_1", Err("no")), ("E_3", Ok(30))]
         found.extend(value for _, value in jobs.results(await_next))
     assert raised.value == Err("no")
@@ -415,14 +446,14 @@ def test_a_child_that_failed_raises_its_error_and_the_set_is_closed(guest, world
 
 
 def test_outcomes_are_given_as_they_are(guest, world):
-    jobs = guest.JoinSet("both")
+    jobs = submitted(guest, 2, "both")
     world.join_sets[0].responses = [("E_2", Ok(20)), ("E_1", Err("no"))]
     assert list(jobs.outcomes(await_next)) == [("E_2", Ok(20)), ("E_1", Err("no"))]
     assert world.join_sets[0].name == "both"
 
 
 def test_the_newer_generation_gives_the_id_apart(guest, world):
-    jobs = guest.JoinSet()
+    jobs = submitted(guest, 2)
 
     def next_of_5(join_set):
         join_set.last, outcome = await_next(join_set)
@@ -437,7 +468,7 @@ def test_another_member_is_a_mistake_and_not_a_result(guest):
         raise Err(AwaitNextExtensionError_FunctionMismatch("a delay"))
 
     with pytest.raises(TypeError, match=r"^the join set has another member than of_another takes: .*'a delay'"):
-        next(guest.JoinSet().results(of_another))
+        next(submitted(guest, 1).results(of_another))
 
 
 def test_a_name_that_was_used_is_a_mistake_and_not_a_result(guest):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from obelisk.authoring import BuildFailed, Toolbox, ToolMissing, build
+from obelisk.authoring import BuildFailed, Toolbox, ToolMissing, build, write_bindings
 from obelisk.authoring.languages import BUILDERS, javascript, python
 from obelisk.authoring.languages.python import module_names
 from obelisk.authoring.manifest import Language, read_manifest
@@ -51,8 +51,50 @@ def test_python_is_built_without_wasi_and_with_short_names_of_modules(project, t
         *("--quiet", "--wit-path", f"{folder}/wit", "--world", "workflow"),
         *("--import-interface-name", "template-fibo:activity/fibo-activity-ifc=fibo_activity_ifc"),
         *("--import-interface-name", "template-fibo:activity-obelisk-ext/fibo-activity-ifc=fibo_activity_ifc_ext"),
-        *("componentize", "--stub-wasi", "--python-path", folder, "--output", made_at(fake.called), "fibo_workflow"),
+        *("componentize", "--stub-wasi", "--python-path", folder, "--python-path", str(python.GUEST)),
+        *("--output", made_at(fake.called), "fibo_workflow"),
     ]
+    assert (python.GUEST / "obelisk_guest" / "__init__.py").is_file()
+
+
+def test_bindings_have_the_same_short_names_of_modules_and_come_with_the_package(project, tool, toolbox):
+    manifest, fake = project(Language.PYTHON), tool("componentize-py")
+    folder = manifest.folder / ".bindings"
+    (folder / "wit_world").mkdir(parents=True)
+    (folder / "wit_world" / "of_yesterday.py").write_text("")
+    assert write_bindings(manifest, toolbox) == folder
+    assert fake.called == [
+        str(manifest.folder),
+        *("--quiet", "--wit-path", f"{manifest.folder}/wit", "--world", "workflow"),
+        *("--import-interface-name", "template-fibo:activity/fibo-activity-ifc=fibo_activity_ifc"),
+        *("--import-interface-name", "template-fibo:activity-obelisk-ext/fibo-activity-ifc=fibo_activity_ifc_ext"),
+        *("bindings", fake.called[-1]),
+    ]
+    guest = {f"obelisk_guest/{path.name}" for path in (python.GUEST / "obelisk_guest").iterdir() if path.is_file()}
+    assert {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()} == guest | {
+        "wit_world/__init__.py"
+    }
+    assert "obelisk_guest/py.typed" in guest
+    assert [path.name for path in manifest.folder.iterdir() if path.name.startswith(".b")] == [".bindings"]
+
+
+def test_bindings_that_could_not_be_written_leave_what_was_there(project, tool, toolbox):
+    manifest = project(Language.PYTHON)
+    tool("componentize-py", says=PYTHON_SAID, code=1)
+    folder = manifest.folder / ".bindings"
+    folder.mkdir()
+    (folder / "kept.py").write_text("")
+    with pytest.raises(BuildFailed, match=r"^componentize-py ended with exit code 1:\nTraceback"):
+        write_bindings(manifest, toolbox)
+    assert [path.name for path in folder.iterdir()] == ["kept.py"]
+    assert [path.name for path in manifest.folder.iterdir() if path.name.startswith(".b")] == [".bindings"]
+
+
+@pytest.mark.parametrize("language", sorted(set(Language) - {Language.PYTHON}))
+def test_other_languages_have_no_bindings_and_need_no_tools_for_that(project, toolbox, language):
+    manifest = project(language)
+    assert write_bindings(manifest, toolbox) is None
+    assert not (manifest.folder / ".bindings").exists()
 
 
 @pytest.mark.parametrize("active", [None, "/some/venv"])

@@ -39,7 +39,11 @@ def componentize_py(tmp_path, fibo_components):
         script = tmp_path / "bin" / "componentize-py"
         script.write_text(
             f"""#!/bin/sh
-            for last in "$@"; do [ "$before" = --output ] && output=$last; before=$last; done
+            for last in "$@"; do
+              [ "$before" = --output ] && output=$last
+              if [ "$before" = bindings ]; then /bin/mkdir "$last"; exit 0; fi
+              before=$last
+            done
             if [ "$last" = "{fails_for}" ]; then echo "AssertionError: something with $last"; exit 1; fi
             if [ "$last" = fibo_activity ]; then source={fibo_components.activity}; else source={fibo_components.workflow}; fi
             /bin/cp "$source" "$output"
@@ -129,6 +133,37 @@ def test_where_there_is_nothing_to_build_the_command_line_is_wrong(run):
     assert built.exit_code == 2
     assert "there is no component.toml in or below .; `obelisk new` makes a project that has one" in built.stderr
     assert run("build", "elsewhere").exit_code == 2
+
+
+def test_bindings_are_written_beside_each_component(run, componentize_py):
+    run("new", "fibo", "demo")
+    componentize_py()
+    made = run("generate", "bindings", "demo")
+    assert (made.exit_code, made.stderr) == (0, "")
+    assert made.stdout == (
+        '"demo/activity/.bindings" created or updated\n"demo/workflow/.bindings" created or updated\n'
+    )
+    assert Path("demo/workflow/.bindings/obelisk_guest/__init__.py").is_file()
+    again = run("generate", "bindings", "demo/workflow", "--json")
+    assert json.loads(again.stdout) == [{"path": "demo/workflow/.bindings", "action": "written"}]
+
+
+def test_bindings_that_cannot_be_written_are_told(run, tmp_path, componentize_py):
+    run("new", "fibo-activity", "demo")
+    missing = run("generate", "bindings")
+    assert (missing.exit_code, missing.stdout) == (1, "")
+    assert missing.stderr.startswith(f"Error: componentize-py was not found in {tmp_path}/beside or on PATH;")
+    componentize_py()
+    Path("demo/wit/impl.wit").write_text("package any:any;\nworld other {}\n")
+    refused = run("generate", "bindings")
+    assert (refused.exit_code, refused.stdout) == (1, "")
+    assert refused.stderr.startswith("Error: demo/component.toml: ")
+    Path("demo/component.toml").write_text("")
+    assert "Error: " in run("generate", "bindings").stderr
+
+
+def test_where_there_are_no_components_there_are_no_bindings(run):
+    assert run("generate", "bindings").output == "There is nothing to generate.\n"
 
 
 @pytest.mark.parametrize(

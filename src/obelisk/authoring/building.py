@@ -74,7 +74,6 @@ def write_bindings(manifest: Manifest, toolbox: Toolbox) -> Path | None:
     was there. None when the language has no bindings. `BuildFailed`, `ToolMissing`.
     """
     world = world_of(manifest)
-    check_tools(manifest, toolbox)
     folder = manifest.folder / BINDINGS
     made = folder.with_name(f"{BINDINGS}.{os.getpid()}")
     try:

@@ -21,6 +21,7 @@ from obelisk.authoring import (
     find_manifests,
 )
 from obelisk.cli.arguments import json_option
+from obelisk.cli.writing import shown
 
 
 @click.command("build")
@@ -44,13 +45,13 @@ def build_command(context: click.Context, *, folders: tuple[Path, ...], as_json:
     for manifest in manifests:
         told = not as_json
         if told:
-            click.echo(f"{_shown(manifest.file)}: building {_shown(manifest.output)} from {_shown(manifest.source)}")
+            click.echo(f"{shown(manifest.file)}: building {shown(manifest.output)} from {shown(manifest.source)}")
         try:
             built = build(manifest, toolbox)
         except BuildFailed as failed:
             documents.append({"component": str(manifest.file), "failed": str(failed)})
             if told:
-                click.echo(f"Error: {_shown(manifest.file)}: {failed}", err=True)
+                click.echo(f"Error: {shown(manifest.file)}: {failed}", err=True)
         else:
             documents.append({"component": str(manifest.file), "ok": _document(built)})
             if told:
@@ -71,12 +72,6 @@ def _check_tools(manifests: list[Manifest], toolbox: Toolbox) -> None:
             missing.setdefault(error.tool.command, str(error))
     if missing:
         raise click.ClickException("\n".join(missing.values()))
-
-
-def _shown(path: Path) -> str:
-    """As short as it can be said here."""
-    here = Path.cwd()
-    return str(path.relative_to(here) if path.is_relative_to(here) else path)
 
 
 def _text(built: Built) -> str:

@@ -11,7 +11,7 @@ import click
 
 from obelisk.cli import documents
 from obelisk.cli.kinds import ComponentType
-from obelisk.cli.writing import Action, report, write_packages, written
+from obelisk.cli.writing import Action, report, shown, write_packages, written
 from obelisk.core.ports import FunctionKind
 from obelisk.wit.generated import TYPES_VERSIONS
 
@@ -126,16 +126,17 @@ def bindings(folders: tuple[Path, ...], *, as_json: bool) -> None:
     from obelisk.authoring import BuildFailed, ManifestError, Toolbox, ToolMissing, find_manifests, write_bindings
 
     toolbox = Toolbox.of(os.environ)
+    folders = folders or (Path(),)
     made: list[Path | None] = []
     try:
-        for manifest in find_manifests(folders or (Path(),)):
+        for manifest in find_manifests(folders):
             try:
                 made.append(write_bindings(manifest, toolbox))
             except BuildFailed as failed:
-                raise click.ClickException(f"{manifest.file}: {failed}") from None
+                raise click.ClickException(f"{shown(manifest.file)}: {failed}") from None
     except (ManifestError, ToolMissing) as error:
         raise click.ClickException(str(error)) from None
-    report([(folder, Action.WRITTEN) for folder in made if folder is not None], as_json=as_json)
+    report([(shown(folder), Action.WRITTEN) for folder in made if folder is not None], as_json=as_json)
 
 
 @generate.command("config")

@@ -77,6 +77,12 @@ def written(path: Path, text: str) -> Done:
     return path, Action.WRITTEN
 
 
+def shown(path: Path) -> Path:
+    """As short as it can be said here."""
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path
+
+
 def report(done: list[Done], *, as_json: bool) -> None:
     """Tells what became of files; those that were kept on standard error."""
     if as_json:

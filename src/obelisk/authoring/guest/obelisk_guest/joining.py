@@ -32,6 +32,8 @@ class JoinSet:
             raise ValueError(f"a join set cannot have the name {name!r}: {refused.value}") from None
         self.raw: Final[Any] = made
         """What the functions of `wit_world` take."""
+        self._awaited = 0
+        """Children of which no response was taken. Asking for one too many would be an event in the log."""
 
     def __enter__(self) -> Self:
         return self
@@ -43,25 +45,30 @@ class JoinSet:
 
     def submit(self, function: Callable[Concatenate[Any, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Starts a child, with a `…_submit` function; its execution id."""
-        return function(self.raw, *args, **kwargs)
+        child = function(self.raw, *args, **kwargs)
+        self._awaited += 1
+        return child
 
     def outcomes(
         self, await_next: Callable[[Any], tuple[Id, Ok[T] | Err[E]] | Ok[T] | Err[E]]
     ) -> Iterator[tuple[Id, Ok[T] | Err[E]]]:
-        """The execution id and the result of each child, `Ok(value)` or `Err(value)`, as they come, until all have been taken.
+        """The execution id and the result of each child, `Ok(value)` or `Err(value)`, as they come, until those of all that
+        were submitted here have been taken.
 
         `await_next` is the `…_await_next` of the one function whose children are in the set.
         """
-        while True:
+        while self._awaited:
             try:
                 taken = await_next(self.raw)
             except Err as refused:
                 kind = type(refused.value).__name__  # by its name: the module's depends on the world
-                if kind == "AwaitNextExtensionError_AllProcessed":
+                if kind == "AwaitNextExtensionError_AllProcessed":  # others were taken past this
+                    self._awaited = 0
                     return
                 raise TypeError(
                     f"the join set has another member than {await_next.__name__} takes: {refused.value}"
                 ) from None
+            self._awaited -= 1
             if isinstance(taken, Ok | Err):  # types@5.0.0: without the id
                 taken = self.raw.last_id().value, taken
             yield taken
