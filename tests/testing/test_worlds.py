@@ -82,6 +82,14 @@ def test_a_seed_that_found_an_end_that_was_refused_twice_and_lost() -> None:
     sim.run_meddled(521, 2)
 
 
+def test_a_seed_that_found_a_fork_that_was_shown_answers_to_what_it_had_not_asked() -> None:
+    sim.run_meddled(1710, 1)
+
+
+def test_a_seed_whose_operators_said_that_they_had_looked_and_had_not() -> None:
+    sim.run_meddled(490, 1)
+
+
 @pytest.mark.parametrize("nodes", [1, 2])
 def test_random_worlds_where_crashes_are_counted(nodes: int) -> None:
     for seed in range(500, 515):
