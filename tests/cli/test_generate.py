@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import tomllib
 from pathlib import Path
 
@@ -258,3 +259,48 @@ def test_ids_are_new_each_time(generate):
         json.loads(generate("execution-id", "-j").output)["execution_id"],
     )
     assert parse_execution_id(one) != parse_execution_id(two)
+
+
+# --- what is in the way -----------------------------------------------------------------------------------------------
+
+
+def test_a_configuration_that_is_no_text_is_left_alone(generate):
+    Path("obelisk.toml").write_bytes(b"\xff\xfe")
+    done = generate("config")
+    assert done.exit_code == 1
+    assert done.stderr == "Error: obelisk.toml is there already, and is something else; --force writes over it\n"
+    assert Path("obelisk.toml").read_bytes() == b"\xff\xfe"
+
+
+def test_a_configuration_is_not_written_to_what_is_no_file(generate):
+    os.mkfifo("pipe")  # as /dev/stdout may be: reading it would wait for ever
+    done = generate("config", "pipe", "--force")
+    assert done.exit_code == 1
+    assert done.stderr == "Error: pipe is no file; expected the path of one\n"
+    assert Path("pipe").is_fifo()
+
+
+def test_a_link_stays_a_link(generate):
+    Path("config").mkdir()
+    Path("obelisk.toml").symlink_to("config/real.toml")
+    assert generate("config").exit_code == 0
+    assert Path("obelisk.toml").is_symlink()
+    assert generate("config").output == '"obelisk.toml" is up to date\n'
+    assert Path("config/real.toml").read_text() == Path("obelisk.toml").read_text()
+    assert [path.name for path in Path("config").iterdir()] == ["real.toml"]
+
+
+def test_a_folder_in_place_of_a_file_is_told(generate):
+    Path("deps/obelisk_log@1.0.0/log.wit").mkdir(parents=True)
+    done = generate("wit-support", "activity", "deps")
+    assert done.exit_code == 1
+    assert done.stderr == "Error: deps/obelisk_log@1.0.0/log.wit cannot be read: Is a directory\n"
+
+
+def test_a_link_that_leads_nowhere_is_written_through(generate):
+    folder = Path("deps/obelisk_log@1.0.0")
+    folder.mkdir(parents=True)
+    (folder / "log.wit").symlink_to("elsewhere.txt")
+    assert generate("wit-support", "activity", "deps").exit_code == 0
+    assert (folder / "log.wit").is_symlink()
+    assert (folder / "elsewhere.txt").read_text().startswith(FIRST)

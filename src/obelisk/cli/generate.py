@@ -11,7 +11,7 @@ import click
 
 from obelisk.cli import documents
 from obelisk.cli.kinds import ComponentType
-from obelisk.cli.writing import Action, report, shown, write_packages, written
+from obelisk.cli.writing import Action, report, says, shown, write_packages, written
 from obelisk.core.ports import FunctionKind
 from obelisk.wit.generated import TYPES_VERSIONS
 
@@ -146,7 +146,9 @@ def config(file: Path, *, force: bool, as_json: bool) -> None:
     """Write a configuration with every key, its meaning and its default (to ./obelisk.toml)."""
     from obelisk.config.template import template
 
-    if file.exists() and not force and file.read_text(encoding="utf-8") != template():
+    if file.exists() and not file.is_file():
+        raise click.ClickException(f"{file} is no file; expected the path of one")  # a terminal or a pipe
+    if file.exists() and not force and not says(file, template()):
         raise click.ClickException(f"{file} is there already, and is something else; --force writes over it")
     report([written(file, template())], as_json=as_json)
 

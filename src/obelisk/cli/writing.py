@@ -6,8 +6,8 @@ Decides what may be written over: what these commands made themselves, and every
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from enum import StrEnum
 from pathlib import Path
 
@@ -36,7 +36,7 @@ def write_packages(output: Path, packages: Mapping[str, Mapping[str, str]], *, f
 
 def _package(folder: Path, files: Mapping[str, str], *, force: bool) -> list[Done]:
     """One package. All files of a folder are one package, so one that was written by hand stands for all of it."""
-    present = sorted(folder.glob("*.wit"))
+    present = _present(folder)
     by_hand = [path for path in present if not _is_ours(path) and files.get(path.name) != _text(path)]
     if by_hand and not force:
         return [(path, Action.KEPT) for path in by_hand]
@@ -46,7 +46,8 @@ def _package(folder: Path, files: Mapping[str, str], *, force: bool) -> list[Don
     done = []
     for path in present:
         if path.name not in files:
-            path.unlink()
+            with _told(path, "removed"):
+                path.unlink()
             done.append((path, Action.REMOVED))
     return done + [written(folder / name, text) for name, text in files.items()]
 
@@ -57,24 +58,45 @@ def _is_ours(path: Path) -> bool:
     return _text(path).startswith(HEADER)
 
 
+def _present(folder: Path) -> list[Path]:
+    with _told(folder, "read"):
+        return sorted(path for path in folder.glob("*.wit") if path.exists())  # no links that lead nowhere
+
+
 def _text(path: Path) -> str:
-    return path.read_text(encoding="utf-8", errors="replace")
+    with _told(path, "read"):
+        return path.read_text(encoding="utf-8", errors="replace")
+
+
+def says(path: Path, text: str) -> bool:
+    """Whether that is what the file says. `ClickException` when it cannot be read."""
+    return _text(path) == text
 
 
 def written(path: Path, text: str) -> Done:
-    """Writes one file, unless that is what it says already. `ClickException` when the disk refuses."""
-    if path.exists() and _text(path) == text:
+    """Writes one file, unless that is what it says already; a link stays one. `ClickException` when the disk refuses."""
+    if path.exists() and says(path, text):
         return path, Action.SAME
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        draft.write_text(text, encoding="utf-8")
-        draft.replace(path)
-    except OSError as error:
-        with suppress(OSError):
-            draft.unlink(missing_ok=True)
-        raise click.ClickException(f"{path} cannot be written: {error.strerror}") from None
+    target = path.resolve()
+    draft = target.with_name(f".{target.name}.{os.getpid()}")
+    with _told(path, "written"):
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            draft.write_text(text, encoding="utf-8")
+            draft.replace(target)
+        finally:
+            with suppress(OSError):
+                draft.unlink(missing_ok=True)
     return path, Action.WRITTEN
+
+
+@contextmanager
+def _told(path: Path, verb: str) -> Iterator[None]:
+    """What the disk refuses, as `ClickException`."""
+    try:
+        yield
+    except OSError as error:
+        raise click.ClickException(f"{path} cannot be {verb}: {error.strerror or error}") from None
 
 
 def shown(path: Path) -> Path:
