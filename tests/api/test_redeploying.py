@@ -3,7 +3,7 @@
 import pytest
 from obelisk_tests_small_engine import FIBOA, OLD_DIGEST, WORKFLOW_DIGEST
 
-from obelisk.api.errors import Stopping
+from obelisk.api.errors import Moved, Overloaded, Stopping
 from obelisk.api.redeploying import Redeployment, Stayed
 from obelisk.core.batch import UpgradeRequest
 from obelisk.core.ports import FunctionKind
@@ -38,13 +38,42 @@ def test_one_that_cannot_move_stays_and_says_why(run):
     async def scenario(engine, service):
         first, second, third = (on_old(engine) for _ in range(3))
         engine.replaced = [REPLACED]
-        engine.answers += [AnswerKind.DONE, AnswerKind.FINISHED, AnswerKind.ALREADY]
+        engine.answers += [AnswerKind.DONE, AnswerKind.CONFLICT, AnswerKind.ALREADY]
         found = await service.redeploying.redeploy(None)
         assert found.moved == [third]
-        assert found.stayed == [
-            Stayed(second, "cannot upgrade, execution has finished; fork it to run it on another component")
-        ]
+        assert found.stayed == [Stayed(second, "cannot upgrade: conflict")]
         assert first not in found.moved
+
+    run(scenario)
+
+
+def test_one_that_finishes_meanwhile_is_not_told(run):
+    async def scenario(engine, service):
+        first, second = (on_old(engine) for _ in range(2))
+        engine.replaced = [REPLACED]
+        engine.answers += [AnswerKind.FINISHED, AnswerKind.DONE]
+        found = await service.redeploying.redeploy(None)
+        assert second not in found.moved
+        assert found == Redeployment([REPLACED], [first], [])
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("error", [Moved("it went away"), Overloaded("too much is waiting")])
+def test_one_that_cannot_move_right_now_keeps_no_other_one(run, monkeypatch, error):
+    async def scenario(engine, service):
+        first, second = (on_old(engine) for _ in range(2))
+        engine.replaced = [REPLACED]
+        upgrade = service.replaying.upgrade
+
+        async def busy(execution_id, **options):
+            if execution_id == second:
+                raise error
+            return await upgrade(execution_id, **options)
+
+        monkeypatch.setattr(service.replaying, "upgrade", busy)
+        found = await service.redeploying.redeploy(None)
+        assert found == Redeployment([REPLACED], [first], [Stayed(second, str(error))])
 
     run(scenario)
 

@@ -34,6 +34,11 @@ def names(manifests):
         (["outer/README.md", "outer/obelisk.toml", "outer/app.py~", "outer/.app.py.swp", "outer/app.py.swp"], []),
         (["outer/node_modules/x.js", "outer/target/x.rs", "outer/.git/x", "outer/more/__pycache__/x.pyc"], []),
         (["outer/db/obelisk.sqlite"], []),
+        (["outer/__pycache__", "outer/target", "beside/node_modules", "outer/.venv"], []),
+        (["beside"], ["beside"]),  # as when a folder is renamed
+        (["outer/wit"], ["outer"]),
+        (["outer/inner"], ["inner"]),
+        (["outer"], ["outer", "inner"]),
         (["elsewhere/app.py", "app.py"], []),
         ([], []),
     ],

@@ -3,6 +3,7 @@
     ApiError
     ├── CallerError            the request is at fault: repeating it is useless
     │   ├── InvalidArgument    it makes no sense, or does not fit the function's type
+    │   │   └── HasFinished    the execution is over, so nothing can be done to it
     │   ├── NotFound           it names what is not there
     │   ├── Conflict           what it wants to create is there already, and is something else
     │   ├── NotReady           something else must be done before
@@ -29,6 +30,10 @@ class CallerError(ApiError):
 
 class InvalidArgument(CallerError):
     """The request makes no sense."""
+
+
+class HasFinished(InvalidArgument):
+    """The execution is over."""
 
 
 class NotFound(CallerError):

@@ -1,7 +1,7 @@
 """Redeploying: other components take the place of the active ones, and open executions move to them where they can.
 
 Decides which executions move: those on a component that was replaced, each by itself, if its log replays on the new one. The
-others stay on the component that they are on, and go on there. Does not watch files.
+others stay on the component that they are on, and go on there. One that has finished in the meantime is neither. Does not watch files.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 
 from obelisk.api.asking import asking
-from obelisk.api.errors import CallerError
+from obelisk.api.errors import CallerError, HasFinished, Moved, Overloaded
 from obelisk.api.ports import DeploymentRefused, Engine, Replaced
 from obelisk.api.reads import Reads
 from obelisk.api.replaying import Replaying
@@ -67,7 +67,9 @@ class Redeploying:
         try:
             if await self._replaying.upgrade(state.execution_id, expected=old):
                 found.moved.append(state.execution_id)
-        except CallerError as error:
+        except HasFinished:
+            return  # since it was listed
+        except (CallerError, Moved, Overloaded) as error:  # the others have nothing to do with it
             found.stayed.append(Stayed(state.execution_id, str(error)))
 
     async def _open(self, component: Digest) -> AsyncIterator[ExecutionState]:

@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 
 from obelisk.api.asking import asking
-from obelisk.api.errors import InvalidArgument, NotFound, NotReady, ReplayFailed
+from obelisk.api.errors import HasFinished, InvalidArgument, NotFound, NotReady, ReplayFailed
 from obelisk.api.executions import Executions, info_of, no_execution
 from obelisk.api.ports import AnswerKind, Engine
 from obelisk.api.reads import Reads
@@ -169,7 +169,7 @@ class Replaying:
             if info.component == state.component:
                 return False
             if state.status is Status.FINISHED:
-                raise InvalidArgument(_FINISHED)
+                raise HasFinished(_FINISHED)
             if expected is not None and state.component != expected:
                 raise InvalidArgument(f"cannot upgrade, execution runs on {state.component}, not on {expected}")
             checked: int | None = None
@@ -188,7 +188,7 @@ class Replaying:
                 case AnswerKind.NOT_FOUND:
                     raise no_execution(execution_id)
                 case AnswerKind.FINISHED:
-                    raise InvalidArgument(_FINISHED)
+                    raise HasFinished(_FINISHED)
                 case _:
                     raise InvalidArgument(answer.message or f"cannot upgrade: {answer.kind}")
         raise NotReady(

@@ -50,6 +50,10 @@ class Sources:
             return False
         if any(path.is_relative_to(folder) for folder in self._apart):
             return False
+        if is_skipped(path) and not path.is_file():
+            return False
+        if manifest.folder.is_relative_to(path) or manifest.wit.is_relative_to(path):
+            return True  # a folder that was moved: nothing is said of what is in it
         if _is_in(path, manifest.wit):
             return True
         nearer = (other.folder for other in self._manifests if other.folder.is_relative_to(manifest.folder))
@@ -60,7 +64,7 @@ class Sources:
 
 def _is_in(path: Path, folder: Path) -> bool:
     """Whether it is in the folder, and not in one below that tools keep."""
-    if not path.is_relative_to(folder):
+    if folder not in path.parents:
         return False
     below = path.parent.relative_to(folder)
     return not any(is_skipped(folder.joinpath(*below.parts[:depth])) for depth in range(1, len(below.parts) + 1))

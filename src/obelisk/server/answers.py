@@ -26,6 +26,7 @@ stream was removed, and not what it was that we said."""
 _log: Final = logging.getLogger(__name__)
 _CODES: Final[dict[type[errors.ApiError], grpc.StatusCode]] = {
     errors.InvalidArgument: grpc.StatusCode.INVALID_ARGUMENT,
+    errors.HasFinished: grpc.StatusCode.INVALID_ARGUMENT,
     errors.NotFound: grpc.StatusCode.NOT_FOUND,
     errors.Conflict: grpc.StatusCode.ALREADY_EXISTS,
     errors.NotReady: grpc.StatusCode.FAILED_PRECONDITION,
