@@ -6,6 +6,7 @@ from obelisk_tests_small_engine import FIBOA, OLD_DIGEST, WORKFLOW_DIGEST
 from obelisk.api.errors import Moved, Overloaded, Stopping
 from obelisk.api.redeploying import Redeployment, Stayed
 from obelisk.core.batch import UpgradeRequest
+from obelisk.core.ids import Digest
 from obelisk.core.ports import FunctionKind
 from obelisk.engine.effects import AnswerKind
 from obelisk.runtime.redeploying import Replaced
@@ -43,6 +44,26 @@ def test_one_that_cannot_move_stays_and_says_why(run):
         assert found.moved == [third]
         assert found.stayed == [Stayed(second, "cannot upgrade: conflict")]
         assert first not in found.moved
+
+    run(scenario)
+
+
+def test_one_that_stayed_before_moves_to_a_later_component(run):
+    async def scenario(engine, service):
+        stayed = on_old(engine)
+        between = Digest("sha256:" + "5" * 64)
+        engine.replaced = [Replaced("myworkflow", FunctionKind.WORKFLOW, between, WORKFLOW_DIGEST)]
+        found = await service.redeploying.redeploy(None)
+        assert found == Redeployment(engine.replaced, [stayed], [])
+
+    run(scenario)
+
+
+def test_what_was_open_when_the_process_began_moves_when_it_is_asked_for(run):
+    async def scenario(engine, service):
+        opened = on_old(engine)
+        assert await service.redeploying.redeploy(None) == Redeployment([], [], [])
+        assert await service.redeploying.move() == Redeployment([], [opened], [])
 
     run(scenario)
 

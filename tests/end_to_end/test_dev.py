@@ -197,3 +197,41 @@ def test_without_a_configuration_there_is_nothing_to_run(tmp_path: Path) -> None
         1,
         "Error: there is no obelisk.toml; `obelisk new` makes a project that has one\n",
     )
+
+
+def test_what_could_not_move_moves_to_a_later_component_and_so_does_what_an_earlier_server_left(
+    dev: Dev, altered: Path, testing_components: Any
+) -> None:
+    dev.start()
+    serving(dev)
+    asleep = dev.obelisk("execution", "submit", f"{FLOWS}many-sleeps", "[1, 3600000]")
+    while "BlockedByJoinSet" not in dev.obelisk("execution", "status", asleep):
+        pass
+    dev.write("flow/app.py", f"# {altered}\n")
+    dev.said(f"{asleep} goes on on the old one: ")
+    same_but_other_bytes = dev.folder.parent / "third.wasm"
+    same_but_other_bytes.write_bytes(
+        Path(testing_components.workflow).read_bytes() + b"\0\2\1x"
+    )  # an empty section "x"
+    dev.write("flow/app.py", f"# {same_but_other_bytes}\n")
+    dev.said("flows: deployed anew, sha256:")
+    dev.said("1 execution moved to it")
+    assert dev.stop() == 0
+    dev.write("flow/app.py", f"# {testing_components.workflow}\n")
+    dev.start()
+    dev.said("flow/app.wasm: built in ")
+    dev.said("1 execution moved to it")
+    dev.said("watching ")
+    assert dev.stop() == 0
+
+
+def test_a_folder_that_is_renamed_does_not_end_the_server(dev: Dev) -> None:
+    dev.start()
+    serving(dev)
+    dev.obelisk("component", "list")  # it watches by then
+    (dev.folder / "flow").rename(dev.folder / "flowing")
+    dev.said("flowing/app.wasm: built in ")
+    dev.said("found nothing at")
+    (dev.folder / "flowing").rename(dev.folder / "flow")
+    dev.said("nothing to deploy: every component is what it was")
+    assert dev.stop() == 0

@@ -1,18 +1,19 @@
 """Redeploying: other components take the place of the active ones, and open executions move to them where they can.
 
-Decides which executions move: those on a component that was replaced, each by itself, if its log replays on the new one. The
+Decides which executions move: those on a component that is not the active one any more, whether it was replaced just now or
+earlier, each by itself, if its log replays on the new one. The
 others stay on the component that they are on, and go on there. One that has finished in the meantime is neither. Does not watch files.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from typing import Final
 
 import msgspec
 
 from obelisk.api.asking import asking
-from obelisk.api.errors import CallerError, HasFinished, Moved, Overloaded
+from obelisk.api.errors import CallerError, HasFinished, Moved, NotFound, Overloaded
 from obelisk.api.ports import DeploymentRefused, Engine, Replaced
 from obelisk.api.reads import Reads
 from obelisk.api.replaying import Replaying
@@ -56,25 +57,39 @@ class Redeploying:
         """
         with asking():
             replaced = await self._engine.redeploy(config)
+        return await self._moved(replaced) if replaced else Redeployment([], [], [])
+
+    async def move(self) -> Redeployment:
+        """Moves what can be moved to the active components, which may be others than when this process began."""
+        return await self._moved([])
+
+    async def _moved(self, replaced: list[Replaced]) -> Redeployment:
         found = Redeployment(replaced, [], [])
-        for component in replaced:
-            if component.old is not None:
-                async for state in self._open(component.old):
-                    await self._move(state, component.old, found)
+        gone = {component.old for component in replaced}
+        async for state in self._open():
+            if self._is_behind(state, gone):
+                await self._move(state, found)
         return found
 
-    async def _move(self, state: ExecutionState, old: Digest, found: Redeployment) -> None:
+    def _is_behind(self, state: ExecutionState, gone: Collection[Digest | None]) -> bool:
+        """Whether it is on another component than the active one; where there is none, on one that went just now."""
         try:
-            if await self._replaying.upgrade(state.execution_id, expected=old):
+            return self._replaying.active(state.ffqn).component != state.component
+        except NotFound:
+            return state.component in gone
+
+    async def _move(self, state: ExecutionState, found: Redeployment) -> None:
+        try:
+            if await self._replaying.upgrade(state.execution_id, expected=state.component):
                 found.moved.append(state.execution_id)
         except HasFinished:
             return  # since it was listed
         except (CallerError, Moved, Overloaded) as error:  # the others have nothing to do with it
             found.stayed.append(Stayed(state.execution_id, str(error)))
 
-    async def _open(self, component: Digest) -> AsyncIterator[ExecutionState]:
-        """All executions on the component that have not finished, newest first."""
-        where = ExecutionFilter(top_level_only=False, hide_finished=True, components=(component,))
+    async def _open(self) -> AsyncIterator[ExecutionState]:
+        """All executions that have not finished, newest first."""
+        where = ExecutionFilter(top_level_only=False, hide_finished=True)
         page = Page(_PAGE)
         while True:
             states = await self._reads.run(self._engine.reader.executions, where, page, self._engine.now())

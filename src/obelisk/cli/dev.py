@@ -102,18 +102,24 @@ class _Project:
         """Builds and deploys what changes."""
         from watchfiles import awatch
 
+        await self._move(service)
+        if await asyncio.to_thread(self._built, None):  # what was saved while the server started
+            await self._redeploy(service)
         click.echo(f"watching {self._root}")
         async for changes in awatch(self._root, watch_filter=self._is_of_authors, debounce=_DEBOUNCE_MS):
             changed = {Path(path) for _, path in changes}
             if await asyncio.to_thread(self._built, changed) or self._file in changed:
                 await self._redeploy(service)
 
-    def _built(self, changed: Collection[Path]) -> bool:
-        """Builds the components that are concerned; whether there were any, and all could be built."""
+    def _built(self, changed: Collection[Path] | None) -> bool:
+        """Builds the components that are concerned (None: those that are older than their sources); whether there were any,
+        and all could be built.
+        """
         sources = self._sources()
         if sources is None:
             return False
-        done = [self._build(manifest) for manifest in sources.concerned(changed)]
+        concerned = sources.outdated() if changed is None else sources.concerned(changed)
+        done = [self._build(manifest) for manifest in concerned]
         return bool(done) and all(done)
 
     async def _redeploy(self, service: Service) -> None:
@@ -127,6 +133,15 @@ class _Project:
             _tell(await service.redeploying.redeploy(config))
         except (ApiError, DeploymentRefused) as error:
             click.echo(f"Error: {error}\nWhat was deployed before goes on.", err=True)
+
+    async def _move(self, service: Service) -> None:
+        """Executions that were open when the last server ended go on on what was built since then."""
+        from obelisk.api.errors import ApiError
+
+        try:
+            _tell_executions(await service.redeploying.move())
+        except ApiError as error:
+            click.echo(f"Error: {error}", err=True)
 
     # --- both --------------------------------------------------------------------------------------------------------
 
@@ -176,12 +191,16 @@ def _tell(done: Redeployment) -> None:
             click.echo(f"{component.name}: not deployed any more")
         else:
             click.echo(f"{component.name}: {'deployed' if component.old is None else 'deployed anew'}, {component.new}")
+    if not done.replaced:
+        click.echo("nothing to deploy: every component is what it was")
+    _tell_executions(done)
+
+
+def _tell_executions(done: Redeployment) -> None:
     if done.moved:
         click.echo(f"{_executions(len(done.moved))} moved to it")
     for stayed in done.stayed:
         click.echo(f"{stayed.execution_id} goes on on the old one: {stayed.reason}")
-    if not done.replaced:
-        click.echo("nothing to deploy: every component is what it was")
 
 
 def _executions(count: int) -> str:
