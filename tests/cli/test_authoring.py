@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from obelisk.api.redeploying import Redeployment, Stayed
+from obelisk.cli.dev import _tell_executions
 from obelisk.cli.main import cli
 
 
@@ -227,3 +229,12 @@ def test_a_command_line_that_is_wrong_changes_nothing(run, args, message):
     assert (made.exit_code, made.stdout) == (2, "")
     assert message in made.stderr
     assert list(Path().iterdir()) == []
+
+
+def test_executions_that_stay_for_one_reason_are_told_together(capsys):
+    _tell_executions(Redeployment([], ["E_1"], [Stayed("E_2", "why"), Stayed("E_3", "else"), Stayed("E_4", "why")]))
+    assert capsys.readouterr().out.splitlines() == [
+        "1 execution moved to it",
+        "E_2 and 1 execution more go on on the old one: why",
+        "E_3 goes on on the old one: else",
+    ]

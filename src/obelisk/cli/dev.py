@@ -102,14 +102,21 @@ class _Project:
         """Builds and deploys what changes."""
         from watchfiles import awatch
 
-        await self._move(service)
-        if await asyncio.to_thread(self._built, None):  # what was saved while the server started
-            await self._redeploy(service)
-        click.echo(f"watching {self._root}")
-        async for changes in awatch(self._root, watch_filter=self._is_of_authors, debounce=_DEBOUNCE_MS):
-            changed = {Path(path) for _, path in changes}
-            if await asyncio.to_thread(self._built, changed) or self._file in changed:
+        changes = awatch(self._root, watch_filter=self._is_of_authors, debounce=_DEBOUNCE_MS)
+        saved = asyncio.ensure_future(anext(changes))
+        try:
+            await asyncio.sleep(0)  # with its first step it watches: nothing that is saved from here on is missed
+            await self._move(service)
+            if await asyncio.to_thread(self._built, None):  # what was saved while the server started
                 await self._redeploy(service)
+            click.echo(f"watching {self._root}")
+            while True:
+                changed = {Path(path) for _, path in await saved}
+                saved = asyncio.ensure_future(anext(changes))
+                if await asyncio.to_thread(self._built, changed) or self._file in changed:
+                    await self._redeploy(service)
+        finally:
+            saved.cancel()
 
     def _built(self, changed: Collection[Path] | None) -> bool:
         """Builds the components that are concerned (None: those that are older than their sources); whether there were any,
@@ -199,8 +206,12 @@ def _tell(done: Redeployment) -> None:
 def _tell_executions(done: Redeployment) -> None:
     if done.moved:
         click.echo(f"{_executions(len(done.moved))} moved to it")
+    alike: dict[str, list[str]] = {}
     for stayed in done.stayed:
-        click.echo(f"{stayed.execution_id} goes on on the old one: {stayed.reason}")
+        alike.setdefault(stayed.reason, []).append(stayed.execution_id)
+    for reason, stay in alike.items():
+        more = f" and {_executions(len(stay) - 1)} more" if stay[1:] else ""
+        click.echo(f"{stay[0]}{more} {'go' if more else 'goes'} on on the old one: {reason}")
 
 
 def _executions(count: int) -> str:
