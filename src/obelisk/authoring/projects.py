@@ -1,8 +1,8 @@
 """New projects out of templates.
 
 Decides which templates there are, which files a project is made of, and that it goes into a folder of its own. The files are
-data, in `templates/`: `TEMPLATE/` for all languages, `LANGUAGE/TEMPLATE/` beside them, `LANGUAGE/COMPONENT/` for each
-component, `worlds/` and `wit/` for the WIT. Builds nothing.
+data, in `templates/`: `TEMPLATE/` for all languages, `LANGUAGE/TEMPLATE/` beside them, `LANGUAGE/tests-of-workflow/` where there
+is a workflow, `LANGUAGE/COMPONENT/` for each component, `worlds/` and `wit/` for the WIT. Builds nothing.
 """
 
 from __future__ import annotations
@@ -55,8 +55,12 @@ class NotEmpty(Exception):
 def project_files(template: Template, language: Language) -> dict[PurePosixPath, bytes]:
     """Every file of a new project."""
     found: dict[PurePosixPath, bytes] = {}
-    for part in (_DATA / "all", _DATA / template.name, _DATA / language / template.name):
-        found.update(_tree(part))
+    parts = [_DATA / "all", _DATA / template.name, _DATA / language / template.name]
+    if any(component == "workflow" for component, _ in template.components):
+        parts.append(_DATA / language / "tests-of-workflow")
+    for part in parts:
+        if part.is_dir():  # a language may have nothing of its own for a template
+            found.update(_tree(part))
     for component, folder in template.components:
         at = PurePosixPath(folder)
         found.update((at / path, content) for path, content in _tree(_DATA / language / component))
