@@ -13,9 +13,11 @@ import pytest
 from obelisk.core import calls
 from obelisk.core.calls import Call
 from obelisk.core.events import (
+    Created,
     JoinNext,
     JoinSetCreated,
     LogEntry,
+    Origin,
     Persist,
     PersistExecutionId,
     PersistRandomString,
@@ -23,9 +25,9 @@ from obelisk.core.events import (
     Scheduled,
     StubResult,
 )
-from obelisk.core.ids import Digest, ExecutionId
+from obelisk.core.ids import DeploymentId, Digest, ExecutionId
 from obelisk.core.instants import INSTANT_MAX, At, In, Instant, Now
-from obelisk.core.machine import Answered, Blocked, Cancel, Ended, Mode, Unsettled, Write, no_typing
+from obelisk.core.machine import Answered, Blocked, Cancel, Ended, Machine, Mode, Unsettled, Write, no_typing
 from obelisk.core.names import FunctionName
 from obelisk.core.ports import FunctionInfo, FunctionKind, Typed
 from obelisk.core.values import Err, ErrForm, Failure, FailureKind, Json
@@ -103,6 +105,45 @@ def test_a_log_line_is_no_event_and_is_silent_during_replay() -> None:
 def test_a_log_line_does_not_stop_a_verification() -> None:
     verify = DrivenMachine(Mode.VERIFY)
     assert verify.step(calls.Log(calls.LogLevel.INFO, "hello")) == Answered(calls.DONE)
+
+
+def test_output_is_a_line_of_the_log_too() -> None:
+    written = calls.Output(calls.StdStream.STDERR, b"oh\n")
+    live = DrivenMachine()
+    assert live.step(written, SET) == Answered("g:1")
+    assert live.machine.take_writes().items == [written, Write(JoinSetCreated("g:1"))]
+    replay = DrivenMachine(Mode.LIVE, entries([JoinSetCreated("g:1")]))
+    replay.step(written, SET)
+    assert replay.machine.take_writes().items == []
+
+
+# --- clock and seed --------------------------------------------------------------------------------------------------
+
+
+def _created(**fields: Any) -> Created:
+    ffqn = FunctionName("a:b/c.d")
+    return Created(ffqn, Json(b"[]"), Digest("sha256:00"), DeploymentId("Dep_1"), Instant(1), **fields)
+
+
+def test_a_workflows_clock_begins_with_its_creation_and_goes_on_with_its_events() -> None:
+    new = Machine(ROOT, began_at=Instant(7))
+    assert new.step(calls.CurrentTime(), NOW) == Answered(7)
+    new.step(SET, NOW)
+    assert new.step(calls.CurrentTime(), LATER) == Answered(NOW)
+    log = [LogEntry(0, Instant(7), _created()), LogEntry(1, NOW, JoinSetCreated("g:1"))]
+    replay = DrivenMachine(log=log)
+    assert replay.step(calls.CurrentTime()) == Answered(7)
+    assert replay.step(SET, calls.CurrentTime()) == Answered(NOW)
+    assert new.step(calls.RandomSeed(), NOW) == replay.step(calls.RandomSeed()) == Answered(ROOT)
+
+
+@pytest.mark.parametrize("first", [None, OTHER_ROOT])
+def test_a_fork_has_the_clock_and_the_seed_of_what_it_was_forked_from(first: ExecutionId | None) -> None:
+    middle = ExecutionId("E_01K42AJA8QHD7D3GTJAYMASFYB")
+    log = [LogEntry(0, Instant(70), _created(forked_from=Origin(middle, 3, Instant(7), first)))]
+    fork = DrivenMachine(log=log)
+    assert fork.step(calls.CurrentTime()) == Answered(7)
+    assert fork.step(calls.RandomSeed()) == Answered(first or middle)
 
 
 # --- closing ---------------------------------------------------------------------------------------------------------

@@ -231,7 +231,7 @@ def test_a_fork_of_a_fork_begins_where_the_first_began() -> None:
     driver.run(Fork(9, second, snapshot, len(snapshot.log), COMPONENT))
     created = driver.store.created(second)
     assert created is not None
-    assert created.forked_from == Origin(FORK, len(snapshot.log), began_at)
+    assert created.forked_from == Origin(FORK, len(snapshot.log), began_at, ROOT)
     assert driver.outcome(second) == driver.outcome(FORK)
     sound(driver)
 

@@ -277,7 +277,7 @@ def test_a_paused_workflow_takes_responses_in_and_goes_on_when_unpaused() -> Non
     driver.finish(driver.starts()[1])
     assert driver.outcome() == Ok()
     assert driver.tags()[5:8] == ["paused", "unpaused", "locked"]
-    assert [line.message for line in of_kind(driver.effects, EmitLog)] == ["begins"]
+    assert [told.line.message for told in of_kind(driver.effects, EmitLog)] == ["begins"]
     settled(driver)
 
 
@@ -425,7 +425,7 @@ def test_an_advance_goes_to_the_end() -> None:
     driver.finish(driver.starts()[0])
     assert driver.operate(AdvanceRequest(version(driver), steps=5)).kind is DONE
     assert driver.outcome() == Ok()
-    assert [line.message for line in of_kind(driver.effects, EmitLog)] == ["begins"]
+    assert [told.line.message for told in of_kind(driver.effects, EmitLog)] == ["begins"]
     settled(driver)
 
 
@@ -555,7 +555,7 @@ def test_an_upgrade_goes_on_on_another_component() -> None:
     upgraded = invariants.snapshot_of(driver.store, ROOT).log[5].event
     assert isinstance(upgraded, ComponentUpgraded)
     assert (upgraded.component, upgraded.forced) == (OTHER, False)
-    assert [line.message for line in of_kind(driver.effects, EmitLog)] == ["begins"]
+    assert [told.line.message for told in of_kind(driver.effects, EmitLog)] == ["begins"]
     settled(driver)
 
 

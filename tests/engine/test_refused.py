@@ -207,7 +207,7 @@ def test_log_lines_leave_once_with_the_event_that_follows_them(registry: Simulat
     driver.run()
     assert of_kind(driver.effects, EmitLog) == []
     driver.run(came_back(of_kind(driver.effects, RunGuest)[-1]))
-    lines = [(line.message, line.version, line.ordinal) for line in of_kind(driver.effects, EmitLog)]
+    lines = [(told.line.message, told.version, told.ordinal) for told in of_kind(driver.effects, EmitLog)]
     assert lines == [("before", 3, 0), ("after", 3, 1)]
     assert driver.tags() == ["created", "locked", "join_set_create", "join_set_create", "finished"]
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from obelisk.core.calls import LogLevel
+from obelisk.core.calls import Log, LogLevel
 from obelisk.core.ports import Yielded
 from obelisk.core.values import Err, FailureKind, Json, Ok
 from obelisk.wasm.activity import ActivityRun, Finished
@@ -86,10 +86,10 @@ def test_an_endless_loop_yields_until_it_is_closed(acts, ticking):
 def test_log_lines_go_to_the_owner(build, loader):
     linked = link_activity(loader.load(build(LOGGING_WIT, "logs", LOGGING)))
     lines = []
-    run = ActivityRun(linked.entries["testing:logs/logs.go"], lambda *line: lines.append(line))
+    run = ActivityRun(linked.entries["testing:logs/logs.go"], lines.append)
     assert run.start(Json(b"[]")) == Finished(Ok())
     run.close()
-    assert lines == [(LogLevel.INFO, "one"), (LogLevel.ERROR, "two")]
+    assert lines == [Log(LogLevel.INFO, "one"), Log(LogLevel.ERROR, "two")]
 
 
 def test_an_activity_may_import_nothing_but_log(loader, script_path, dummy_component):

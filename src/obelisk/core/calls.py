@@ -214,6 +214,34 @@ class Log(_Data, frozen=True):
     message: str
 
 
+class StdStream(StrEnum):
+    """What a guest writes to without being asked."""
+
+    STDOUT = "stdout"
+    STDERR = "stderr"
+
+
+class Output(_Data, frozen=True):
+    """What the guest wrote to one of its streams: whole lines where there are any. Not an event. Replies `Done`."""
+
+    stream: StdStream
+    data: bytes
+
+
+LogLine = Log | Output
+"""What goes to the log of an execution."""
+
+
+class CurrentTime(_Data, frozen=True):
+    """The workflow's clock. Not an event: it stands still between two events. Replies `int`, an `Instant`."""
+
+
+class RandomSeed(_Data, frozen=True):
+    """What the guest's own randomness is a function of. Not an event: the same in every replay, and in every fork. Replies
+    `str`.
+    """
+
+
 class Misuse(_Data, frozen=True):
     """A call that the codec could not turn into one of the others (an instant beyond the year 9999, an empty random
     range). Always ends the execution with `reason`; no reply.
@@ -248,6 +276,9 @@ Call = (
     | RandomU64
     | RandomString
     | Log
+    | Output
+    | CurrentTime
+    | RandomSeed
     | Misuse
 )
 
@@ -366,6 +397,6 @@ Reply = (
     | WokenAt
     | DelayCancelled
     | Done
-    | str  # ExecutionId, DelayId, JoinSetId, random string
-    | int  # random number
+    | str  # ExecutionId, DelayId, JoinSetId, random string, seed
+    | int  # random number, instant
 )

@@ -39,13 +39,15 @@ class _Event(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="event",
     history: ClassVar[bool] = False
 
 
-class Origin(msgspec.Struct, frozen=True):
+class Origin(msgspec.Struct, frozen=True, omit_defaults=True):
     """What an execution was forked from: everything of `execution_id` before `version`."""
 
     execution_id: ExecutionId
     version: int
     began_at: Instant
     """When the first of those it goes back to was created: the workflow's clock begins there."""
+    first: ExecutionId | None = None
+    """The first of those it goes back to: the guest's own randomness follows from it. None: `execution_id`."""
 
 
 class Created(_Event, frozen=True, tag="created"):

@@ -18,17 +18,18 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from enum import StrEnum
 from typing import Any, Final
 
 import msgspec
 
 from obelisk.core import calls, ids, prng
-from obelisk.core.calls import DONE, Call, Log, Reply
+from obelisk.core.calls import DONE, Call, LogLine, Reply
 from obelisk.core.events import (
     ChildRejected,
     ChildRequested,
+    Created,
     DelayRequested,
     HistoryEvent,
     JoinNext,
@@ -139,7 +140,7 @@ class Cancel(msgspec.Struct, frozen=True):
 class Writes(msgspec.Struct):
     """What new calls led to, in order; taken and emptied by the engine."""
 
-    items: list[Write | Log] = []
+    items: list[Write | LogLine] = []
     """Events to append, and log lines between them."""
     cancels: list[Cancel] = []
     """In the order in which to cancel."""
@@ -201,15 +202,19 @@ class Machine:
         responses: Iterable[Response] = (),
         mode: Mode = Mode.LIVE,
         typing: Typing = no_typing,
+        began_at: Instant | None = None,
     ) -> None:
+        """`began_at`: when the execution was created, where `log` does not begin with that."""
         self.execution_id: Final = execution_id
         self.mode: Final = mode
         self._typing = typing
         self.writes = Writes()
         self.run_expires_at = Instant(0)
         """What a new `join_next` says about how long its run may stay hot; set by the engine."""
-        self.clock = Instant(0)
-        """The workflow's clock: the latest instant that it has consumed; never goes back."""
+        log = tuple(log)
+        self._seed, began = _beginning(execution_id, log)
+        self.clock = began if began_at is None else began_at
+        """The workflow's clock: the latest instant that it has consumed, its creation at first; never goes back."""
         self.events = 0
         """History events that its calls met in the log or appended."""
         self._log = [entry for entry in log if entry.event.history]
@@ -882,10 +887,16 @@ class Machine:
         assert isinstance(recorded, Persist)
         return recorded.value
 
-    def _log_line(self, call: Log, now: Instant) -> Reply:
+    def _log_line(self, call: LogLine, now: Instant) -> Reply:
         if not self.replaying:
             self.writes.items.append(call)
         return DONE
+
+    def _current_time(self, call: calls.CurrentTime, now: Instant) -> Reply:
+        return self.clock
+
+    def _random_seed(self, call: calls.RandomSeed, now: Instant) -> Reply:
+        return self._seed
 
     def _misuse(self, call: calls.Misuse, now: Instant) -> Reply:
         raise _Misused(call.reason)
@@ -908,6 +919,18 @@ def _stub_reply(result: StubResult, message: str) -> Reply:
 
 
 _BAD_NAME: Final = "{!r} has characters other than ASCII letters, digits, '-' and '/'"
+
+
+def _beginning(execution_id: ExecutionId, log: Sequence[LogEntry]) -> tuple[ExecutionId, Instant]:
+    """The execution that the guest's own randomness follows from, and when that was created: a fork goes on as what it was
+    forked from, so that the copied part of its log replays.
+    """
+    if not log or not isinstance(log[0].event, Created):
+        return execution_id, Instant(0)
+    origin = log[0].event.forked_from
+    if origin is None:
+        return execution_id, log[0].created_at
+    return origin.first or origin.execution_id, origin.began_at
 
 
 def _history(entry: LogEntry) -> HistoryEvent:
@@ -941,5 +964,8 @@ _HANDLERS: Final[dict[type[msgspec.Struct], Callable[[Machine, Any, Instant], Re
     calls.RandomU64: Machine._random_u64,
     calls.RandomString: Machine._random_string,
     calls.Log: Machine._log_line,
+    calls.Output: Machine._log_line,
+    calls.CurrentTime: Machine._current_time,
+    calls.RandomSeed: Machine._random_seed,
     calls.Misuse: Machine._misuse,
 }

@@ -13,7 +13,7 @@ from typing import Final
 import msgspec
 
 from obelisk.core.batch import Snapshot
-from obelisk.core.calls import Log, ScheduleJson, Stub, StubJson
+from obelisk.core.calls import LogLine, ScheduleJson, Stub, StubJson
 from obelisk.core.events import CancellationRequested, ChildRequested, Created, DelayRequested, Finished, LogEntry
 from obelisk.core.ids import ExecutionId
 from obelisk.core.instants import Instant
@@ -50,7 +50,7 @@ class Replayed(msgspec.Struct, frozen=True):
     """Where it left the log."""
     new: tuple[tuple[Write, ...], ...] = ()
     """What it would write next, by host call."""
-    lines: tuple[Log, ...] = ()
+    lines: tuple[LogLine, ...] = ()
     """Log lines beyond the end of the log."""
     unsettled: Stub | StubJson | ScheduleJson | None = None
     """The last new call, when its answer depends on another execution."""
@@ -102,12 +102,12 @@ def replay(
     now = max(now, log[-1].created_at)  # so that a schedule which was refused at the end of the log is refused again
     machine = Machine(execution_id, replayable(log), responses, Mode.VERIFY, typing)
     new: list[tuple[Write, ...]] = []
-    lines: list[Log] = []
+    lines: list[LogLine] = []
     idle_calls = 0
 
     def take() -> tuple[Write, ...]:
         items = machine.take_writes().items
-        lines.extend(item for item in items if isinstance(item, Log))
+        lines.extend(item for item in items if isinstance(item, LogLine))
         return tuple(item for item in items if isinstance(item, Write))
 
     def came_to(

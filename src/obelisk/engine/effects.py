@@ -9,7 +9,7 @@ from enum import StrEnum
 
 import msgspec
 
-from obelisk.core.calls import LogLevel
+from obelisk.core.calls import LogLine
 from obelisk.core.ids import Digest, ExecutionId, RunId
 from obelisk.core.instants import Instant
 from obelisk.core.names import FunctionName
@@ -96,14 +96,13 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 class EmitLog(msgspec.Struct, frozen=True):
-    """A log line of a workflow. From: the event with `version`, which follows the line."""
+    """A log line, or output, of a workflow. From: the event with `version`, which follows the line."""
 
     execution_id: ExecutionId
     version: int
     ordinal: int
     created_at: Instant
-    level: LogLevel
-    message: str
+    line: LogLine
 
 
 class Changed(msgspec.Struct, frozen=True):

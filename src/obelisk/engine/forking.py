@@ -88,7 +88,12 @@ def prefix_of(snapshot: Snapshot, version: int) -> Prefix:
     events = [entry.event for entry in history]
     return Prefix(
         first.event,
-        Origin(snapshot.state.execution_id, version, began_at),
+        Origin(
+            snapshot.state.execution_id,
+            version,
+            began_at,
+            None if before is None else before.first or before.execution_id,
+        ),
         history,
         shared,
         tuple(event for event in events if isinstance(event, ChildRequested) and (event.child, False) not in answered),

@@ -47,7 +47,7 @@ class Warmth:
                 return False
             self.cool(self._idle[next(iter(self._idle))])
         if held.snapshot is None:
-            held.machine = Machine(held.execution_id, typing=self._typing)
+            held.machine = Machine(held.execution_id, typing=self._typing, began_at=held.state.created_at)
         else:
             log, responses = held.snapshot.log, held.snapshot.responses
             late = [response for response in held.late if response.seq > len(responses)]

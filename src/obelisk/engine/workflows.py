@@ -14,7 +14,7 @@ import msgspec
 
 from obelisk.core import ids
 from obelisk.core.batch import CancelRequest, Delay, Request
-from obelisk.core.calls import Log
+from obelisk.core.calls import LogLine
 from obelisk.core.events import ChildRequested, DelayRequested, Locked, Parked, Scheduled
 from obelisk.core.ids import ChildId, DelayRef
 from obelisk.core.instants import Instant
@@ -308,7 +308,7 @@ class _Run:
             return False
         writes = machine.take_writes()
         self._counted = 0
-        lines: list[Log] = []
+        lines: list[LogLine] = []
         has_news = bool(writes.cancels) or any(isinstance(item, Write) for item in writes.items)
         if self._needs_lock or outcome is not None or has_news:
             unit = draft.unit([held], [])
@@ -319,7 +319,7 @@ class _Run:
                 unit.effect(away)
             unit.close()
         else:
-            lines = [item for item in writes.items if isinstance(item, Log)]
+            lines = [item for item in writes.items if isinstance(item, LogLine)]
             if away is not None:
                 draft.effects_on(held).append(away)
         if len(lines) < self._s.books.limits.tick_events_per_execution_max:
@@ -328,7 +328,7 @@ class _Run:
             draft.effects_on(held).extend(self._emit(line) for line in lines)
         return True
 
-    def _fill(self, unit: OpenUnit, writes: Writes, lines: list[Log], outcome: Outcome | None) -> None:
+    def _fill(self, unit: OpenUnit, writes: Writes, lines: list[LogLine], outcome: Outcome | None) -> None:
         """`lines` is left with the log lines that no event follows yet."""
         held = self._held
         if self._needs_lock:
@@ -339,7 +339,7 @@ class _Run:
             held.wants_lock = False
         due: list[DelayRef] = []
         for item in writes.items:
-            if isinstance(item, Log):
+            if isinstance(item, LogLine):
                 lines.append(item)
                 continue
             self._release(lines, unit)
@@ -366,17 +366,17 @@ class _Run:
                 else:
                     due.append(delay)
 
-    def _release(self, lines: list[Log], unit: OpenUnit) -> None:
+    def _release(self, lines: list[LogLine], unit: OpenUnit) -> None:
         for line in lines:
             unit.effect(self._emit(line))
         lines.clear()
 
-    def _emit(self, line: Log) -> EmitLog:
+    def _emit(self, line: LogLine) -> EmitLog:
         held = self._held
         version = held.state.next_version
         ordinal = held.logged[1] + 1 if held.logged[0] == version else 0
         held.logged = (version, ordinal)
-        return EmitLog(held.execution_id, version, ordinal, self._now, line.level, line.message)
+        return EmitLog(held.execution_id, version, ordinal, self._now, line)
 
     def _cancel(self, cancel: Cancel, unit: OpenUnit) -> None:
         """Cancels a member of a closing join set, if it is a delay, an activity or a stub; workflows are awaited, but for

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from typing import Final, Protocol
 
-from obelisk.core.calls import LogLevel
+from obelisk.core.calls import LogLine
 from obelisk.core.ids import Digest, ExecutionId, RunId
 from obelisk.core.names import FunctionName
 from obelisk.core.values import Failure, FailureKind
@@ -22,7 +22,7 @@ from obelisk.engine.inputs import AttemptFinished, AttemptKilled, AttemptSliced,
 from obelisk.runtime.lane import CpuLane
 from obelisk.runtime.logs import component_line
 from obelisk.runtime.marks import Marks
-from obelisk.wasm.activity import ActivityRun, ActivityStep, Finished, LogLine
+from obelisk.wasm.activity import ActivityRun, ActivityStep, Finished, LogSink
 from obelisk.wasm.guest import PoolIsFull
 
 _log: Final = logging.getLogger(__name__)
@@ -33,7 +33,7 @@ _SHORT_NS: Final = 2_000_000
 class Activities(Protocol):
     """Makes runs of activities."""
 
-    def attempt(self, component: Digest, ffqn: FunctionName, log_line: LogLine) -> ActivityRun:
+    def attempt(self, component: Digest, ffqn: FunctionName, log_line: LogSink) -> ActivityRun:
         """One attempt at an activity."""
         ...
 
@@ -136,8 +136,8 @@ class _Attempt:
             self._slot = owner._marks.set(effect.execution_id)
         execution_id = effect.execution_id
 
-        def log_line(level: LogLevel, message: str) -> None:
-            component_line(level, execution_id, message, effect.run)
+        def log_line(line: LogLine) -> None:
+            component_line(line, execution_id, effect.run)
 
         run = owner._activities.attempt(effect.component, effect.ffqn, log_line)
         try:

@@ -18,7 +18,7 @@ from obelisk.core.values import Err, Json, Ok
 from obelisk.runtime.marked_guest import MarkedGuest
 from obelisk.runtime.marks import Marks
 from obelisk.runtime.views import ComponentView, FunctionView, component_view
-from obelisk.wasm.activity import ActivityRun, LogLine
+from obelisk.wasm.activity import ActivityRun, LogSink
 from obelisk.wasm.guest import WorkflowGuest
 from obelisk.wasm.link import EntryPoint
 from obelisk.wasm.source import Source
@@ -158,7 +158,7 @@ class Deployed:
 
     # --- activities --------------------------------------------------------------------------------------------------
 
-    def attempt(self, component: Digest, ffqn: FunctionName, log_line: LogLine) -> ActivityRun:
+    def attempt(self, component: Digest, ffqn: FunctionName, log_line: LogSink) -> ActivityRun:
         """One attempt at an activity."""
         found = self._tables.runnable[component, ffqn]
         return ActivityRun(found.entry, log_line, memory_max=found.memory_max_bytes)

@@ -234,7 +234,7 @@ class Driver:
             case Answer():
                 self._answer(effect)
             case EmitLog():
-                component_line(effect.level, effect.execution_id, effect.message)
+                component_line(effect.line, effect.execution_id)
             case Renew(lease_expires_at):
                 self._store.renew(self._engine.executor, lease_expires_at)
             case Claim(count_max):

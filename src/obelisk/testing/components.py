@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from obelisk.config import Config, ConfigError, load
-from obelisk.core.calls import LogLevel, Reply
+from obelisk.core.calls import LogLine, Reply
 from obelisk.core.ids import Digest, ExecutionId
 from obelisk.core.names import FunctionName, function_of, interface_of
 from obelisk.core.ports import FunctionInfo, FunctionKind, Guest, Step, Trapped, Yielded
@@ -139,7 +139,7 @@ def _called(component: ComponentView) -> Iterator[tuple[FunctionName, ExtensionK
         yield (function.ffqn, None) if extension is None else extension
 
 
-def _ignore(level: LogLevel, message: str) -> None:
+def _ignore(line: LogLine) -> None:
     """Lines of activities say nothing about a simulated run."""
 
 

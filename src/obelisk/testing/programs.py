@@ -337,10 +337,12 @@ class Programs(Subject):
             _drew_what_is_logged(invariants.snapshot_of(store, execution_id))
             if not calm:
                 continue
-            said = [line.message for line in program.statements if isinstance(line, Say)]
+            said = [
+                calls.Log(calls.LogLevel.INFO, line.message) for line in program.statements if isinstance(line, Say)
+            ]
             told = [line for line in lines if line.execution_id == execution_id]
             places = [(line.version, line.ordinal) for line in told]
-            if [line.message for line in told] != said or sorted(set(places)) != places:
+            if [each.line for each in told] != said or sorted(set(places)) != places:
                 raise Violation(f"{execution_id} said {said}, told was {told}")
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from obelisk.core.calls import LogLevel
+from obelisk.core.calls import Log, LogLine
 from obelisk.core.ports import FunctionKind, Yielded
 from obelisk.core.values import Json, Outcome
 from obelisk.wasm import trap
@@ -25,7 +25,7 @@ _log = logging.getLogger(__name__)
 _YIELDED = Yielded()
 _KIND = FunctionKind.ACTIVITY
 
-LogLine = Callable[[LogLevel, str], None]
+LogSink = Callable[[LogLine], None]
 """Takes a line that the activity logs; called between two slices, on the thread that runs them."""
 
 
@@ -49,7 +49,7 @@ class ActivityRun:
 
     __slots__ = ("_entry", "_fiber", "_log_line")
 
-    def __init__(self, entry: EntryPoint, log_line: LogLine, *, memory_max: int | None = None) -> None:
+    def __init__(self, entry: EntryPoint, log_line: LogSink, *, memory_max: int | None = None) -> None:
         self._entry = entry
         self._log_line = log_line
         compiler = entry.program.compiler
@@ -82,7 +82,7 @@ class ActivityRun:
         while state is State.WAITING:
             called = fiber.call
             assert called is not None
-            self._log_line(called.meaning, fiber.arguments[0])
+            self._log_line(Log(called.meaning, fiber.arguments[0]))
             state = fiber.answer()
         if state is State.RUNNABLE:
             return _YIELDED
