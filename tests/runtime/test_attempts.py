@@ -8,11 +8,14 @@ from typing import Any
 
 import pytest
 
+from obelisk.core.policy import Sandbox
 from obelisk.core.ports import Yielded
 from obelisk.core.values import Failure, FailureKind, Json, Ok
 from obelisk.engine.effects import KillAttempt, StartAttempt
 from obelisk.engine.inputs import AttemptFinished, AttemptKilled, AttemptSliced, AttemptStopped
 from obelisk.runtime.attempts import Attempts
+from obelisk.runtime.io_loop import IoLoop
+from obelisk.runtime.lane import Turn
 from obelisk.runtime.marks import Marks
 from obelisk.wasm.activity import Finished
 from obelisk.wasm.guest import PoolIsFull
@@ -49,6 +52,8 @@ class Lane:
     def __init__(self) -> None:
         self.jobs: list[Any] = []
 
+    is_full = False
+
     def submit(self, job: Any) -> None:
         self.jobs.append(job)
 
@@ -58,11 +63,15 @@ class World:
         self.runs: list[Run] = []
         self.reports: list[Any] = []
         self.lane = Lane()
+        self.io = IoLoop()
         self.marks = Marks(folder / "marks")
-        self.attempts = Attempts(self, self.lane, self.marks, self.reports.append)  # type: ignore[arg-type]
+        self.attempts = Attempts(self, self.lane, self.io, self.marks, self.reports.append)  # type: ignore[arg-type]
         self.started = 0
 
-    def attempt(self, component: Any, ffqn: Any, log_line: Any) -> Any:
+    def sandbox(self, component: Any, ffqn: Any) -> Sandbox:
+        return Sandbox()
+
+    def attempt(self, component: Any, ffqn: Any, host: Any) -> Any:
         self.started += 1
         return self.runs[self.started - 1]
 
@@ -77,6 +86,7 @@ class World:
 def world(tmp_path: Path) -> Any:
     made = World(tmp_path)
     yield made
+    made.io.stop()
     made.marks.close()
 
 
@@ -93,13 +103,13 @@ def test_a_long_one_goes_to_the_lane_and_so_do_its_like_until_one_is_short(world
     assert world.reports == [AttemptSliced("E_1", "Run_1")]
     assert world.marks.left_over() == {"E_1"}
     (first,) = world.lane.jobs
-    assert first.slice()
-    assert not first.slice()
+    assert first.slice() is Turn.MORE
+    assert first.slice() is Turn.OVER
     assert world.reports[1:] == [AttemptFinished("E_1", "Run_1", Ok())]
     assert not world.marks.left_over()
     world.start(Run(1, 0), 2)
     assert len(world.reports) == 2
-    assert not world.lane.jobs[1].slice()  # begun and over on the lane
+    assert world.lane.jobs[1].slice() is Turn.OVER  # begun and over on the lane
     assert world.reports[2:] == [AttemptFinished("E_2", "Run_2", Ok())]
     world.start(Run(1, 0), 3)
     assert world.reports[3:] == [AttemptFinished("E_3", "Run_3", Ok())]
@@ -110,9 +120,9 @@ def test_the_deadline_counts_time_that_it_runs(world: World) -> None:
     world.start(Run(100, 20), deadline_us=250_000)
     (job,) = world.lane.jobs
     time.sleep(0.3)  # in the queue: longer than the deadline
-    assert job.slice()
+    assert job.slice() is Turn.MORE
     slices = 2
-    while job.slice():
+    while job.slice() is Turn.MORE:
         slices += 1
     assert slices < 20
     result = world.reports[-1].result
@@ -126,9 +136,9 @@ def test_a_killed_one_reports_that_it_does_nothing_any_more(world: World) -> Non
     world.start(Run(10, 0.1))
     world.attempts.kill(KillAttempt("E_1", "Run_0"))  # a past run: not this one
     (job,) = world.lane.jobs
-    assert job.slice()
+    assert job.slice() is Turn.MORE
     world.attempts.kill(KillAttempt("E_1", "Run_1"))
-    assert not job.slice()
+    assert job.slice() is Turn.OVER
     assert world.reports == [
         AttemptSliced("E_1", "Run_1"),
         AttemptKilled("E_1", "Run_0"),
@@ -142,7 +152,7 @@ def test_without_room_it_asks_again(world: World) -> None:
     assert not world.reports
     (job,) = world.lane.jobs
     world.runs.append(Run(1, 0))
-    assert not job.slice()
+    assert job.slice() is Turn.OVER
     assert world.reports == [AttemptFinished("E_1", "Run_1", Ok())]
 
 

@@ -55,7 +55,7 @@ def test_a_copy_is_exactly_what_was_loaded(
     assert files(tmp_path) == [f"{stem(active)}.json", f"{stem(active)}.wasm"]
     assert (tmp_path / "kept" / f"{stem(active)}.wasm").read_bytes() == testing_components.activity.read_bytes()
     (again,) = kept.load(loader, [active.digest])
-    assert (again.name, again.kind, again.digest) == (None, FunctionKind.ACTIVITY, active.digest)
+    assert (again.name, again.kind, again.digest) == (active.name, FunctionKind.ACTIVITY, active.digest)
     assert set(again.programs) == set(again.functions) == set(active.functions)
     kept.forget_all_but(frozenset())
     assert files(tmp_path) == []

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from obelisk.runtime.lane import AHEAD_MAX, CpuLane
+from obelisk.runtime.lane import AHEAD_MAX, CpuLane, Turn
 from obelisk.wasm.engine import EpochTicker
 
 
@@ -28,14 +28,14 @@ class Work:
         self.abandoned = False
         self.alone = threading.Lock()
 
-    def slice(self) -> bool:
+    def slice(self) -> Turn:
         assert self.alone.acquire(blocking=False), "on two threads at once"
         self.has_begun = True
         self.notes.append(self.name)
         self.left -= 1
         time.sleep(0.001)
         self.alone.release()
-        return self.left > 0
+        return Turn.MORE if self.left > 0 else Turn.OVER
 
     def abandon(self) -> None:
         self.abandoned = True

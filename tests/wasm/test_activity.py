@@ -5,6 +5,7 @@ import pytest
 from obelisk.core.calls import Log, LogLevel
 from obelisk.core.ports import Yielded
 from obelisk.core.values import Err, FailureKind, Json, Ok
+from obelisk.testing.hosts import LoggingHost
 from obelisk.wasm.activity import ActivityRun, Finished
 from obelisk.wasm.component import ComponentError
 from obelisk.wasm.link import link_activity
@@ -24,12 +25,8 @@ world logs { import obelisk:log/log@1.0.0; export testing:logs/logs; }
 package testing:logs { interface logs { go: func() -> result; } }"""
 
 
-def no_log(level, message):
-    raise AssertionError((level, message))
-
-
-def attempt(entry, params, log=no_log, **options):
-    run = ActivityRun(entry, log, **options)
+def attempt(entry, params, **options):
+    run = ActivityRun(entry, LoggingHost(), **options)
     try:
         return run.start(Json(params))
     finally:
@@ -40,7 +37,7 @@ def test_an_activity_returns(acts, fibo_components, loader):
     finished = attempt(acts["echo"], b'["h\xc3\xa9llo"]')
     assert bytes(finished.outcome.value).decode() == '"héllo"' and not finished.permanent
     linked = link_activity(loader.load(fibo_components.activity))
-    run = ActivityRun(linked.entries["template-fibo:activity/fibo-activity-ifc.fibo"], no_log)
+    run = ActivityRun(linked.entries["template-fibo:activity/fibo-activity-ifc.fibo"], LoggingHost())
     finished = run.start(Json(b"[10]"))
     run.close()
     assert isinstance(finished.outcome, Ok) and bytes(finished.outcome.value) == b"55"
@@ -76,7 +73,7 @@ def test_a_component_that_cannot_be_instantiated_is_permanent(acts):
 
 
 def test_an_endless_loop_yields_until_it_is_closed(acts, ticking):
-    run = ActivityRun(acts["spin"], no_log)
+    run = ActivityRun(acts["spin"], LoggingHost())
     assert isinstance(run.start(Json(b"[]")), Yielded)
     assert isinstance(run.resume(), Yielded)
     run.close()
@@ -85,11 +82,11 @@ def test_an_endless_loop_yields_until_it_is_closed(acts, ticking):
 
 def test_log_lines_go_to_the_owner(build, loader):
     linked = link_activity(loader.load(build(LOGGING_WIT, "logs", LOGGING)))
-    lines = []
-    run = ActivityRun(linked.entries["testing:logs/logs.go"], lines.append)
+    host = LoggingHost()
+    run = ActivityRun(linked.entries["testing:logs/logs.go"], host)
     assert run.start(Json(b"[]")) == Finished(Ok())
     run.close()
-    assert lines == [Log(LogLevel.INFO, "one"), Log(LogLevel.ERROR, "two")]
+    assert host.is_closed and host.lines == [Log(LogLevel.INFO, "one"), Log(LogLevel.ERROR, "two")]
 
 
 def test_an_activity_may_import_nothing_but_log(loader, script_path, dummy_component):

@@ -10,6 +10,7 @@ import pytest
 from obelisk.core.calls import CallChild
 from obelisk.core.ports import Called, Returned
 from obelisk.core.values import Json
+from obelisk.testing.hosts import LoggingHost
 from obelisk.wasm.activity import ActivityRun
 from obelisk.wasm.guest import WorkflowGuest
 from obelisk.wasm.link import link_activity, link_workflow
@@ -76,7 +77,7 @@ def through(build, loader):
         try:
             step = guest.start(Json(entry.function.params.canonical(f"[{given}]")))
             assert isinstance(step, Called) and isinstance(step.call, CallChild)
-            attempt = ActivityRun(activity.entries[step.call.ffqn], lambda level, message: None)
+            attempt = ActivityRun(activity.entries[step.call.ffqn], LoggingHost())
             stored = attempt.start(step.call.params).outcome
             back = guest.send(stored)
             assert isinstance(back, Returned)

@@ -181,7 +181,7 @@ WRONG: dict[str, list[object]] = {
     "f32": ["1", None],
     "char": ["", "ab", 97, "\ud800"],
     "string": [b"bytes", 1, None, "\udfff"],
-    "list<u8>": [[256], [-1], b"bytes", 3, None, ["a"]],
+    "list<u8>": [[256], [-1], 3, None, ["a"]],
     "list<u64>": [(1, 2), None, [1, None]],
     "tuple<u8, string, f64>": [(1, "a"), [1, "a", 1.0], (1, "a", 1.0, 2), (1, 2, 1.0)],
     "person": [("a", ["b"], None), ("a", ["b", 1], None, 1.0), ("a", [], (1,), 1.0)],

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from obelisk.core.values import Json
+from obelisk.testing.hosts import LoggingHost
 from obelisk.wasm import tools
 from obelisk.wasm.activity import ActivityRun
 from obelisk.wasm.binary import Layer, initial_memories, layer_of
@@ -31,7 +32,7 @@ def plain(memory="(memory 1)"):
 
 
 def fibo(loaded):
-    run = ActivityRun(link_activity(loaded).entries[FIBO], print)
+    run = ActivityRun(link_activity(loaded).entries[FIBO], LoggingHost())
     try:
         return bytes(run.start(Json(b"[10]")).outcome.value)
     finally:
@@ -217,7 +218,7 @@ def test_guests_that_do_not_fit_the_pool_are_made_on_demand(small_engines, build
     path = build(PLAIN_WIT, "plain", plain(memory))
     loaded = ComponentLoader(small_engines).load(path, memory_max=memory_max)
     assert loaded.compiled.compiler.placement is placement
-    run = ActivityRun(link_activity(loaded).entries["testing:plain/plain.go"], print, memory_max=memory_max)
+    run = ActivityRun(link_activity(loaded).entries["testing:plain/plain.go"], LoggingHost(), memory_max=memory_max)
     run.start(Json(b"[]"))
     run.close()
 
@@ -242,7 +243,7 @@ def test_an_activity_costs_microseconds(loader, fibo_components):
     for _ in range(5):
         began = time.perf_counter()
         for _ in range(100):
-            run = ActivityRun(entry, print)
+            run = ActivityRun(entry, LoggingHost())
             run.start(Json(b"[10]"))
             run.close()
         best = min(best, (time.perf_counter() - began) / 100)

@@ -22,6 +22,7 @@ from obelisk.core.policy import ExecutionPolicy
 from obelisk.core.ports import Called, FunctionInfo, FunctionKind, Rejection, Returned, Typed
 from obelisk.core.responses import ChildFinished, Response
 from obelisk.core.values import Err, ErrForm, Failure, FailureKind, Json, Ok
+from obelisk.testing.hosts import LoggingHost
 from obelisk.wasm.activity import ActivityRun
 from obelisk.wasm.guest import WorkflowGuest
 from obelisk.wasm.link import link_activity, link_workflow
@@ -59,7 +60,7 @@ class Alone:
         """The outcome of an activity; None of what nothing runs."""
         if self.functions[ffqn][0] is FunctionKind.STUB:
             return None
-        run = ActivityRun(self.entries[ffqn], lambda level, message: None)
+        run = ActivityRun(self.entries[ffqn], LoggingHost())
         try:
             return run.start(params).outcome
         finally:

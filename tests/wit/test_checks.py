@@ -3,6 +3,7 @@
 import pytest
 
 from obelisk.core.ports import FunctionKind
+from obelisk.wit import wasi
 from obelisk.wit.checks import Component, check, check_alone
 from obelisk.wit.component import ComponentWit, Function, Interface, read_component_wit
 from obelisk.wit.extensions import extension_interfaces
@@ -300,8 +301,9 @@ U16 = Signature((("n", Prim.U16),), Result(Prim.U64, None))
             interface(WORKFLOW_SUPPORT, function("join-set-close", Signature((("self", Own("a:b/c.join-set")),), None))),
             "imported: func(self: a:b/c.join-set)\n  supplied: func(self: obelisk:types/join-set@4.2.0.join-set)",
         ),
-        (interface("wasi:cli/environment@0.2.0", function()), "imports wasi:cli/environment@0.2.0; WASI is known, not available in this version"),
-        (interface("wasi:io/error@0.2.0", resources=("error",)), "imports wasi:io/error@0.2.0; WASI is known, not available"),
+        (interface("wasi:http/outgoing-handler@0.2.0", function()), "imports wasi:http/outgoing-handler@0.2.0; which no replay can repeat, so workflows have none of it: call an activity"),
+        (interface("wasi:io/error@0.3.0", resources=("error",)), "imports wasi:io/error@0.3.0; supplied are the versions 0.2.x"),
+        (interface("wasi:nn/graph@0.2.0", resources=("graph",)), "imports wasi:nn/graph@0.2.0; which is no interface of this host"),
     ],
 )  # fmt: skip
 def test_imports_that_are_refused(imported, message):
@@ -310,13 +312,19 @@ def test_imports_that_are_refused(imported, message):
     assert problem.startswith("workflow wf imports")
 
 
+@pytest.mark.parametrize("kind", [FunctionKind.WORKFLOW, FunctionKind.ACTIVITY])
+def test_every_version_of_wasi_that_is_supplied_passes(kind):
+    imports = [interface(f"{name}@0.2.{patch}", function()) for name in wasi.SUPPLIED[kind] for patch in range(13)]
+    assert check([Component("some", kind, ComponentWit(imports=tuple(imports)))]) == ()
+
+
 @pytest.mark.parametrize(
     ("imported", "message"),
     [
         (FIBOS, "imports a:b/c; only workflows may call other functions"),
         (interface(WORKFLOW_SUPPORT, function("random-u64")), f"imports {WORKFLOW_SUPPORT}, which only workflows may call"),
         (interface("obelisk:types/join-set@4.2.0", resources=("join-set",)), "which only workflows may call"),
-        (interface("wasi:http/types@0.2.0", function()), "imports wasi:http/types@0.2.0; WASI is known"),
+        (interface("wasi:http/incoming-handler@0.2.0", function()), "imports wasi:http/incoming-handler@0.2.0; which is no interface"),
     ],
 )  # fmt: skip
 def test_imports_of_activities_that_are_refused(imported, message):
@@ -371,7 +379,7 @@ def test_alone_only_what_no_other_component_could_mend_is_told(component_wit):
         "workflow flow imports testing:fibo-obelisk-ext/fibo.fibo-other, which is no extension function"
     )
     assert exported.startswith("workflow flow exports testing:flow/flow.f: func() -> u8, which cannot be an execution")
-    assert wasi.startswith("workflow flow imports wasi:nothing/at-all; WASI is known")
+    assert wasi.startswith("workflow flow imports wasi:nothing/at-all; supplied are the versions 0.2.x")
     assert len(check([flow])) == 4
     as_activity = check_alone(Component("flow", FunctionKind.ACTIVITY, flow.wit))
     assert sum("only workflows may call other functions" in problem for problem in as_activity) == 2

@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 
 from obelisk.core.ids import Digest
-from obelisk.core.policy import ExecutionPolicy, Limits
+from obelisk.core.policy import CLOSED, ExecutionPolicy, Limits, Sandbox
 from obelisk.core.ports import FunctionKind
 from obelisk.wit.declared import Declared
 
@@ -118,6 +118,7 @@ class ComponentConfig(msgspec.Struct, frozen=True):
     policy: ExecutionPolicy = ExecutionPolicy()
     memory_max_bytes: int | None = None
     """Linear memory that one instance may use; None is unlimited. Of a stub there are no instances."""
+    sandbox: Sandbox = CLOSED
 
     @property
     def title(self) -> str:

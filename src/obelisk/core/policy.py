@@ -6,6 +6,7 @@ Plain data with the documented defaults. `obelisk.config` makes these from `obel
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Final
 
 import msgspec
 
@@ -57,6 +58,19 @@ class ExecutionPolicy(msgspec.Struct, frozen=True):
     """Of workflows."""
     cpu_budget_us: int = 10 * SECOND_US
     """Of workflows: CPU time between two host calls after which the run ends as out of fuel."""
+
+
+class Sandbox(msgspec.Struct, frozen=True):
+    """What the guests of one component may touch of the world around them; by default nothing. It is the operator's word of
+    today: an execution that began before is held to it too.
+    """
+
+    environment: tuple[tuple[str, str], ...] = ()
+    """Environment variables, by name."""
+
+
+CLOSED: Final = Sandbox()
+"""The sandbox of a component that is not in the configuration any more."""
 
 
 class Limits(msgspec.Struct, frozen=True):

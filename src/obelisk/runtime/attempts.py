@@ -1,39 +1,49 @@
 """Attempts: runs activities, a slice here and the rest on the CPU lane, and reports how they end.
 
 Decides where an attempt's first slice runs (on the engine thread while the function has shown to be short, else on the
-lane) and when an attempt is out of time. The deadline counts the time in which the attempt runs: CPU time of whatever
-thread runs it. While it queues for a slot, or the machine is busy with something else, the clock stands still. It does not
-decide whether a failed attempt is tried again.
+lane) and when an attempt is out of time. What it waits for is awaited on the I/O loop, where it holds neither a thread nor a
+CPU slot; then it goes back to the lane. It does not decide whether a failed attempt is tried again.
+
+The deadline counts the time in which the attempt runs: CPU time of whatever thread runs it, and the time that it waits for
+something outside. While it queues for a slot, or the machine is busy with something else, the clock stands still.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from obelisk.core.calls import LogLine
 from obelisk.core.ids import Digest, ExecutionId, RunId
 from obelisk.core.names import FunctionName
+from obelisk.core.policy import Sandbox
 from obelisk.core.values import Failure, FailureKind
 from obelisk.engine.effects import KillAttempt, StartAttempt
 from obelisk.engine.inputs import AttemptFinished, AttemptKilled, AttemptSliced, AttemptStopped, Input
-from obelisk.runtime.lane import CpuLane
+from obelisk.runtime.io_loop import IoLoop
+from obelisk.runtime.lane import CpuLane, Turn
 from obelisk.runtime.logs import component_line
 from obelisk.runtime.marks import Marks
-from obelisk.wasm.activity import ActivityRun, ActivityStep, Finished, LogSink
+from obelisk.wasm.activity import ActivityRun, ActivityStep, Finished, RunHost, Waiting
 from obelisk.wasm.guest import PoolIsFull
+from obelisk.wasm.wasi.activity import ActivityHost
 
 _log: Final = logging.getLogger(__name__)
 _SHORT_NS: Final = 2_000_000
-"""An attempt that takes less than this in all proves that its function is short (again)."""
+"""An attempt that takes less CPU time than this in all proves that its function is short (again)."""
 
 
 class Activities(Protocol):
     """Makes runs of activities."""
 
-    def attempt(self, component: Digest, ffqn: FunctionName, log_line: LogSink) -> ActivityRun:
+    def sandbox(self, component: Digest, ffqn: FunctionName) -> Sandbox:
+        """What an activity may touch now."""
+        ...
+
+    def attempt(self, component: Digest, ffqn: FunctionName, host: RunHost) -> ActivityRun:
         """One attempt at an activity."""
         ...
 
@@ -41,9 +51,12 @@ class Activities(Protocol):
 class Attempts:
     """All attempts of a process. `start` and `kill` are called by the engine thread only."""
 
-    def __init__(self, activities: Activities, lane: CpuLane, marks: Marks, offer: Callable[[Input], None]) -> None:
+    def __init__(
+        self, activities: Activities, lane: CpuLane, io: IoLoop, marks: Marks, offer: Callable[[Input], None]
+    ) -> None:
         self._activities = activities
         self._lane = lane
+        self._io = io
         self._offer = offer
         self._marks = marks
         self._long: set[tuple[Digest, FunctionName]] = set()
@@ -55,61 +68,104 @@ class Attempts:
         """Runs the first slice, or queues it."""
         attempt = _Attempt(self, effect)
         self._running[effect.execution_id] = attempt
+        function = (effect.component, effect.ffqn)
         if self._stopping:
             attempt.abandon()
-        elif (effect.component, effect.ffqn) in self._long:
+        elif function in self._long or self._lane.is_full:
             self._lane.submit(attempt)
-        elif attempt.slice():
-            self._long.add((effect.component, effect.ffqn))
-            self._lane.submit(attempt)
+        else:
+            turn = attempt.slice(inline=True)
+            if turn is Turn.MORE:
+                self._long.add(function)
+                self._lane.submit(attempt)
 
     def kill(self, effect: KillAttempt) -> None:
         """Stops an attempt; what is reported is that it does nothing any more, whatever it came to."""
         attempt = self._running.get(effect.execution_id)
         if attempt is not None and attempt.run == effect.run:
-            attempt.killed = True  # by whoever runs it, at its next slice
+            attempt.kill()
         else:
             self._offer(AttemptKilled(effect.execution_id, effect.run))
 
     def stop(self) -> None:
-        """From now on attempts are given up. The lane must have been stopped."""
+        """Gives up the attempts that are left, and from now on every new one. The lane must have been stopped."""
         self._stopping = True
+        if any(attempt.is_waiting for attempt in tuple(self._running.values())):
+            self._io.run(self._give_up())
 
     @property
     def count(self) -> int:
         """Attempts that have not ended."""
         return len(self._running)
 
+    async def _give_up(self) -> None:
+        """Ends every wait; the lane abandons whose wait is over."""
+        waits = [attempt.wait for attempt in tuple(self._running.values()) if attempt.wait is not None]
+        for wait in waits:
+            wait.cancel()
+        await asyncio.gather(*waits, return_exceptions=True)
+
 
 class _Attempt:
-    """One attempt: a job of the lane."""
+    """One attempt: a job of the lane. Used by one thread at a time: whoever runs a slice, or the I/O loop while it waits."""
 
-    __slots__ = ("_effect", "_owner", "_run", "_slot", "_used_ns", "has_begun", "killed")
+    __slots__ = (
+        "_came_to",
+        "_effect",
+        "_owner",
+        "_run",
+        "_slot",
+        "_timed_out",
+        "_used_ns",
+        "_waited_ns",
+        "has_begun",
+        "is_waiting",
+        "killed",
+        "wait",
+    )
 
     def __init__(self, owner: Attempts, effect: StartAttempt) -> None:
         self._owner = owner
         self._effect = effect
         self._run: ActivityRun | None = None
         self._used_ns = 0
+        self._waited_ns = 0
+        self._timed_out = False
         self._slot = -1
+        self._came_to: Callable[[ActivityRun], ActivityStep] | None = None
+        """How the run goes on after its wait."""
         self.has_begun = False
         self.killed = False
+        self.is_waiting = False
+        self.wait: asyncio.Task[None] | None = None
 
     @property
     def run(self) -> RunId:
         return self._effect.run
 
-    def slice(self) -> bool:
+    @property
+    def _left_ns(self) -> int:
+        return self._effect.deadline_us * 1_000 - self._used_ns - self._waited_ns
+
+    def kill(self) -> None:
+        """Ends it, by whoever runs it, at its next slice; a wait ends at once. On the engine thread."""
+        self.killed = True
+        if self.is_waiting:
+            self._owner._io.loop.call_soon_threadsafe(self._end_wait)
+
+    def slice(self, *, inline: bool = False) -> Turn:
         effect = self._effect
         if self.killed:
             self._over(None)
-            return False
+            return Turn.OVER
+        if self._timed_out:
+            return self._time_out()
         begun = time.thread_time_ns()
         first = not self.has_begun
         try:
             step = self._step(first)
         except PoolIsFull:
-            return True  # nothing was started: ask again when it is this attempt's turn
+            return Turn.MORE  # nothing was started: ask again when it is this attempt's turn
         except Exception as error:  # noqa: BLE001 - a bug of ours must not take the engine down
             _log.exception("an attempt at %s failed in the host", effect.ffqn)
             step = Finished(Failure(FailureKind.UNCATEGORIZED, f"internal error: {error}"))
@@ -118,28 +174,38 @@ class _Attempt:
             if self._used_ns < _SHORT_NS:
                 self._owner._long.discard((effect.component, effect.ffqn))
             self._over(AttemptFinished(effect.execution_id, effect.run, step.outcome, step.permanent))
-            return False
-        if self._used_ns >= effect.deadline_us * 1_000:
-            reason = f"the attempt ran for longer than {effect.deadline_us // 1_000} ms (exec.lock_expiry)"
-            self._over(AttemptFinished(effect.execution_id, effect.run, Failure(FailureKind.TIMED_OUT, reason)))
-            return False
+            return Turn.OVER
+        if self._left_ns <= 0:
+            if isinstance(step, Waiting):
+                step.coroutine.close()
+            return self._time_out()
         if first:
             self._owner._offer(AttemptSliced(effect.execution_id, effect.run))
-        return True
+        if isinstance(step, Waiting):
+            if inline:
+                self._owner._lane.adopt()
+            self._begin_wait(step)  # from here on it belongs to the loop
+            return Turn.WAITS
+        return Turn.MORE
 
     def _step(self, first: bool) -> ActivityStep:
         effect, owner = self._effect, self._owner
         if not first:
             assert self._run is not None
-            return self._run.resume()
+            go_on, self._came_to = self._came_to, None
+            if go_on is None:
+                return self._run.resume()
+            owner._marks.put_back(self._slot, effect.execution_id)
+            return go_on(self._run)
         if self._slot < 0:
             self._slot = owner._marks.set(effect.execution_id)
         execution_id = effect.execution_id
 
-        def log_line(line: LogLine) -> None:
+        def sink(line: LogLine) -> None:
             component_line(line, execution_id, effect.run)
 
-        run = owner._activities.attempt(effect.component, effect.ffqn, log_line)
+        host = ActivityHost(owner._activities.sandbox(effect.component, effect.ffqn), owner._io.loop, sink)
+        run = owner._activities.attempt(effect.component, effect.ffqn, host)
         try:
             step = run.start(effect.params)
         except BaseException:
@@ -148,6 +214,57 @@ class _Attempt:
         self._run = run
         self.has_begun = True
         return step
+
+    def _time_out(self) -> Turn:
+        effect = self._effect
+        reason = f"the attempt ran for longer than {effect.deadline_us // 1_000} ms (exec.lock_expiry)"
+        self._over(AttemptFinished(effect.execution_id, effect.run, Failure(FailureKind.TIMED_OUT, reason)))
+        return Turn.OVER
+
+    # --- waiting -----------------------------------------------------------------------------------------------------
+
+    def _begin_wait(self, step: Waiting) -> None:
+        owner = self._owner
+        owner._marks.lift(self._slot)  # what only waits takes no process down
+        owner._io.start()
+        self.is_waiting = True
+        owner._io.loop.call_soon_threadsafe(self._wait, step)
+
+    def _wait(self, step: Waiting) -> None:
+        """On the loop."""
+        began = time.monotonic_ns()
+        self.wait = wait = self._owner._io.loop.create_task(self._wait_for(step))
+        # A task that is cancelled before it began runs nothing of its coroutine.
+        wait.add_done_callback(lambda _: self._waited(step, began))
+        if self.killed or self._owner._stopping:
+            wait.cancel()
+
+    def _end_wait(self) -> None:
+        """On the loop."""
+        if self.wait is not None:
+            self.wait.cancel()
+
+    async def _wait_for(self, step: Waiting) -> None:
+        try:
+            async with asyncio.timeout(self._left_ns / 1e9) as timeout:
+                self._came_to = _answer(await step.coroutine)
+        except asyncio.CancelledError:
+            if not (self.killed or self._owner._stopping):
+                self._came_to = _failure(RuntimeError("what it waited for was cancelled"))
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is the end of the run and not of the loop
+            if timeout.expired():
+                self._timed_out = True
+            else:
+                self._came_to = _failure(error)
+
+    def _waited(self, step: Waiting, began: int) -> None:
+        step.coroutine.close()
+        self._waited_ns += time.monotonic_ns() - began
+        self.is_waiting = False
+        self.wait = None
+        self._owner._lane.wake(self)  # from here on it belongs to the lane
+
+    # --- the end -----------------------------------------------------------------------------------------------------
 
     def _over(self, report: Input | None) -> None:
         if self._run is not None:
@@ -166,3 +283,11 @@ class _Attempt:
     def abandon(self) -> None:
         effect = self._effect
         self._over(AttemptStopped(effect.execution_id, effect.run, "the server is stopping"))
+
+
+def _answer(value: Any) -> Callable[[ActivityRun], ActivityStep]:
+    return lambda run: run.answer(value)
+
+
+def _failure(error: Exception) -> Callable[[ActivityRun], ActivityStep]:
+    return lambda run: run.fail(error)

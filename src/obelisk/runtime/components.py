@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Final, TypeVar
 
 from obelisk.config.settings import MEMORY_MAX_BYTES_DEFAULT, ComponentConfig
-from obelisk.core.policy import ExecutionPolicy
+from obelisk.core.policy import CLOSED, ExecutionPolicy, Sandbox
 from obelisk.core.ports import FunctionKind
 from obelisk.runtime.deployed import DeployedComponent
 from obelisk.wasm.component import ComponentLoader, LoadedComponent, LoadedWit
@@ -66,7 +66,7 @@ def load_active(loader: ComponentLoader, configs: tuple[ComponentConfig, ...]) -
             )
     try:
         return [
-            deployed(config.name, config.kind, component, config.policy, config.memory_max_bytes)
+            deployed(config.name, config.kind, component, config.policy, config.memory_max_bytes, config.sandbox)
             for config, component in loaded
         ]
     except ComponentError as error:
@@ -84,7 +84,12 @@ def load(loader: ComponentLoader, kind: FunctionKind, source: Source, memory_max
 
 
 def deployed(
-    name: str | None, kind: FunctionKind, component: Loaded, policy: ExecutionPolicy, memory_max_bytes: int | None
+    name: str | None,
+    kind: FunctionKind,
+    component: Loaded,
+    policy: ExecutionPolicy,
+    memory_max_bytes: int | None,
+    sandbox: Sandbox = CLOSED,
 ) -> DeployedComponent:
     """A loaded component with its imports supplied. `ComponentError` when they cannot be."""
     if isinstance(component, LoadedWit):
@@ -94,7 +99,7 @@ def deployed(
         functions, programs = {ffqn: entry.function for ffqn, entry in linked.entries.items()}, linked.entries
         source = component.path
     return DeployedComponent(
-        name, kind, component.digest, source, component.wit, policy, functions, programs, memory_max_bytes
+        name, kind, component.digest, source, component.wit, policy, functions, programs, memory_max_bytes, sandbox
     )
 
 

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from obelisk.core.events import RejectReason
 from obelisk.core.ids import DeploymentId, Digest, ExecutionId
 from obelisk.core.names import FunctionName
-from obelisk.core.policy import ExecutionPolicy
+from obelisk.core.policy import CLOSED, ExecutionPolicy, Sandbox
 from obelisk.core.ports import FunctionInfo, FunctionKind, Guest, Rejection, Typed
 from obelisk.core.values import Err, Json, Ok
 from obelisk.runtime.marked_guest import MarkedGuest
 from obelisk.runtime.marks import Marks
 from obelisk.runtime.views import ComponentView, FunctionView, component_view
-from obelisk.wasm.activity import ActivityRun, LogSink
+from obelisk.wasm.activity import ActivityRun, RunHost
 from obelisk.wasm.guest import WorkflowGuest
 from obelisk.wasm.link import EntryPoint
 from obelisk.wasm.source import Source
@@ -33,9 +33,10 @@ class FunctionNotFound(LookupError):
 
 @dataclass(frozen=True, slots=True)
 class DeployedComponent:
-    """One component, ready to run. `name` is that of the configuration; None for one that is no longer in it."""
+    """One component, ready to run."""
 
     name: str | None
+    """That of the configuration it was last part of; None where nobody knows it any more."""
     kind: FunctionKind
     digest: Digest
     """Of the bytes of `source`."""
@@ -47,6 +48,8 @@ class DeployedComponent:
     programs: Mapping[FunctionName, EntryPoint]
     """What runs them; nothing for a stub."""
     memory_max_bytes: int | None
+    sandbox: Sandbox
+    """What its guests may touch, while it is active."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +66,7 @@ class _Runnable:
 
     entry: EntryPoint
     memory_max_bytes: int | None
+    name: str | None
 
 
 class _Tables:
@@ -85,7 +89,9 @@ class _Tables:
                 info = FunctionInfo(ffqn, component.kind, digest, function.outcomes.form, component.policy)
                 self.pinned[digest, ffqn] = _Known(info, function)
             for ffqn, entry in component.programs.items():
-                self.runnable[digest, ffqn] = _Runnable(entry, component.memory_max_bytes)
+                self.runnable[digest, ffqn] = _Runnable(entry, component.memory_max_bytes, component.name)
+        self.sandboxes = {component.name: component.sandbox for component in active}
+        """By name of the component: those of older ones are those of today."""
         for component in active:
             for ffqn in component.functions:
                 self.active[ffqn] = self.pinned[component.digest, ffqn]
@@ -158,10 +164,15 @@ class Deployed:
 
     # --- activities --------------------------------------------------------------------------------------------------
 
-    def attempt(self, component: Digest, ffqn: FunctionName, log_line: LogSink) -> ActivityRun:
+    def sandbox(self, component: Digest, ffqn: FunctionName) -> Sandbox:
+        """What an activity may touch now."""
+        tables = self._tables
+        return tables.sandboxes.get(tables.runnable[component, ffqn].name, CLOSED)
+
+    def attempt(self, component: Digest, ffqn: FunctionName, host: RunHost) -> ActivityRun:
         """One attempt at an activity."""
         found = self._tables.runnable[component, ffqn]
-        return ActivityRun(found.entry, log_line, memory_max=found.memory_max_bytes)
+        return ActivityRun(found.entry, host, memory_max=found.memory_max_bytes)
 
     # --- doors -------------------------------------------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ from obelisk.core.ports import Step, Trapped, Yielded
 from obelisk.core.values import Failure, FailureKind
 from obelisk.engine.effects import RunGuest
 from obelisk.engine.inputs import Input, Stepped
+from obelisk.runtime.lane import Turn
 
 
 class AwayGuest:
@@ -22,19 +23,19 @@ class AwayGuest:
         self._offer = offer
         self._used_ns = 0
 
-    def slice(self) -> bool:
-        """Runs the next slice; whether there is another one."""
+    def slice(self) -> Turn:
+        """Runs the next slice."""
         effect = self._effect
         begun = time.thread_time_ns()
         step: Step = effect.guest.resume()
         self._used_ns += time.thread_time_ns() - begun
         if isinstance(step, Yielded):
             if self._used_ns < effect.cpu_budget_us * 1_000:
-                return True
+                return Turn.MORE
             reason = f"no host call within {effect.cpu_budget_us // 1_000} ms of CPU time (exec.cpu_budget)"
             step = Trapped(Failure(FailureKind.OUT_OF_FUEL, reason))
         self._offer(Stepped(effect.execution_id, effect.generation, effect.guest, step))
-        return False
+        return Turn.OVER
 
     def abandon(self) -> None:
         """The run is lost: a restart replays it."""

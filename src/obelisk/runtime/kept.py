@@ -32,6 +32,8 @@ class Settings(msgspec.Struct, frozen=True, omit_defaults=True):
 
     policy: ExecutionPolicy = ExecutionPolicy()
     memory_max_bytes: int | None = None
+    name: str | None = None
+    """By which it finds its sandbox, which is that of today."""
 
 
 _settings: Final = msgspec.json.Decoder(Settings)
@@ -66,7 +68,7 @@ class KeptComponents:
                 content = _unchanged(component)
                 _write_durably(self._directory / f"{stem}{'.wasm' if is_wasm(content) else '.wit'}", content)
                 written = True
-            settings = msgspec.json.encode(Settings(component.policy, component.memory_max_bytes))
+            settings = msgspec.json.encode(Settings(component.policy, component.memory_max_bytes, component.name))
             target = self._directory / f"{stem}.json"
             if not target.exists() or target.read_bytes() != settings:
                 _write_durably(target, settings)
@@ -94,7 +96,7 @@ class KeptComponents:
                 component = load(loader, kind, path, settings.memory_max_bytes)
                 if component.digest != digest:
                     raise ComponentError(path, "it is damaged: its digest is not the one in its name")
-                return deployed(None, kind, component, settings.policy, settings.memory_max_bytes)
+                return deployed(settings.name, kind, component, settings.policy, settings.memory_max_bytes)
         raise ComponentError(self._directory, f"there is no copy of {digest}")
 
     def _settings(self, digest: Digest, kind: FunctionKind) -> Settings:

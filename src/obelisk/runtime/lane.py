@@ -1,8 +1,9 @@
 """The CPU lane: a few threads that run guests which want more than their first slice.
 
-Decides who gets a CPU slot next. Jobs take turns, a slice each; one that has not begun goes before those that have, since
-most are over after their first slice, but no more than `AHEAD_MAX` times in a row. At most `begun_max` jobs take turns at
-once, since each of them holds an instance; the others wait. A job runs on one thread at a time, and never knows on which.
+Decides who gets a CPU slot next. Jobs take turns, a slice each; one that has not begun, or that has waited for something
+outside, goes before those that used up their slice, since most need little, but no more than `AHEAD_MAX` times in a row. At
+most `begun_max` jobs have begun at once, those that wait outside included, since each of them holds an instance; the others
+wait for room. A job runs on one thread at a time, and never knows on which.
 """
 
 from __future__ import annotations
@@ -11,17 +12,26 @@ import os
 import threading
 from collections import deque
 from contextlib import suppress
+from enum import Enum
 from typing import Final, Protocol
 
 from obelisk.wasm.engine import EpochTicker
 
 _NICENESS: Final = 10
-BEGUN_MAX: Final = 500
-"""Jobs that take turns at once."""
-
-
+BEGUN_MAX: Final = 1_500
+"""Jobs that have begun at once."""
 AHEAD_MAX: Final = 4
-"""First slices in a row, while others wait for their next one."""
+"""Slices in a row of those that go ahead, while others wait for their next one."""
+
+
+class Turn(Enum):
+    """How a slice has ended."""
+
+    OVER = "over"
+    MORE = "more"
+    """The job wants another slice."""
+    WAITS = "waits"
+    """The job waits for something outside; it is woken once that has come."""
 
 
 class Job(Protocol):
@@ -32,8 +42,8 @@ class Job(Protocol):
         """Whether it had a slice already, here or elsewhere."""
         ...
 
-    def slice(self) -> bool:
-        """Runs the next slice; whether there is another one. Must not raise."""
+    def slice(self) -> Turn:
+        """Runs the next slice. Must not raise."""
         ...
 
     def abandon(self) -> None:
@@ -50,11 +60,11 @@ class CpuLane:
         self._queue: deque[Job] = deque()
         """Jobs that take turns."""
         self._new: deque[Job] = deque()
-        """Jobs that have not begun, for which there is room."""
+        """Jobs that go ahead: those that have not begun, for which there is room, and those that were woken."""
         self._waiting: deque[Job] = deque()
         """Jobs that have not begun, for which there is none."""
         self._ahead = 0
-        """First slices since the last other one."""
+        """Slices of those that go ahead since the last other one."""
         self._begun = 0
         self._changed = threading.Condition()
         self._stopping = False
@@ -79,6 +89,25 @@ class CpuLane:
                     self._new.append(job)
                 else:
                     self._waiting.append(job)
+                self._changed.notify()
+                return
+        job.abandon()
+
+    @property
+    def is_full(self) -> bool:
+        """Whether no more jobs should begin now."""
+        return self._begun >= self._begun_max
+
+    def adopt(self) -> None:
+        """A job that began elsewhere waits for something outside."""
+        with self._changed:
+            self._begun += 1
+
+    def wake(self, job: Job) -> None:
+        """What the job waited for has come; from any thread. After `stop` it is abandoned at once."""
+        with self._changed:
+            if not self._stopping:
+                self._new.append(job)
                 self._changed.notify()
                 return
         job.abandon()
@@ -109,9 +138,11 @@ class CpuLane:
     def _work(self) -> None:
         """Runs slices until there is nothing to do."""
         while (job := self._next()) is not None:
-            more = job.slice()
+            turn = job.slice()
+            if turn is Turn.WAITS:
+                continue
             with self._changed:
-                if more:
+                if turn is Turn.MORE:
                     self._queue.append(job)
                     continue
                 self._begun -= 1

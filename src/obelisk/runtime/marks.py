@@ -4,7 +4,7 @@ A run that takes the whole process down must not be started for ever; so somebod
 marks are slots in a file that is mapped into memory: setting one costs a microsecond and no system call, and the pages
 outlive the process, however it dies. They do not outlive the machine, which is right: a power cut is no run's fault.
 
-Decides what counts as running: an attempt from its first slice to its end, a workflow while its guest is being polled. A
+Decides what counts as running: an attempt from its first slice to its end but for the time in which it waits for something outside, a workflow while its guest is being polled. A
 clean stop leaves no marks. Ids longer than a slot are not marked.
 """
 
@@ -73,6 +73,16 @@ class Marks:
         """Empties a slot that the caller keeps."""
         at = slot * _SLOT
         self._map[at : at + 2] = b"\0\0"
+
+    def lift(self, slot: int) -> None:
+        """Empties a slot for a while; what was in it waits, and takes no process down."""
+        if slot >= 0:
+            self.blank(slot)
+
+    def put_back(self, slot: int, execution_id: ExecutionId) -> None:
+        """Ends `lift`."""
+        if slot >= 0:
+            self.put(slot, execution_id)
 
     def clear(self, slot: int) -> None:
         """Empties a slot and gives it back."""

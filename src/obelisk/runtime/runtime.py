@@ -38,6 +38,7 @@ from obelisk.runtime.clock import Clock, TickBudget
 from obelisk.runtime.components import load_active
 from obelisk.runtime.deployed import Deployed, DeployedComponent
 from obelisk.runtime.driver import Driver
+from obelisk.runtime.io_loop import IoLoop
 from obelisk.runtime.kept import KeptComponents
 from obelisk.runtime.lane import BEGUN_MAX, CpuLane
 from obelisk.runtime.marks import Marks
@@ -236,6 +237,8 @@ def _start(config: Config, failure: Failure, building: ExitStack) -> Runtime:
     lane = CpuLane(os.cpu_count() or 1, ticker)
     lane.start()
     stack.callback(lane.stop)  # again, for when the engine could not
+    io = IoLoop()
+    stack.callback(io.stop)
     changes = Changes()
     budget = TickBudget(limits.tick_deciding_us_max)
     engine = Engine(executor, deployment, deployed, entropy.SystemEntropy(), budget, limits)
@@ -249,7 +252,7 @@ def _start(config: Config, failure: Failure, building: ExitStack) -> Runtime:
     stack.callback(replays.stop)
     runtime = Runtime(store, deployed, driver, replays, clock, changes, partial(_wit, kept, loader), redeploying, stack)
     stack.callback(driver.stop)
-    driver.start(Attempts(deployed, lane, marks, driver.offer))
+    driver.start(Attempts(deployed, lane, io, marks, driver.offer))
     return runtime
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from obelisk.config import Config, ConfigError, load
-from obelisk.core.calls import LogLine, Reply
+from obelisk.core.calls import Reply
 from obelisk.core.ids import Digest, ExecutionId
 from obelisk.core.names import FunctionName, function_of, interface_of
 from obelisk.core.ports import FunctionInfo, FunctionKind, Guest, Step, Trapped, Yielded
@@ -28,6 +28,7 @@ from obelisk.runtime.deployed import Deployed, DeployedComponent
 from obelisk.runtime.views import ComponentView
 from obelisk.testing.deployment import DEPLOYMENT
 from obelisk.testing.guests import StrictGuest
+from obelisk.testing.hosts import LoggingHost
 from obelisk.testing.subject import AttemptEnd
 from obelisk.wasm.activity import Finished
 from obelisk.wasm.component import ComponentLoader
@@ -74,7 +75,7 @@ class Components:
         return end
 
     def _run(self, start: StartAttempt) -> AttemptEnd:
-        run = self._deployed.attempt(start.component, start.ffqn, _ignore)
+        run = self._deployed.attempt(start.component, start.ffqn, LoggingHost())
         begun = time.thread_time_ns()
         try:
             with self._ticker.polling():
@@ -137,10 +138,6 @@ def _called(component: ComponentView) -> Iterator[tuple[FunctionName, ExtensionK
     for function in component.imports:
         extension = classify(interface_of(function.ffqn), function_of(function.ffqn))
         yield (function.ffqn, None) if extension is None else extension
-
-
-def _ignore(line: LogLine) -> None:
-    """Lines of activities say nothing about a simulated run."""
 
 
 class CompiledRegistry:

@@ -1,17 +1,18 @@
 """One attempt at an activity: instantiate, call, free.
 
-Decides how the function's end is reported: what it returned, or why it failed and whether trying again can help. Must not
-decide whether it is tried again, nor how long it may run: the owner closes it at its deadline.
+Decides how the function's end is reported: what it returned, or why it failed and whether trying again can help. What the
+guest waits for is handed to the owner as a coroutine. Must not decide whether the attempt is tried again, nor how long it
+may run: the owner closes it at its deadline.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Coroutine
+from typing import Any, Protocol
 
 import msgspec
 
-from obelisk.core.calls import Log, LogLine
 from obelisk.core.ports import FunctionKind, Yielded
 from obelisk.core.values import Json, Outcome
 from obelisk.wasm import trap
@@ -19,14 +20,13 @@ from obelisk.wasm.codec import CodecError
 from obelisk.wasm.fiber import CallbackFailed, Fiber, State
 from obelisk.wasm.guest import PoolIsFull
 from obelisk.wasm.link import EntryPoint
+from obelisk.wasm.wasi.host import GuestTrap, is_later
 from obelisk.wit.reader import InvalidJson, ValueMismatch
+from obelisk.wit.types import Value
 
 _log = logging.getLogger(__name__)
 _YIELDED = Yielded()
 _KIND = FunctionKind.ACTIVITY
-
-LogSink = Callable[[LogLine], None]
-"""Takes a line that the activity logs; called between two slices, on the thread that runs them."""
 
 
 class Finished(msgspec.Struct, frozen=True):
@@ -38,20 +38,37 @@ class Finished(msgspec.Struct, frozen=True):
     permanent: bool = False
 
 
-ActivityStep = Finished | Yielded
+class Waiting(msgspec.Struct, frozen=True):
+    """The guest waits for what `coroutine` comes to: to be awaited on the I/O loop, then `answer` or `fail`. Whoever drops
+    it closes it.
+    """
+
+    coroutine: Coroutine[Any, Any, Value]
+
+
+ActivityStep = Finished | Yielded | Waiting
+
+
+class RunHost(Protocol):
+    """The host of a run, which ends with it; what else it must have follows from what the component imports."""
+
+    def close(self) -> None:
+        """The run is over; from any thread, also more than once."""
+        ...
 
 
 class ActivityRun:
-    """One attempt. After `Yielded` its owner, on any thread, resumes or closes it; after `Finished` it closes it.
+    """One attempt. After `Yielded` its owner, on any thread, resumes or closes it; after `Waiting` it answers, fails or
+    closes it; after `Finished` it closes it. The host is closed with it.
 
     `memory_max`: bytes of each linear memory. `start` raises `PoolIsFull` when there is no room.
     """
 
-    __slots__ = ("_entry", "_fiber", "_log_line")
+    __slots__ = ("_entry", "_fiber", "_host")
 
-    def __init__(self, entry: EntryPoint, log_line: LogSink, *, memory_max: int | None = None) -> None:
+    def __init__(self, entry: EntryPoint, host: RunHost, *, memory_max: int | None = None) -> None:
         self._entry = entry
-        self._log_line = log_line
+        self._host = host
         compiler = entry.program.compiler
         self._fiber = Fiber(entry.program, memory_max=memory_max or compiler.memory_max, fuel=compiler.fuel)
 
@@ -73,17 +90,40 @@ class ActivityRun:
         except CallbackFailed as fault:
             return _host_failed(fault)
 
+    def answer(self, value: Value) -> ActivityStep:
+        """Runs on with what the guest waited for."""
+        try:
+            return self._step(self._fiber.answer(value))
+        except CallbackFailed as fault:
+            return _host_failed(fault)
+
+    def fail(self, error: Exception) -> ActivityStep:
+        """What the guest waited for ended in `error`, which is the end of the run too: a pending call cannot be answered with
+        one.
+        """
+        if isinstance(error, GuestTrap):
+            return Finished(trap.trapped(_KIND, str(error)))
+        return _host_failed(error)
+
     def close(self) -> None:
         """Frees everything; in any state, also more than once."""
         self._fiber.close()
+        self._host.close()
 
     def _step(self, state: State) -> ActivityStep:
         fiber = self._fiber
         while state is State.WAITING:
             called = fiber.call
             assert called is not None
-            self._log_line(Log(called.meaning, fiber.arguments[0]))
-            state = fiber.answer()
+            if fiber.dropped:
+                self._drop()
+            try:
+                answer = called.meaning(self._host, *fiber.arguments)
+            except Exception as error:  # noqa: BLE001 - a guest's mistake, or ours: the run ends, the process must not
+                return self.fail(error)
+            if is_later(answer):
+                return Waiting(answer)
+            state = fiber.answer(answer)
         if state is State.RUNNABLE:
             return _YIELDED
         if state is State.RETURNED:
@@ -94,7 +134,15 @@ class ActivityRun:
             raise PoolIsFull(fiber.trap)
         return Finished(trap.not_instantiated(_KIND, fiber.trap), permanent=True)
 
+    def _drop(self) -> None:
+        """The guest has dropped handles: frees what they stood for."""
+        dropped, self._fiber.dropped = self._fiber.dropped, []
+        for value in dropped:
+            close = getattr(value, "close", None)
+            if close is not None:
+                close()
 
-def _host_failed(fault: CallbackFailed) -> Finished:
+
+def _host_failed(fault: Exception) -> Finished:
     _log.error("an activity was ended by an error of the host", exc_info=fault)
     return Finished(trap.host_failed(_KIND, fault))

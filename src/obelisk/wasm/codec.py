@@ -437,16 +437,27 @@ def _lower_list(element: Type) -> Lower:
 
 
 def _lower_bytes(address: int, value: Value, _handles: Handles) -> None:
-    try:
-        data = bytes(value)
-        if not isinstance(value, list):
-            raise TypeError
-    except (TypeError, ValueError):
-        raise _unfit(value, "list<u8>") from None
+    if type(value) is bytes:
+        data = value
+    else:
+        try:
+            data = bytes(value)
+            if not isinstance(value, list):
+                raise TypeError
+        except (TypeError, ValueError):
+            raise _unfit(value, "list<u8>") from None
     at = _children(address, _LIST, capi.list_new_uninit, len(data), _VAL)
     end = at + len(data) * _VAL
     _MEMORY[at:end:_VAL] = bytes([_KIND[Prim.U8][0]]) * len(data)
     _MEMORY[at + 8 : end : _VAL] = data
+
+
+def _lift_raw(address: int, _handles: Handles) -> Value:
+    """A `list<u8>` as `bytes`: what a host function works with, without an object for each byte."""
+    kind, size, data = _vec.unpack_from(_MEMORY, address)
+    if kind != _LIST or (size and _MEMORY[data] != _KIND[Prim.U8][0]):
+        raise _mismatch("list<u8>", kind)
+    return _MEMORY[data + 8 : data + size * _VAL : _VAL].tobytes()
 
 
 def _sequence(value: Value, count: int, wanted: str) -> None:
@@ -582,16 +593,22 @@ def _lower_handle(resource: str) -> Lower:
 # --- functions -------------------------------------------------------------------------------------------------------
 
 
+_BYTES: Final = List(Prim.U8)
+
+
 class FunctionCodec:
     """Both directions of one function: an import lifts its arguments and lowers its result, an export the reverse."""
 
     __slots__ = ("arity", "lift_params", "lift_result", "lower_params", "lower_result")
 
-    def __init__(self, signature: Signature, *, exported: bool) -> None:
+    def __init__(self, signature: Signature, *, exported: bool, raw: bool = False) -> None:
+        """`raw`: a parameter of type `list<u8>` is lifted as `bytes`. Wherever one is lowered, `bytes` will do."""
         self.arity = len(signature.params)
         types = [type_ for _, type_ in signature.params]
         result = signature.result
-        self.lift_params = () if exported else tuple(lift(type_) for type_ in types)
+        self.lift_params = (
+            () if exported else tuple(_lift_raw if raw and type_ == _BYTES else lift(type_) for type_ in types)
+        )
         self.lower_params = tuple(lower(type_) for type_ in types) if exported else ()
         self.lift_result = lift(result) if exported and result is not None else None
         self.lower_result = lower(result) if not exported and result is not None else None

@@ -1,14 +1,18 @@
 """A workflow's run as a `Guest`: a coroutine with data on both sides.
 
-Decides the order in which the owner hears of things: handles that were dropped come before the next host call or the
-return. Must not decide what a call is answered.
+Decides the order in which the owner hears of things: join sets that were dropped come before the next host call or the
+return, output that is left over after it. A WASI function is a coroutine that is driven here: each call it asks is a host
+call. Must not decide what a call is answered.
 """
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Generator
+from typing import Any
 
-from obelisk.core.calls import Done, JoinSetClose, Reply
+from obelisk.core.calls import Call, Done, JoinSetClose, Output, Reply
+from obelisk.core.ids import JoinSetId
 from obelisk.core.ports import Called, FunctionKind, Returned, Step, Trapped, Yielded
 from obelisk.core.values import Json
 from obelisk.wasm import trap
@@ -16,6 +20,8 @@ from obelisk.wasm.calls import Immediate, Meaning
 from obelisk.wasm.codec import CodecError
 from obelisk.wasm.fiber import CallbackFailed, Fiber, FiberMisuse, State
 from obelisk.wasm.link import EntryPoint
+from obelisk.wasm.wasi.host import GuestTrap, is_later
+from obelisk.wasm.wasi.workflow import WorkflowHost
 from obelisk.wit.reader import InvalidJson, ValueMismatch
 
 _log = logging.getLogger(__name__)
@@ -32,7 +38,7 @@ class WorkflowGuest:
     `PoolIsFull` when there is no room.
     """
 
-    __slots__ = ("_closing", "_entry", "_fiber", "_meaning")
+    __slots__ = ("_closing", "_end", "_entry", "_fiber", "_host", "_meaning", "_rest", "_wasi")
 
     def __init__(self, entry: EntryPoint, *, memory_max: int | None = None) -> None:
         self._entry = entry
@@ -40,6 +46,12 @@ class WorkflowGuest:
         self._fiber = Fiber(entry.program, memory_max=memory_max or compiler.memory_max, fuel=compiler.fuel)
         self._meaning: Meaning | None = None
         self._closing = False
+        self._host = WorkflowHost()
+        self._wasi: Generator[Call, Reply | None, Any] | None = None
+        """The WASI function that waits for a reply."""
+        self._rest: list[Output] = []
+        self._end: Step | None = None
+        """How the run has ended, while output that was left over is handed out."""
 
     def start(self, params: Json) -> Step:
         """Instantiates the component and calls the function with `params`, a canonical JSON array."""
@@ -60,6 +72,10 @@ class WorkflowGuest:
                     raise FiberMisuse(f"the close of a dropped handle was answered {reply!r:.200}; expected Done")
                 self._closing = False
                 return self._step(self._fiber.state)
+            if self._end is not None:
+                return self._wind_up(self._end)
+            if self._wasi is not None:
+                return self._drive(self._wasi, reply)
             meaning = self._meaning
             if meaning is None:
                 raise FiberMisuse("a guest was sent a reply without having called; resume or close it")
@@ -78,6 +94,9 @@ class WorkflowGuest:
 
     def close(self) -> None:
         """Frees everything; in any state, also more than once."""
+        if self._wasi is not None:
+            self._wasi.close()
+            self._wasi = None
         self._fiber.close()
 
     def _step(self, state: State) -> Step:
@@ -86,21 +105,64 @@ class WorkflowGuest:
             if state is State.RUNNABLE:
                 return _YIELDED
             if state is State.TRAPPED:
-                return self._trapped(fiber.trap)
-            if fiber.dropped:
-                self._closing = True
-                return Called(JoinSetClose(fiber.dropped.pop(0)))
+                return self._wind_up(self._trapped(fiber.trap))
+            while fiber.dropped:
+                dropped = fiber.dropped.pop(0)
+                if isinstance(dropped, str):  # anything else is WASI's, and has nothing to close
+                    self._closing = True
+                    return Called(JoinSetClose(JoinSetId(dropped)))
             if state is State.RETURNED:
-                return Returned(self._entry.function.outcomes.outcome(fiber.result))
+                return self._wind_up(Returned(self._entry.function.outcomes.outcome(fiber.result)))
             called = fiber.call
             assert called is not None
             meaning = called.meaning
+            if not isinstance(meaning, Meaning):
+                try:
+                    answer = meaning(self._host, *fiber.arguments)
+                    if is_later(answer):
+                        return self._drive(answer, None)
+                    state = fiber.answer(answer)
+                except Exception as error:  # noqa: BLE001 - the guest's mistake, or ours: the run ends, the engine must not
+                    return self._wasi_failed(error)
+                continue
             call = meaning.call(fiber.arguments)
             if isinstance(call, Immediate):
                 state = fiber.answer(call.value)
                 continue
             self._meaning = meaning
             return Called(call)
+
+    def _drive(self, wasi: Generator[Call, Reply | None, Any], reply: Reply | None) -> Step:
+        """Runs a WASI function on to its next host call, or to its end, and then the guest."""
+        self._wasi = wasi
+        try:
+            return Called(wasi.send(reply))
+        except StopIteration as end:
+            self._wasi = None
+            value = end.value
+        except Exception as error:  # noqa: BLE001 - as above
+            self._wasi = None
+            return self._wasi_failed(error)
+        try:
+            state = self._fiber.answer(value)
+        except CodecError as error:
+            return self._wasi_failed(error)
+        return self._step(state)
+
+    def _wasi_failed(self, error: Exception) -> Step:
+        """A pending call cannot be answered with an error, so that is the end of the run."""
+        if isinstance(error, CallbackFailed):
+            raise error
+        if isinstance(error, GuestTrap):
+            return self._wind_up(Trapped(trap.trapped(_KIND, str(error))))
+        return self._wind_up(_host_failed(error))
+
+    def _wind_up(self, end: Step) -> Step:
+        """`end`, once all output is handed out."""
+        if self._end is None:
+            self._rest = self._host.rest()
+        self._end = end if self._rest else None
+        return Called(self._rest.pop(0)) if self._rest else end
 
     def _trapped(self, text: str) -> Step:
         if self._fiber.instantiated:
@@ -110,6 +172,6 @@ class WorkflowGuest:
         return Trapped(trap.not_instantiated(_KIND, text))
 
 
-def _host_failed(fault: CallbackFailed) -> Trapped:
+def _host_failed(fault: Exception) -> Trapped:
     _log.error("a workflow was ended by an error of the host", exc_info=fault)
     return Trapped(trap.host_failed(_KIND, fault))

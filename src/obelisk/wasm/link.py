@@ -1,25 +1,26 @@
 """Components are joined to the host functions that they import.
 
-Decides which imports of a component are supplied, for each kind of component: all functions of a workflow go through its
-driver, `log` included, so that what it dropped before is heard before (see `fiber`); an activity gets `obelisk:log` and
-nothing else. Must not decide what a call does. Definitions carry the names that the component imports; versions were
-checked by `obelisk.wit.checks`.
+Decides which imports of a component are supplied, for each kind of component. All functions of a workflow go through its
+driver, `log` included, so that what it dropped before is heard before (see `fiber`). Must not decide what a call does: each
+is given its meaning, a `Meaning` for the machine or a `WasiFunction`. Definitions carry the names that the component
+imports; versions were checked by `obelisk.wit.checks`.
 """
 
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final
 
-from obelisk.core.calls import LogLevel
 from obelisk.core.names import FunctionName, InterfaceName
 from obelisk.wasm import capi
-from obelisk.wasm.calls import UnknownImport, meaning_of
+from obelisk.wasm.calls import Meaning, UnknownImport, meaning_of
 from obelisk.wasm.codec import FunctionCodec, resource_number
 from obelisk.wasm.component import CompiledComponent, ComponentError, LoadedComponent
 from obelisk.wasm.fiber import HostFunction, Program, destructor
+from obelisk.wasm.wasi import tables
+from obelisk.wasm.wasi.host import WasiFunction
 from obelisk.wit.component import Function, Interface
 from obelisk.wit.executable import Executable, executable
 
@@ -76,21 +77,29 @@ class LinkedComponent:
 
 def link_workflow(component: LoadedComponent) -> LinkedComponent:
     """Links a workflow. `ComponentError` when it imports what workflows are not supplied with."""
-    return LinkedComponent(component, partial(meaning_of, imports=component.wit.imports))
+    return LinkedComponent(component, partial(_workflow_meaning, imports=component.wit.imports))
 
 
 def link_activity(component: LoadedComponent) -> LinkedComponent:
-    """Links an activity. `ComponentError` when it imports anything but `obelisk:log`."""
+    """Links an activity. `ComponentError` when it imports what activities are not supplied with."""
     return LinkedComponent(component, _activity_meaning)
 
 
-def _activity_meaning(interface: Interface, function: Function) -> LogLevel:
-    if interface.name.partition("@")[0] != "obelisk:log/log":
-        raise UnknownImport(f"{interface.name}.{function.name} is not supplied to activities in this version")
-    try:
-        return LogLevel(function.name)
-    except ValueError:
-        raise UnknownImport(f"{interface.name} has no function {function.name}") from None
+def _workflow_meaning(interface: Interface, function: Function, imports: Sequence[Interface]) -> Meaning | WasiFunction:
+    if interface.name.startswith("wasi:"):
+        return _supplied(tables.WORKFLOW, interface, function, "workflows")
+    return meaning_of(interface, function, imports)
+
+
+def _activity_meaning(interface: Interface, function: Function) -> WasiFunction:
+    return _supplied(tables.ACTIVITY, interface, function, "activities")
+
+
+def _supplied(table: tables.Table, interface: Interface, function: Function, whom: str) -> WasiFunction:
+    found = tables.function_of(table, interface.name, function.name)
+    if found is None:
+        raise UnknownImport(f"{interface.name}.{function.name} is not supplied to {whom} in this version")
+    return found
 
 
 class _Linker:
@@ -114,7 +123,7 @@ class _Linker:
         functions = [
             HostFunction(
                 f"{interface.name}.{function.name}",
-                FunctionCodec(function.signature, exported=False),
+                FunctionCodec(function.signature, exported=False, raw=interface.name.startswith("wasi:")),
                 meanings(interface, function),
             )
             for function in interface.functions

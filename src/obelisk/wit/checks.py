@@ -15,6 +15,7 @@ import msgspec
 
 from obelisk.core.names import STUB_SUFFIX, FunctionName
 from obelisk.core.ports import FunctionKind
+from obelisk.wit import wasi
 from obelisk.wit.component import ComponentWit, Function, Interface
 from obelisk.wit.extensions import (
     SUFFIXES,
@@ -136,22 +137,18 @@ def _check_imports(component: Component, exports: Exports | None) -> Iterator[st
             f"{component.title} imports {name} at its root; only interfaces with a full name (namespace:package/interface)"
             " can be supplied: move it into one"
         )
-    wasi: list[str] = []
     for interface in component.wit.imports:
         if not (interface.functions or interface.resources or interface.unsupported):
             continue  # types only: nothing has to be supplied
         namespace = interface.name.partition(":")[0]
         if namespace == "wasi":
-            wasi.append(interface.name)
+            refused = wasi.refusal(component.kind, interface.name)
+            if refused is not None:
+                yield f"{component.title} imports {interface.name}; {refused}"
         elif namespace == "obelisk":
             yield from _check_host_import(component, interface)
         else:
             yield from _check_deployed_import(component, interface, exports)
-    if wasi:
-        yield (
-            f"{component.title} imports {', '.join(wasi)}; WASI is known, not available in this version: build the"
-            " component without it (for example: componentize-py --stub-wasi)"
-        )
 
 
 def _check_host_import(component: Component, interface: Interface) -> Iterator[str]:

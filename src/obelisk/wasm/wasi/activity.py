@@ -1,0 +1,147 @@
+"""The host of one attempt at an activity: real clocks, real randomness, and what its component's sandbox allows.
+
+Decides what ends with the run: every task that was started for it, and whatever was registered with `on_close`. Functions
+are called on the thread that runs the guest; tasks and callbacks run on the I/O loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from concurrent.futures import Future
+from typing import Any
+
+from obelisk.core.calls import Log, LogLevel, LogLine, Output, StdStream
+from obelisk.core.policy import Sandbox
+from obelisk.wasm.wasi.host import Answer, Pollable
+from obelisk.wasm.wasi.output import Lines, LogOutput
+from obelisk.wasm.wasi.streams import EmptyInput
+from obelisk.wit.types import Value
+
+
+class Deadline:
+    """Ready at an instant of the monotonic clock."""
+
+    def __init__(self, monotonic_ns: int) -> None:
+        self._at_ns = monotonic_ns
+
+    def ready(self) -> bool:
+        """See `Pollable`."""
+        return time.monotonic_ns() >= self._at_ns
+
+    async def wait(self) -> None:
+        """See `Pollable`."""
+        left_ns = self._at_ns - time.monotonic_ns()
+        if left_ns > 0:
+            await asyncio.sleep(left_ns / 1e9)
+
+
+class ActivityHost:
+    """Implements `obelisk.wasm.wasi.host.Host`."""
+
+    def __init__(self, sandbox: Sandbox, loop: asyncio.AbstractEventLoop, sink: Callable[[LogLine], None]) -> None:
+        self.arguments: tuple[str, ...] = ()
+        self.environment = sandbox.environment
+        self.loop = loop
+        self._sink = sink
+        self._lines = {stream: Lines(stream) for stream in StdStream}
+        self._tasks: set[Future[Any]] = set()
+        self._closers: list[Callable[[], None]] = []
+        self._closed = False
+
+    # --- the guest's world -------------------------------------------------------------------------------------------
+
+    @property
+    def stdin(self) -> EmptyInput:
+        """See `Host`."""
+        return EmptyInput()
+
+    @property
+    def stdout(self) -> LogOutput:
+        """See `Host`."""
+        return self._output(StdStream.STDOUT)
+
+    @property
+    def stderr(self) -> LogOutput:
+        """See `Host`."""
+        return self._output(StdStream.STDERR)
+
+    def wall_now(self) -> Answer:
+        """See `Host`."""
+        return time.time_ns()
+
+    def monotonic_now(self) -> Answer:
+        """See `Host`."""
+        return time.monotonic_ns()
+
+    def at(self, monotonic_ns: int) -> Pollable:
+        """See `Host`."""
+        return Deadline(monotonic_ns)
+
+    def random_bytes(self, count: int) -> Answer:
+        """See `Host`."""
+        return os.urandom(count)
+
+    def poll(self, pollables: Sequence[Pollable]) -> Answer:
+        """See `Host`."""
+        ready = _ready(pollables)
+        return ready or _wait_for_any(pollables)
+
+    def log(self, level: LogLevel, message: str) -> None:
+        """A line of `obelisk:log`."""
+        self._sink(Log(level, message))
+
+    # --- the run -----------------------------------------------------------------------------------------------------
+
+    def spawn(self, coroutine: Coroutine[Any, Any, Any]) -> Future[Any]:
+        """Starts a task on the I/O loop; from any thread. It is cancelled when the run ends."""
+        future = asyncio.run_coroutine_threadsafe(coroutine, self.loop)
+        self._tasks.add(future)
+        future.add_done_callback(self._tasks.discard)
+        if self._closed:
+            future.cancel()
+        return future
+
+    def on_close(self, callback: Callable[[], None]) -> None:
+        """Has the loop call something when the run ends; from any thread."""
+        self._closers.append(callback)
+
+    def close(self) -> None:
+        """The run is over; from any thread, also more than once. Does not wait for what it cancels."""
+        if self._closed:
+            return
+        self._closed = True
+        for lines in self._lines.values():
+            for piece in lines.rest():
+                self._sink(piece)
+        for task in tuple(self._tasks):
+            task.cancel()
+        for callback in self._closers:
+            self.loop.call_soon_threadsafe(callback)
+
+    def _output(self, stream: StdStream) -> LogOutput:
+        return LogOutput(self._lines[stream], self._emit)
+
+    def _emit(self, piece: Output) -> None:
+        self._sink(piece)
+
+
+def _ready(pollables: Sequence[Pollable]) -> list[int]:
+    return [index for index, pollable in enumerate(pollables) if pollable.ready()]
+
+
+async def _wait_for_any(pollables: Sequence[Pollable]) -> Value:
+    if len(pollables) == 1:
+        await pollables[0].wait()
+        return [0]
+    while not (ready := _ready(pollables)):
+        waits = [asyncio.ensure_future(pollable.wait()) for pollable in pollables]
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+            await asyncio.gather(*waits, return_exceptions=True)
+    return ready

@@ -1,0 +1,40 @@
+"""Which interfaces are supplied to which kind of component, and by which functions.
+
+An interface is found by its name without version: all versions 0.2.x resolve to the same functions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Final
+
+from obelisk.core.calls import LogLevel
+from obelisk.wasm.wasi import cli, clocks, io, random
+from obelisk.wasm.wasi.activity import ActivityHost
+from obelisk.wasm.wasi.host import Answer, WasiFunction
+
+Table = Mapping[str, Mapping[str, WasiFunction]]
+
+WORKFLOW: Final[Table] = {**io.FUNCTIONS, **clocks.FUNCTIONS, **random.FUNCTIONS, **cli.FUNCTIONS}
+"""What a workflow is supplied with, apart from what is asked of the machine."""
+
+
+def _log(level: LogLevel, host: ActivityHost, message: str) -> Answer:
+    host.log(level, message)
+    return None
+
+
+ACTIVITY: Final[Table] = {
+    **WORKFLOW,
+    "obelisk:log/log": {level.value: partial(_log, level) for level in LogLevel},
+}
+"""What an activity is supplied with."""
+
+
+def function_of(table: Table, interface: str, function: str) -> WasiFunction | None:
+    """The function `interface.function`; None when the table has none."""
+    name, _, version = interface.partition("@")
+    if name.startswith("wasi:") and not version.startswith("0.2."):
+        return None
+    return table.get(name, {}).get(function)
