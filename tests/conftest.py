@@ -138,3 +138,9 @@ def server(tmp_path: Path) -> Iterator[Any]:
     for each in made:
         if each.process is not None:
             each.kill()
+
+
+@pytest.fixture(scope="session")
+def wasi_components(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """See fixtures/wasi.py; built once a session: `.activity` and `.workflow`."""
+    return _fixture_module("wasi").build(tmp_path_factory.mktemp("wasi"), _fixture_module("components"))

@@ -287,12 +287,6 @@ WRONG = {
         package testing:activity { interface acts { fail: func(n: u32) -> result<u64, string>; } }
         package a:mistyped { interface c { f: func() -> result; } }
         """,
-    "curious": """
-        world any { import wasi:cli/environment@0.2.0; import wasi:clocks/wall-clock@0.2.0; export a:curious/c; }
-        package a:curious { interface c { f: func() -> result; } }
-        package wasi:cli@0.2.0 { interface environment { get-environment: func() -> list<tuple<string, string>>; } }
-        package wasi:clocks@0.2.0 { interface wall-clock { now: func() -> u64; } }
-        """,
     "busybody": """
         world any { import wasi:http/outgoing-handler@0.2.0; import wasi:sockets/network@0.2.0; export a:busybody/c; }
         package a:busybody { interface c { f: func() -> result; } }

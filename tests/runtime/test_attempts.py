@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,7 @@ from obelisk.runtime.attempts import Attempts
 from obelisk.runtime.io_loop import IoLoop
 from obelisk.runtime.lane import Turn
 from obelisk.runtime.marks import Marks
-from obelisk.wasm.activity import Finished
+from obelisk.wasm.activity import Finished, Waiting
 from obelisk.wasm.guest import PoolIsFull
 
 
@@ -49,13 +51,46 @@ class Run:
 class Lane:
     """Keeps what is submitted; the test runs it."""
 
+    is_full = False
+
     def __init__(self) -> None:
         self.jobs: list[Any] = []
-
-    is_full = False
+        self.adopted = 0
+        self.woken = threading.Event()
+        self.stopped = False
 
     def submit(self, job: Any) -> None:
         self.jobs.append(job)
+
+    def adopt(self) -> None:
+        self.adopted += 1
+
+    def wake(self, job: Any) -> None:
+        if self.stopped:
+            job.abandon()
+        else:
+            self.jobs.append(job)
+        self.woken.set()
+
+
+class Waits(Run):
+    """An attempt that waits for a coroutine, then ends."""
+
+    def __init__(self, what: Any) -> None:
+        super().__init__(1, 0)
+        self.what = what
+        self.came: list[Any] = []
+
+    def start(self, params: Json) -> Any:
+        return Waiting(self.what())
+
+    def answer(self, value: Any) -> Any:
+        self.came.append(value)
+        return Finished(Ok())
+
+    def fail(self, error: Exception) -> Any:
+        self.came.append(error)
+        return Finished(Failure(FailureKind.UNCATEGORIZED, str(error)))
 
 
 class World:
@@ -173,3 +208,71 @@ def test_an_error_of_the_host_fails_the_attempt_only(world: World, caplog: Any) 
     (report,) = world.reports
     assert report.result.reason.startswith("internal error")
     assert "failed in the host" in caplog.text
+
+
+# --- waiting ---------------------------------------------------------------------------------------------------------
+
+
+def test_one_that_waits_holds_nothing_and_goes_back_to_the_lane(world: World) -> None:
+    async def wait() -> str:
+        await asyncio.sleep(0.02)
+        return "come"
+
+    run = Waits(wait)
+    world.start(run)
+    assert world.reports == [AttemptSliced("E_1", "Run_1")]
+    assert world.lane.adopted == 1 and not world.lane.jobs
+    assert not world.marks.left_over()
+    assert world.lane.woken.wait(5)
+    (job,) = world.lane.jobs
+    assert job.slice() is Turn.OVER
+    assert run.came == ["come"] and run.closed
+    assert world.reports[1:] == [AttemptFinished("E_1", "Run_1", Ok())]
+    assert not world.marks.left_over()
+
+
+def test_what_a_wait_ends_in_is_told_to_the_run(world: World) -> None:
+    async def fail() -> None:
+        raise ValueError("gone")
+
+    run = Waits(fail)
+    world.start(run)
+    assert world.lane.woken.wait(5)
+    assert world.lane.jobs[0].slice() is Turn.OVER
+    assert [str(each) for each in run.came] == ["gone"]
+
+
+async def forever() -> None:
+    await asyncio.sleep(3_600)
+
+
+def test_a_wait_counts_for_the_deadline(world: World) -> None:
+    world.start(Waits(forever), deadline_us=30_000)
+    assert world.lane.woken.wait(5)
+    assert world.lane.jobs[0].slice() is Turn.OVER
+    (report,) = world.reports[1:]
+    assert report.result.kind is FailureKind.TIMED_OUT
+    assert world.runs[0].closed
+
+
+def test_a_kill_ends_a_wait(world: World) -> None:
+    world.start(Waits(forever))
+    world.attempts.kill(KillAttempt("E_1", "Run_1"))
+    assert world.lane.woken.wait(5)
+    assert world.lane.jobs[0].slice() is Turn.OVER
+    assert world.reports[1:] == [AttemptKilled("E_1", "Run_1")]
+
+
+def test_a_stop_gives_up_what_waits(world: World) -> None:
+    for number in range(1, 6):
+        world.start(Waits(forever), number)
+    world.lane.stopped = True
+    world.attempts.stop()
+    assert [type(report) for report in world.reports[5:]] == [AttemptStopped] * 5
+    assert world.attempts.count == 0 and all(run.closed for run in world.runs)
+
+
+def test_when_the_lane_is_full_nothing_begins_here(world: World) -> None:
+    world.lane.is_full = True
+    world.start(Run(1, 0))
+    assert world.started == 0 and len(world.lane.jobs) == 1

@@ -302,6 +302,7 @@ U16 = Signature((("n", Prim.U16),), Result(Prim.U64, None))
             "imported: func(self: a:b/c.join-set)\n  supplied: func(self: obelisk:types/join-set@4.2.0.join-set)",
         ),
         (interface("wasi:http/outgoing-handler@0.2.0", function()), "imports wasi:http/outgoing-handler@0.2.0; which no replay can repeat, so workflows have none of it: call an activity"),
+        (interface("wasi:sockets/tcp@0.2.0", function()), "imports wasi:sockets/tcp@0.2.0; which no replay can repeat"),
         (interface("wasi:io/error@0.3.0", resources=("error",)), "imports wasi:io/error@0.3.0; supplied are the versions 0.2.x"),
         (interface("wasi:nn/graph@0.2.0", resources=("graph",)), "imports wasi:nn/graph@0.2.0; which is no interface of this host"),
     ],

@@ -13,7 +13,7 @@ from typing import Final, NewType
 
 import msgspec
 
-from obelisk.core.names import STUB_SUFFIX, FunctionName
+from obelisk.core.names import STUB_SUFFIX, FunctionName, InterfaceName
 from obelisk.core.ports import FunctionKind
 from obelisk.wit import wasi
 from obelisk.wit.component import ComponentWit, Function, Interface
@@ -137,18 +137,19 @@ def _check_imports(component: Component, exports: Exports | None) -> Iterator[st
             f"{component.title} imports {name} at its root; only interfaces with a full name (namespace:package/interface)"
             " can be supplied: move it into one"
         )
+    of_wasi: list[InterfaceName] = []
     for interface in component.wit.imports:
         if not (interface.functions or interface.resources or interface.unsupported):
             continue  # types only: nothing has to be supplied
         namespace = interface.name.partition(":")[0]
         if namespace == "wasi":
-            refused = wasi.refusal(component.kind, interface.name)
-            if refused is not None:
-                yield f"{component.title} imports {interface.name}; {refused}"
+            of_wasi.append(interface.name)
         elif namespace == "obelisk":
             yield from _check_host_import(component, interface)
         else:
             yield from _check_deployed_import(component, interface, exports)
+    for name, refusal in wasi.refusals(component.kind, of_wasi):
+        yield f"{component.title} imports {name}; {refusal}"
 
 
 def _check_host_import(component: Component, interface: Interface) -> Iterator[str]:

@@ -1,13 +1,15 @@
 """Which interfaces of WASI are supplied to which kind of component, by name.
 
-Decides what is refused at start. A workflow gets the interfaces that can be made the same in every replay, and, with
-nothing behind them, those that language runtimes import whether or not the author uses them (files and sockets: every call
-answers that it is not permitted). What no runtime needs to drag along and no replay can repeat, HTTP, it does not get.
+Decides what is refused at start. A workflow gets the interfaces that can be made the same in every replay. Of the others it
+gets, with nothing behind them, those that language runtimes import whether or not the author uses them, where every call
+answers that it is not permitted: files, which every C library imports, and sockets, if all of them are imported, as CPython
+does. Who imports a part of the sockets means to use them, and is refused; so is HTTP.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Collection, Iterator
 from typing import Final
 
 from obelisk.core.names import InterfaceName
@@ -41,29 +43,28 @@ DETERMINISTIC: Final = frozenset(
     )
 )
 """The same in every replay."""
-DRAGGED_ALONG: Final = frozenset(
-    (
-        "wasi:filesystem/types",
-        "wasi:filesystem/preopens",
-        *(f"wasi:sockets/{name}" for name in _SOCKETS),
-    )
-)
-"""What runtimes such as CPython's import whatever the author writes. In a workflow there is nothing behind it."""
+FILES: Final = frozenset(("wasi:filesystem/types", "wasi:filesystem/preopens"))
+SOCKETS: Final = frozenset(f"wasi:sockets/{name}" for name in _SOCKETS)
 HTTP: Final = frozenset(("wasi:http/types", "wasi:http/outgoing-handler"))
 
 SUPPLIED: Final = {
-    FunctionKind.WORKFLOW: DETERMINISTIC | DRAGGED_ALONG,
-    FunctionKind.ACTIVITY: DETERMINISTIC | DRAGGED_ALONG | HTTP,
+    FunctionKind.WORKFLOW: DETERMINISTIC | FILES | SOCKETS,
+    FunctionKind.ACTIVITY: DETERMINISTIC | FILES | SOCKETS | HTTP,
 }
+"""What components of a kind may import."""
 
 
-def refusal(kind: FunctionKind, interface: InterfaceName) -> str | None:
-    """Why a component of that kind may not import the interface, and what to do; None when it may."""
-    name, _, version = interface.partition("@")
-    if not _VERSION.fullmatch(version):
-        return "supplied are the versions 0.2.x of WASI: build the component against one of those"
-    if name in SUPPLIED[kind]:
-        return None
-    if name in SUPPLIED[FunctionKind.ACTIVITY]:
-        return "which no replay can repeat, so workflows have none of it: call an activity that does it"
-    return "which is no interface of this host"
+def refusals(kind: FunctionKind, imported: Collection[InterfaceName]) -> Iterator[tuple[InterfaceName, str]]:
+    """The interfaces, of all those of WASI that a component imports, that it may not import, with why and what to do."""
+    names = {interface.partition("@")[0] for interface in imported}
+    supplied = SUPPLIED[kind]
+    if not names >= SOCKETS and kind is FunctionKind.WORKFLOW:
+        supplied -= SOCKETS
+    for interface in imported:
+        name, _, version = interface.partition("@")
+        if not _VERSION.fullmatch(version):
+            yield interface, "supplied are the versions 0.2.x of WASI: build the component against one of those"
+        elif name in SUPPLIED[FunctionKind.ACTIVITY] - supplied:
+            yield interface, "which no replay can repeat, so workflows have none of it: call an activity that does it"
+        elif name not in supplied:
+            yield interface, "which is no interface of this host"

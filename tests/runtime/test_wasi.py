@@ -1,0 +1,116 @@
+"""Guests that use WASI, in a whole runtime: what they wait for, what they see again in a replay, and how they are stopped."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from typing import Any
+
+import pytest
+
+from obelisk.core.batch import CancelRequest
+from obelisk.core.events import kind_of
+from obelisk.core.reading import FinalResult
+from obelisk.engine.effects import AnswerKind
+
+ACTIVITY = "testing:wasi-activity/wasi."
+WORKFLOW = "testing:wasi-workflow/wasi."
+
+
+@pytest.fixture
+def world(running: Any, wasi_components: Any) -> Any:
+    return running(f"""
+        [[activity_wasm]]
+        name = "activity"
+        location = "{wasi_components.activity}"
+        exec.lock_expiry.seconds = 2
+        max_retries = 0
+        [[workflow]]
+        name = "workflow"
+        location = "{wasi_components.workflow}"
+    """)
+
+
+def kinds(world: Any, execution_id: Any) -> list[str]:
+    return [str(kind_of(entry.event)) for entry in world.log(execution_id)]
+
+
+def test_an_activity_waits_without_a_thread(world: Any) -> None:
+    async def go() -> list[FinalResult]:
+        ids = [await world.submit(ACTIVITY + "waits", 300) for _ in range(200)]
+        return [await asyncio.wait_for(world.result(each), 20) for each in ids]
+
+    before = threading.active_count()
+    begun = time.monotonic()
+    results = asyncio.run(go())
+    assert time.monotonic() - begun < 10  # one after another they would take a minute
+    assert all(300 <= int(result.outcome.value) < 10_000 for result in results)  # type: ignore[union-attr]
+    assert threading.active_count() <= before + 2  # the I/O loop, and that of asyncio.run's own helpers
+
+
+def test_a_wait_counts_for_the_deadline(world: Any) -> None:
+    begun = time.monotonic()
+    execution_id, (kind, name, reason) = world.run_id(ACTIVITY + "waits", 60_000)
+    assert (kind, name) == ("failure", "timed_out") and "exec.lock_expiry" in reason
+    assert 1.5 < time.monotonic() - begun < 15
+    assert kinds(world, execution_id)[-1] == "finished"
+
+
+def test_a_cancellation_ends_a_wait_at_once(world: Any) -> None:
+    async def go() -> tuple[float, FinalResult]:
+        execution_id = await world.submit(ACTIVITY + "waits", 1_900)
+        await asyncio.sleep(0.2)
+        begun = time.monotonic()
+        answer = await world.runtime.operate(execution_id, CancelRequest())
+        assert answer.kind is AnswerKind.DONE
+        result = await asyncio.wait_for(world.result(execution_id), 20)
+        return time.monotonic() - begun, result
+
+    took, result = asyncio.run(go())
+    assert took < 1.5
+    assert result.outcome.kind == "cancelled"  # type: ignore[union-attr]
+
+
+def test_a_stop_ends_waits_without_counting_them(world: Any, running: Any) -> None:
+    async def go() -> Any:
+        execution_id = await world.submit(ACTIVITY + "waits", 1_900)
+        await asyncio.sleep(0.2)
+        return execution_id
+
+    execution_id = asyncio.run(go())
+    begun = time.monotonic()
+    world.runtime.refuse_new_work()
+    store = world.runtime.reader
+    world.runtime._driver.stop()
+    assert time.monotonic() - begun < 1.5
+    assert [str(kind_of(entry.event)) for entry in store.events(execution_id, 0, 100)][-1] == "unlocked"
+
+
+def test_a_workflow_sleeps_durably_and_draws_the_same_again(world: Any) -> None:
+    execution_id, (kind, waited) = world.run_id(WORKFLOW + "waits", 250)
+    assert kind == "ok" and 250 <= waited < 10_000
+    assert "delay_request" in kinds(world, execution_id)
+    first, second = (world.run_id(WORKFLOW + "draws") for _ in range(2))
+    assert first[1][0] == second[1][0] == "ok" and first[1] != second[1]
+    assert kinds(world, first[0]) == ["created", "locked", "finished"]
+
+
+@pytest.mark.parametrize("package", [ACTIVITY, WORKFLOW])
+def test_output_is_logged_also_when_the_guest_traps(world: Any, package: str, caplog: Any) -> None:
+    caplog.set_level(logging.INFO, logger="app")
+    assert world.run(package + "says", "one\ntwo\nthree") == ("ok", None)
+    kind, _, reason = world.run(package + "says-and-traps", "last words")
+    assert kind == "failure" and "unreachable" in reason
+    ends = time.monotonic() + 10  # the result can be read before the lines are out
+    while len(told := [(each.message, each.stream) for each in caplog.records if each.name == "app"]) < 4:
+        assert time.monotonic() < ends, told
+        time.sleep(0.01)
+    assert told == [(text, "stdout") for text in ("one", "two", "three", "last words")]
+
+
+@pytest.mark.parametrize("package", [ACTIVITY, WORKFLOW])
+def test_what_an_interface_forbids_traps(world: Any, package: str) -> None:
+    kind, _, reason = world.run(package + "writes-too-much")
+    assert kind == "failure" and "trap: a blocking write may have at most 4096 bytes; it had 5000" in reason
