@@ -36,12 +36,18 @@ def run(config: Path | None) -> None:
 
 @server.command("verify")
 @_config_option
-def verify(config: Path | None) -> None:
+@click.option(
+    "-i",
+    "--ignore-missing-env-vars",
+    is_flag=True,
+    help="Environment variables that the configuration names need not be set here.",
+)
+def verify(config: Path | None, ignore_missing_env_vars: bool) -> None:
     """Check the configuration and its components, as `run` does, and start nothing."""
     from obelisk.server import process
 
     try:
-        process.verify(config)
+        process.verify(config, variables_may_be_missing=ignore_missing_env_vars)
     except process.ServerFailed as error:
         raise click.ClickException(str(error)) from None
     click.echo("Obelisk configuration was verified")

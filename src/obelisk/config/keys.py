@@ -35,6 +35,7 @@ from obelisk.config.kinds import (
     Word,
 )
 from obelisk.config.settings import MEMORY_MAX_BYTES_DEFAULT, Allocator, LogStyle, LogWriter
+from obelisk.config.variables import EnvironmentVariables
 from obelisk.core.policy import Limits, OnTrap
 from obelisk.core.ports import FunctionKind
 
@@ -312,6 +313,14 @@ ACTIVITY: Final = (
         True,
         "Whether a returned `err` is retried too. An error variant whose name contains `permanent` never is.",
     ),
+    Key(
+        "env_vars",
+        EnvironmentVariables(),
+        [],
+        'Environment variables that the guest sees: `"NAME"` is forwarded from the server\'s environment, `"NAME=value"` is'
+        " set, and in a `value` of the long form `${OTHER}` is replaced (`${OTHER:-default}` where it is unset or empty)."
+        " A variable that is named and not set keeps the server from starting.",
+    ),
 )
 """Keys of `[[activity_wasm]]`."""
 
@@ -350,6 +359,13 @@ WORKFLOW: Final = (
         Duration(positive=True),
         {"milliseconds": 100},
         "Workflows are not retried: they are replayed.",
+        effect=False,
+    ),
+    Key(
+        "stub_wasi",
+        Flag(),
+        False,
+        "A workflow always has the part of WASI that is the same in every replay.",
         effect=False,
     ),
 )
@@ -438,7 +454,7 @@ ROOT_LATER: Final = _later(
 STUB_LATER: Final = _later("logs_store_min_level")
 """Keys of `[[activity_stub]]` that later versions will have."""
 
-_COMPONENT_LATER: Final = _later("logs_store_min_level", "exec.max_inflight_instances", "env_vars")
+_COMPONENT_LATER: Final = _later("logs_store_min_level", "exec.max_inflight_instances")
 
 ACTIVITY_LATER: Final = (
     *_COMPONENT_LATER,
@@ -461,7 +477,7 @@ WORKFLOW_LATER: Final = (
         "lock_extension_leeway",
         "backtrace.sources",
         "backtrace.ignore_component_digest",
-        "stub_wasi",
+        "env_vars",
         "forward_stdout",
         "forward_stderr",
     ),

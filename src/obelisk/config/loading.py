@@ -27,7 +27,7 @@ from obelisk.config.settings import (
     Wasm,
 )
 from obelisk.config.sources import ENVIRONMENT, find_file, read_environment, read_file
-from obelisk.core.policy import ExecutionPolicy, Limits, RetryPolicy
+from obelisk.core.policy import CLOSED, ExecutionPolicy, Limits, RetryPolicy, Sandbox
 from obelisk.core.ports import FunctionKind
 from obelisk.wit.declared import Declared
 
@@ -35,15 +35,27 @@ _ROOT_SCHEMA: Final = schema_of((*ROOT, *COMPONENT_TABLES, *ROOT_LATER))
 _COMPONENT_SCHEMAS: Final = {kind: schema_of((*KEYS_OF[kind], *LATER_OF[kind])) for kind in KEYS_OF}
 
 
-def load(path: Path | None, environ: Mapping[str, str], cwd: Path, *, files_may_be_missing: bool = False) -> Config:
+def load(
+    path: Path | None,
+    environ: Mapping[str, str],
+    cwd: Path,
+    *,
+    files_may_be_missing: bool = False,
+    variables_may_be_missing: bool = False,
+) -> Config:
     """The configuration of file `path` and the variables of `environ`.
 
     Without `path` the first of `./obelisk.toml`, `$XDG_CONFIG_HOME/obelisk/obelisk.toml` and
     `/etc/obelisk/obelisk.toml` that exists is taken; without any of them the defaults hold and there are no components.
-    Relative paths are relative to `cwd`. `files_may_be_missing`: of components that are still to be built. `ConfigError`
-    tells everything that is wrong.
+    Relative paths are relative to `cwd`. `files_may_be_missing`: of components that are still to be built.
+    `variables_may_be_missing`: those that values name are taken as empty where they are not set. `ConfigError` tells
+    everything that is wrong.
     """
-    places = msgspec.structs.replace(Places.of(environ, cwd), files_may_be_missing=files_may_be_missing)
+    places = msgspec.structs.replace(
+        Places.of(environ, cwd),
+        files_may_be_missing=files_may_be_missing,
+        variables_may_be_missing=variables_may_be_missing,
+    )
     file = find_file(path, places)
     if file is not None:
         places = places.beside(file)
@@ -161,7 +173,12 @@ def _component_config(kind: FunctionKind, values: Mapping[str, Any]) -> Componen
         content_digest=values["content_digest"],
         policy=policy,
         memory_max_bytes=values["exec.memory_max_bytes"],
+        sandbox=_sandbox(kind, values),
     )
+
+
+def _sandbox(kind: FunctionKind, values: Mapping[str, Any]) -> Sandbox:
+    return Sandbox(environment=values["env_vars"]) if kind is FunctionKind.ACTIVITY else CLOSED
 
 
 def _config(file: Path | None, values: Mapping[str, Any], components: tuple[ComponentConfig, ...]) -> Config:

@@ -1,4 +1,4 @@
-"""Folders: where `obelisk.toml` is looked for, and what a path in it means.
+"""What values are read with: where `obelisk.toml` is looked for, what a path in it means, which variables there are.
 
 Follows the XDG base directories of the environment that it is given. Creates nothing.
 """
@@ -19,7 +19,7 @@ class UnknownPlace(ValueError):
 
 
 class Places(msgspec.Struct, frozen=True):
-    """The folders that a path may begin with."""
+    """The folders that a path may begin with, and the environment that a value may name."""
 
     cwd: Path
     home: Path
@@ -31,6 +31,10 @@ class Places(msgspec.Struct, frozen=True):
     """Folder of the configuration file; None without one."""
     files_may_be_missing: bool = False
     """Whether a component's file may be one that is still to be built."""
+    variables: Mapping[str, str] = {}
+    """The server's environment variables, which values may name."""
+    variables_may_be_missing: bool = False
+    """Whether a value may name one that is not set."""
 
     @classmethod
     def of(cls, environ: Mapping[str, str], cwd: Path) -> Places:
@@ -48,6 +52,7 @@ class Places(msgspec.Struct, frozen=True):
             cache=base("XDG_CACHE_HOME", home / ".cache"),
             config=base("XDG_CONFIG_HOME", home / ".config"),
             temp=Path(environ.get("TMPDIR") or "/tmp"),  # noqa: S108
+            variables=dict(environ),
         )
 
     def beside(self, file: Path) -> Places:

@@ -62,11 +62,11 @@ def run(path: Path | None, announce: Callable[[str], None], beside: Beside | Non
         log.finish()
 
 
-def verify(path: Path | None) -> None:
+def verify(path: Path | None, *, variables_may_be_missing: bool = False) -> None:
     """Checks the configuration and its components as far as can be without a port or a database, and fills the cache of
-    compiled components. `ServerFailed`.
+    compiled components. `variables_may_be_missing`: those of the environment that the configuration names. `ServerFailed`.
     """
-    config = _loaded(path)
+    config = _loaded(path, variables_may_be_missing=variables_may_be_missing)
     log = logs.configure(config.console)
     try:
         verify_components(config)
@@ -76,9 +76,9 @@ def verify(path: Path | None) -> None:
         log.finish()
 
 
-def _loaded(path: Path | None) -> Config:
+def _loaded(path: Path | None, *, variables_may_be_missing: bool = False) -> Config:
     try:
-        return load(path, os.environ, Path.cwd())
+        return load(path, os.environ, Path.cwd(), variables_may_be_missing=variables_may_be_missing)
     except (ConfigError, OSError) as error:
         raise ServerFailed(str(error)) from None
 
