@@ -388,7 +388,7 @@ def test_all_problems_are_told_at_once_with_their_places(read: Read, tmp_path: P
         (
             f'  {file}: [[workflow]] "w": max_retries: unknown key; known here: '
             "blocking_strategy, content_digest, exec, join_next_blocking_strategy, location, name, on_trap, "
-            "retry_exp_backoff"
+            "retry_exp_backoff, stub_wasi"
         ),
         (
             f'  {file}: [[workflow]] "w": exec.cpu_budget: expected a duration: exactly one of milliseconds, seconds, '
