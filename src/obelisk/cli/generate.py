@@ -46,12 +46,15 @@ _folder: Final = click.Path(path_type=Path, file_okay=False)
 @click.argument("kind", metavar="COMPONENT_TYPE", type=ComponentType())
 @click.argument("output", metavar="OUTPUT_DIRECTORY", type=_folder)
 @_types_version_option
+@click.option("--wasi", is_flag=True, help="Write the packages of WASI too.")
 @_options
-def wit_support(kind: FunctionKind, output: Path, types_version: str, *, force: bool, as_json: bool) -> None:
+def wit_support(
+    kind: FunctionKind, output: Path, types_version: str, *, wasi: bool, force: bool, as_json: bool
+) -> None:
     """Write the WIT packages of Obelisk that a component of a type may import (usually to wit/deps)."""
     from obelisk.runtime import packages
 
-    write_packages(output, packages.support(kind, types_version), force=force, as_json=as_json)
+    write_packages(output, packages.support(kind, types_version, wasi=wasi), force=force, as_json=as_json)
 
 
 @generate.command("wit-deps")

@@ -1,4 +1,4 @@
-"""The `obelisk:*` WIT packages that guests are written against, as text.
+"""The WIT packages of the host that guests are written against, as text: `obelisk:*`, and WASI.
 
 Decides where the packaged texts are found, and which of them a component of a kind can use; their content is in `packages/`,
 one folder per package as it is laid into a project's `wit/deps/`.
@@ -11,6 +11,7 @@ from typing import Final
 
 from obelisk.core.ports import FunctionKind
 from obelisk.wit.host import TYPES_VERSION, TYPES_VERSION_5
+from obelisk.wit.wasi import SUPPLIED
 
 PACKAGES: Final = (
     "obelisk_types@4.2.0",
@@ -20,6 +21,10 @@ PACKAGES: Final = (
     "obelisk_log@1.0.0",
 )
 """Folder names, dependencies first."""
+WASI_PACKAGES: Final = tuple(
+    f"wasi_{name}@0.2.12" for name in ("io", "clocks", "random", "filesystem", "sockets", "cli", "http")
+)
+"""Those of WASI, dependencies first. Components written against any other version 0.2.x are supplied too."""
 
 
 _LOG: Final = ("obelisk_log@1.0.0",)
@@ -42,9 +47,15 @@ def support_packages(kind: FunctionKind, types_version: str = TYPES_VERSION) -> 
             return ()
 
 
+def wasi_packages(kind: FunctionKind) -> tuple[str, ...]:
+    """Those of `WASI_PACKAGES` that a component of that kind may import something of."""
+    names = {name.partition("/")[0].replace(":", "_") for name in SUPPLIED.get(kind, ())}
+    return tuple(package for package in WASI_PACKAGES if package.partition("@")[0] in names)
+
+
 def package_files(package: str) -> dict[str, str]:
-    """The `.wit` files of one of `PACKAGES`: file name to text. `KeyError` for any other name."""
-    if package not in PACKAGES:
+    """The `.wit` files of one of these packages: file name to text. `KeyError` for any other name."""
+    if package not in (*PACKAGES, *WASI_PACKAGES):
         raise KeyError(package)
     folder = files("obelisk.wit").joinpath("packages", package)
     return {
