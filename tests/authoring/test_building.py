@@ -62,13 +62,29 @@ def test_a_tool_that_writes_something_else_has_failed(component, tool, toolbox):
     assert failure(manifest, toolbox).startswith("what the tool wrote cannot be used: ")
 
 
-def test_a_component_with_wasi_is_refused_after_it_was_built(component, tool, toolbox, dummy_component):
+@pytest.mark.parametrize(
+    ("imported", "package"),
+    [
+        ("wasi:http/outgoing-handler@0.2.0", "wasi:http@0.2.0 { interface outgoing-handler { handle: func(); } }"),
+        ("demo:other/ifc", "demo:other { interface ifc { f: func() -> result; } }"),
+    ],
+)
+def test_what_may_be_either_an_activity_or_a_workflow_is_built(
+    component, tool, toolbox, dummy_component, imported, package
+):
     manifest = read_manifest(component())
-    wasi = "package wasi:cli@0.2.0 { interface environment { get-arguments: func() -> list<string>; } }"
-    text = f"{OFFERS.replace('{ export', '{ import wasi:cli/environment@0.2.0; export', 1)} {wasi}"
+    text = f"{OFFERS.replace('{ export', f'{{ import {imported}; export', 1)} package {package}"
+    tool("componentize-py", gives=dummy_component(text))
+    assert build(manifest, toolbox).manifest == manifest
+
+
+def test_a_component_that_could_be_neither_is_refused_after_it_was_built(component, tool, toolbox, dummy_component):
+    manifest = read_manifest(component())
+    wasi = "package wasi:nn@0.2.0 { interface graph { load: func() -> list<string>; } }"
+    text = f"{OFFERS.replace('{ export', '{ import wasi:nn/graph@0.2.0; export', 1)} {wasi}"
     tool("componentize-py", gives=dummy_component(text))
     told = failure(manifest, toolbox)
-    assert told.startswith("Obelisk would refuse it:\napp.wasm imports wasi:cli/environment@0.2.0; WASI is known, ")
+    assert told.startswith("Obelisk would refuse it:\napp.wasm imports wasi:nn/graph@0.2.0; which is no interface")
     assert not manifest.output.exists()
 
 

@@ -20,6 +20,7 @@ from obelisk.authoring.manifest import Manifest
 from obelisk.authoring.toolbox import Toolbox, ToolFailed
 from obelisk.core.ids import Digest
 from obelisk.core.ports import FunctionKind
+from obelisk.runtime.inspecting import looks_like
 from obelisk.wasm.cache import ComponentCache
 from obelisk.wasm.description import Descriptions, LoadedWit
 from obelisk.wasm.source import ComponentError
@@ -122,7 +123,7 @@ def _looked_at(name: str, made: Path) -> LoadedWit:
 
 
 class _Undeployed(Component, frozen=True):
-    """A component of which nobody has said yet what it is to be. What a workflow may be, it may be."""
+    """A component of which nobody has said yet what it is to be."""
 
     @property
     def title(self) -> str:
@@ -130,6 +131,9 @@ class _Undeployed(Component, frozen=True):
 
 
 def _refuse(name: str, wit: ComponentWit) -> None:
-    problems = check_alone(_Undeployed(name, FunctionKind.WORKFLOW, wit))
-    if problems:
-        raise BuildFailed("\n".join(("Obelisk would refuse it:", *problems)))
+    """It must be possible as one of the kinds; if it is not, what keeps it from being what it looks like is said."""
+    problems = {
+        kind: check_alone(_Undeployed(name, kind, wit)) for kind in (FunctionKind.WORKFLOW, FunctionKind.ACTIVITY)
+    }
+    if all(problems.values()):
+        raise BuildFailed("\n".join(("Obelisk would refuse it:", *problems[looks_like(wit)])))
