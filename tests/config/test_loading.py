@@ -26,6 +26,7 @@ from obelisk.config.settings import (
     LogStyle,
     LogWriter,
 )
+from obelisk.core.egress import AllowedHost, HostPattern, Place
 from obelisk.core.policy import Blocking, ExecutionPolicy, Limits, OnTrap, RetryPolicy
 from obelisk.core.ports import FunctionKind
 from obelisk.wit.declared import Declared
@@ -740,3 +741,94 @@ def test_the_digest_is_of_what_is_resolved(read: Read, tmp_path: Path):
     assert read(text.replace("w.wasm", "a.wasm")).digest != digest
     assert read(text, OBELISK__SQLITE__PRAGMA__CACHE_SIZE="1").digest != digest
     assert len({read(INLINE).digest, read(INLINE.replace('"result"', '"result<u8>"')).digest, digest}) == 3
+
+
+# --- outgoing HTTP ---------------------------------------------------------------------------------------------------
+
+HTTP = ACTIVITY_COMPONENT + "[[activity_wasm.allowed_host]]\n"
+
+
+def test_without_an_entry_nothing_may_be_sent(read: Read):
+    config = read(ACTIVITY_COMPONENT)
+    assert config.components[0].allowed_hosts == ()
+    assert config.outbound_http is None
+
+
+def test_allowed_hosts(read: Read):
+    config = read("""
+        [secrets]
+        KEY = { env = "MY_KEY" }
+        [[outbound_http.allowed_host]]
+        pattern = "*.example.com"
+        methods = "*"
+        [[activity_wasm]]
+        name = "a"
+        location = "a.wasm"
+        [[activity_wasm.allowed_host]]
+        pattern = "https://api.example.com"
+        methods = ["get", "POST"]
+        request_url_regex = "https://.*"
+        addresses = ["10.1.0.0/16", "::1"]
+        secrets = ["KEY"]
+        replace_in = ["headers", "body"]
+        [[activity_wasm.allowed_host]]
+        pattern = "b.example.com"
+        secrets.OTHER.env = "OTHER_KEY"
+    """)
+    assert config.components[0].allowed_hosts == (
+        AllowedHost(
+            pattern=HostPattern("api.example.com", "https"),
+            methods=("GET", "POST"),
+            request_url_regex="https://.*",
+            addresses=("10.1.0.0/16", "::1/128"),
+            secrets={"KEY": "MY_KEY"},
+            replace_in=(Place.HEADERS, Place.BODY),
+        ),
+        AllowedHost(HostPattern("b.example.com"), secrets={"OTHER": "OTHER_KEY"}),
+    )
+    assert config.outbound_http == (AllowedHost(HostPattern("*.example.com"), ("*",)),)
+
+
+def test_an_empty_list_of_the_server_allows_nothing(read: Read):
+    assert read("outbound_http.allowed_host = []").outbound_http == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "message"),
+    [
+        ("", "[0].pattern", "is missing"),
+        ('pattern = "http://a/b"', "[0].pattern", "no path"),
+        ("pattern = 1", "[0].pattern", "expected a host"),
+        ('pattern = "a"\nmethods = "GET"', "[0].methods", "array of methods"),
+        ('pattern = "a"\nmethods = ["G T"]', "[0].methods", "array of methods"),
+        ('pattern = "a"\nrequest_url_regex = "("', "[0].request_url_regex", "not a regular expression"),
+        ('pattern = "a"\nrequest_url_regex = 1', "[0].request_url_regex", "a regular expression"),
+        ('pattern = "a"\naddresses = ["10.0.0.1/8"]', "[0].addresses", "host bits"),
+        ('pattern = "a"\naddresses = [1]', "[0].addresses", "networks"),
+        ('pattern = "a"\nsecrets = ["KEY"]', "[0].secrets", "KEY is not in [secrets]; there are none"),
+        ('pattern = "a"\nsecrets.KEY = "x"', "[0].secrets.KEY", "{ env"),
+        ('pattern = "a"\nsecrets."a-b".env = "x"', "[0].secrets.a-b", "ASCII letters"),
+        ('pattern = "a"\nsecrets = 1', "[0].secrets", "a table of secrets"),
+        ('pattern = "a"\nreplace_in = ["body"]', "[0].replace_in", "there are none"),
+        ('pattern = "a"\nsecrets.KEY.env = "x"\nreplace_in = ["url"]', "[0].replace_in", "headers, params and body"),
+        ('pattern = "a"\nmethod = "*"', "[0].method", "unknown key"),
+    ],
+)
+def test_mistakes_in_an_allowed_host(read: Read, text: str, key: str, message: str):
+    [(table, at, found)] = problems(read, HTTP + text)
+    assert (table, at) == ('[[activity_wasm]] "a"', f"allowed_host{key}")
+    assert message in found
+
+
+def test_the_server_s_own_list_names_no_secrets(read: Read):
+    problem = only_problem(read, '[[outbound_http.allowed_host]]\npattern = "a"\nsecrets.KEY.env = "V"')
+    assert problem.startswith("outbound_http.allowed_host[0].secrets: unknown key")
+
+
+def test_the_known_secrets_are_told(read: Read):
+    problem = only_problem(read, f'{HTTP}pattern = "a"\nsecrets = ["KEI"]\n[secrets]\nKEY.env = "V"')
+    assert problem.endswith("KEI is not in [secrets]; known there: KEY")
+
+
+def test_an_activity_alone_sends_requests(read: Read):
+    assert "unknown key" in only_problem(read, COMPONENT + '[[workflow.allowed_host]]\npattern = "a"')

@@ -34,6 +34,7 @@ from obelisk.config.kinds import (
     TypeText,
     Word,
 )
+from obelisk.config.outgoing import AllowedHosts, Secrets
 from obelisk.config.settings import MEMORY_MAX_BYTES_DEFAULT, Allocator, LogStyle, LogWriter
 from obelisk.config.variables import EnvironmentVariables
 from obelisk.core.policy import Limits, OnTrap
@@ -237,6 +238,19 @@ ROOT: Final = (
         aliases=("log.stdout.span",),
         effect=False,
     ),
+    Key(
+        "secrets",
+        Secrets(),
+        {},
+        'Secrets that activities may send without seeing them: `[secrets]` with `NAME = { env = "VARIABLE" }`. The value is read'
+        " from the server's environment when it starts.",
+    ),
+    Key(
+        "outbound_http.allowed_host",
+        AllowedHosts(with_secrets=False),
+        None,
+        "When it is set: what any component may send, in addition to what its own `allowed_host` says. Both must allow a request.",
+    ),
     *LIMITS,
 )
 """Keys outside components."""
@@ -320,6 +334,12 @@ ACTIVITY: Final = (
         'Environment variables that the guest sees: `"NAME"` is forwarded from the server\'s environment, `"NAME=value"` is'
         " set, and in a `value` of the long form `${OTHER}` is replaced (`${OTHER:-default}` where it is unset or empty)."
         " A variable that is named and not set keeps the server from starting.",
+    ),
+    Key(
+        "allowed_host",
+        AllowedHosts(),
+        [],
+        "Which HTTP requests its functions may send: tables `[[activity_wasm.allowed_host]]`. Without any: none.",
     ),
 )
 """Keys of `[[activity_wasm]]`."""
@@ -436,8 +456,6 @@ ROOT_LATER: Final = _later(
     "workflows.response_refresh_interval",
     *(f"log.file.{key}" for key in ("enabled", "level", "style", "span", "target", "directory", "prefix", "rotation")),
     *(f"otlp.{key}" for key in ("enabled", "level", "service_name", "otlp_endpoint")),
-    "secrets",
-    "outbound_http.allowed_host",
     "max_deployment_file_bytes",
     "allow_exec_activities",
     "http_server",
@@ -461,7 +479,6 @@ ACTIVITY_LATER: Final = (
     *_later(
         "forward_stdout",
         "forward_stderr",
-        "allowed_host",
         "directories.enabled",
         "directories.reuse_on_retry",
         "directories.process_provider",

@@ -71,6 +71,11 @@ class Unfit(ValueError):
         """The usual message."""
         return cls(f"expected {expected}; found {describe(value)}")
 
+    def within(self, at: str) -> Unfit:
+        """The same, about a part of the value."""
+        self.at = at + self.at
+        return self
+
 
 def describe(value: object) -> str:
     """A value of TOML for a message."""

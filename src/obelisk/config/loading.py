@@ -27,6 +27,7 @@ from obelisk.config.settings import (
     Wasm,
 )
 from obelisk.config.sources import ENVIRONMENT, find_file, read_environment, read_file
+from obelisk.core.egress import AllowedHost
 from obelisk.core.policy import CLOSED, ExecutionPolicy, Limits, RetryPolicy, Sandbox
 from obelisk.core.ports import FunctionKind
 from obelisk.wit.declared import Declared
@@ -70,8 +71,9 @@ def load(
 
     components: list[ComponentConfig] = []
     names: dict[str, str] = {}
+    secrets = (from_file.values | from_environment.values).get("secrets", {})
     for component in from_file.components:
-        config = _component(component, from_file, names, problems)
+        config = _component(component, from_file, names, secrets, problems)
         if config is not None:
             components.append(config)
     if problems:
@@ -85,9 +87,15 @@ def _defaults(keys: Iterable[Key], places: Places) -> dict[str, Any]:
 
 
 def _component(
-    component: Component, file: Reading, names: dict[str, str], problems: list[Problem]
+    component: Component,
+    file: Reading,
+    names: dict[str, str],
+    secrets: Mapping[str, str],
+    problems: list[Problem],
 ) -> ComponentConfig | None:
-    """The component, or None with its problems added. `names` are those taken, with the tables that took them."""
+    """The component, or None with its problems added. `names` are those taken, with the tables that took them; `secrets`
+    those of the server, with their variables.
+    """
     given = component.tree.get("name") if isinstance(component.tree, dict) else None
     label = f'"{given}"' if isinstance(given, str) else f"number {component.number}"
     reading = Reading(file.source, file.places, table=f"[[{component.spelling}]] {label}")
@@ -98,6 +106,7 @@ def _component(
             if key.required and key.path not in reading.spellings:
                 reading.problem(key.path, f"is missing; expected {key.kind.expected}")
         _check_together(kind, reading)
+        _give_variables(reading, secrets)
     else:
         reading.problem("", f"expected a table; found {describe(component.tree)}")
     name = reading.values.get("name")
@@ -118,6 +127,24 @@ def _check_together(kind: FunctionKind, reading: Reading) -> None:
             _check_backoff(reading)
         case FunctionKind.STUB:
             _check_description(reading)
+
+
+def _give_variables(reading: Reading, secrets: Mapping[str, str]) -> None:
+    """Secrets that are only named are those of the server."""
+    entries = reading.values.get("allowed_host", ())
+    for index, entry in enumerate(entries):
+        unknown = [name for name, variable in entry.secrets.items() if not variable and name not in secrets]
+        if unknown:
+            known = f"known there: {', '.join(secrets)}" if secrets else "there are none"
+            reading.problem(f"allowed_host[{index}].secrets", f"{unknown[0]} is not in [secrets]; {known}")
+            return
+    if entries:
+        reading.values["allowed_host"] = tuple(
+            msgspec.structs.replace(
+                entry, secrets={name: variable or secrets[name] for name, variable in entry.secrets.items()}
+            )
+            for entry in entries
+        )
 
 
 def _check_backoff(reading: Reading) -> None:
@@ -145,11 +172,13 @@ def _check_description(reading: Reading) -> None:
 
 
 def _component_config(kind: FunctionKind, values: Mapping[str, Any]) -> ComponentConfig:
+    allowed_hosts: tuple[AllowedHost, ...] = ()
     match kind:
         case FunctionKind.STUB:
             source = values["location"] or Declared(values["ffqn"], values["params"], values["return_type"])
             return ComponentConfig(kind, values["name"], source, values["content_digest"])
         case FunctionKind.ACTIVITY:
+            allowed_hosts = values["allowed_host"]
             retry = RetryPolicy(
                 max_retries=values["max_retries"],
                 exp_backoff_us=values["retry_exp_backoff"],
@@ -174,6 +203,7 @@ def _component_config(kind: FunctionKind, values: Mapping[str, Any]) -> Componen
         policy=policy,
         memory_max_bytes=values["exec.memory_max_bytes"],
         sandbox=_sandbox(kind, values),
+        allowed_hosts=allowed_hosts,
     )
 
 
@@ -203,4 +233,5 @@ def _config(file: Path | None, values: Mapping[str, Any], components: tuple[Comp
         ),
         limits=Limits(**{key.path.removeprefix("limits."): values[key.path] for key in LIMITS}),
         components=components,
+        outbound_http=values["outbound_http.allowed_host"],
     )

@@ -9,6 +9,7 @@ from typing import Final
 
 import msgspec
 
+from obelisk.core.egress import AllowedHost
 from obelisk.core.ids import Digest
 from obelisk.core.policy import CLOSED, ExecutionPolicy, Limits, Sandbox
 from obelisk.core.ports import FunctionKind
@@ -119,6 +120,8 @@ class ComponentConfig(msgspec.Struct, frozen=True):
     memory_max_bytes: int | None = None
     """Linear memory that one instance may use; None is unlimited. Of a stub there are no instances."""
     sandbox: Sandbox = CLOSED
+    allowed_hosts: tuple[AllowedHost, ...] = ()
+    """Which HTTP requests an activity may send. Each secret has its variable."""
 
     @property
     def title(self) -> str:
@@ -139,6 +142,8 @@ class Config(msgspec.Struct, frozen=True):
     limits: Limits
     components: tuple[ComponentConfig, ...]
     """In the order of the file."""
+    outbound_http: tuple[AllowedHost, ...] | None = None
+    """What any component may send at most; None: whatever its own entries say."""
 
     @property
     def digest(self) -> Digest:
