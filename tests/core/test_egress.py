@@ -103,10 +103,25 @@ def test_a_pattern_does_not_match(pattern: str, url: str):
 
 @pytest.mark.parametrize(
     "text",
-    (
-        "|http://|ftp://a.example|a b|a.example/path|user@a.example|a..b|-a|a*.example|*.127.0.0.1|a.example:0|a.example:70000"
-        "|[127.0.0.1]|[::1|::1|a.*|münchen.example"
-    ).split("|"),
+    [
+        "",
+        "http://",
+        "ftp://a.example",
+        "a b",
+        "a.example/path",
+        "user@a.example",
+        "a..b",
+        "-a",
+        "a*.example",
+        "*.127.0.0.1",
+        "a.example:0",
+        "a.example:70000",
+        "[127.0.0.1]",
+        "[::1",
+        "::1",
+        "a.*",
+        "münchen.example",
+    ],
 )
 def test_what_is_no_pattern(text: str):
     with pytest.raises(InvalidPattern):
@@ -186,11 +201,32 @@ def test_both_sides_must_allow():
 
 @pytest.mark.parametrize(
     "address",
-    (
-        "127.0.0.1 127.8.8.8 10.0.0.1 172.16.0.1 192.168.1.1 169.254.169.254 100.64.0.1 0.0.0.0 224.0.0.1 240.0.0.1"
-        " 255.255.255.255 :: ::1 fe80::1 fe80::1%eth0 fc00::1 fd00:ec2::254 fec0::1 ff02::1 ::ffff:127.0.0.1 ::ffff:10.0.0.1"
-        " 2002:7f00:1:: 64:ff9b::a9fe:a9fe ::7f00:1"
-    ).split(),
+    [
+        "127.0.0.1",
+        "127.8.8.8",
+        "10.0.0.1",
+        "172.16.0.1",
+        "192.168.1.1",
+        "169.254.169.254",
+        "100.64.0.1",
+        "0.0.0.0",
+        "224.0.0.1",
+        "240.0.0.1",
+        "255.255.255.255",
+        "::",
+        "::1",
+        "fe80::1",
+        "fe80::1%eth0",
+        "fc00::1",
+        "fd00:ec2::254",
+        "fec0::1",
+        "ff02::1",
+        "::ffff:127.0.0.1",
+        "::ffff:10.0.0.1",
+        "2002:7f00:1::",
+        "64:ff9b::a9fe:a9fe",
+        "::7f00:1",
+    ],
 )
 def test_a_name_leads_to_no_address_that_is_not_public(address: str):
     parsed = address_of(address)

@@ -193,7 +193,7 @@ class Permission(msgspec.Struct, frozen=True):
 
     def withheld(self, secret: str, place: Place) -> str:
         """Why a secret may not be put into that part of the request."""
-        if self.request.scheme == "http" and any(secret in entry.secrets for entry in self.allowed):
+        if any(secret in entry.secrets and place in entry.replace_in for entry in self.allowed):
             return (
                 f"secret {secret} does not go to {self.request.authority} without TLS; if it should, begin the"
                 " pattern with http://"

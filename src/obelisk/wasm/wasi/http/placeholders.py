@@ -1,0 +1,153 @@
+"""Secrets, and what a guest sees in their place.
+
+Decides what a placeholder looks like, and puts values in for placeholders on the way out and placeholders for values on the
+way in. Where a secret may go is decided elsewhere. A placeholder is made of characters that stand for themselves in URLs,
+in JSON and in forms, and has a random part, so that no text from elsewhere contains one.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import re
+from collections.abc import Callable, Mapping
+from typing import Final
+from urllib.parse import quote_from_bytes
+
+SECRET_BYTES_MIN: Final = 8
+"""A shorter value could not be told from other text."""
+
+Encode = Callable[[bytes], bytes]
+_BASIC: Final = re.compile(rb"(?i:basic)[ ]+([A-Za-z0-9+/]+={0,2})[ ]*")
+
+
+def unfit_value(value: bytes) -> str | None:
+    """Why that cannot be a secret's value; None: it can."""
+    if len(value) < SECRET_BYTES_MIN:
+        return f"it has {len(value)} bytes; expected {SECRET_BYTES_MIN} or more"
+    if any(byte < 0x20 or byte == 0x7F for byte in value):
+        return "it has control characters (a line break at its end?)"
+    return None
+
+
+class Placeholders:
+    """The secrets of one run. `random_text` makes a text of letters and digits that cannot be guessed."""
+
+    def __init__(self, values: Mapping[str, bytes], random_text: Callable[[], str]) -> None:
+        self._values = dict(values)
+        token = random_text() if values else ""
+        self.environment = {name: f"obelisk-secret-{name}-{token}" for name in values}
+        """What the guest sees: placeholders by name."""
+        self._names = {text.encode(): name for name, text in self.environment.items()}
+        self._placeholder = re.compile(b"|".join(map(re.escape, self._names)) or rb"(?!)")
+        shown = {value: f"{{{name}}}" for name, value in self._values.items()}
+        written = {form: text for value, text in shown.items() for form in (value, in_url(value), in_json(value))}
+        self._shown = {form.decode(errors="surrogateescape"): text for form, text in written.items()}
+        self._shown |= {text: f"{{{name}}}" for name, text in self.environment.items()}
+
+    def __bool__(self) -> bool:
+        return bool(self._values)
+
+    def __repr__(self) -> str:
+        return f"Placeholders({', '.join(self._values)})"
+
+    def names_in(self, data: bytes) -> set[str]:
+        """The secrets whose placeholders are in `data`."""
+        return {self._names[found] for found in self._placeholder.findall(data)}
+
+    def resolve(self, data: bytes, encode: Encode = bytes) -> bytes:
+        """`data` with values in the place of placeholders."""
+        return self._placeholder.sub(lambda found: encode(self._values[self._names[found[0]]]), data)
+
+    def on_the_way_out(self, names: set[str], encode: Encode) -> Replacer:
+        """Puts in the values of those secrets, in a stream."""
+        return Replacer({self.environment[name].encode(): encode(self._values[name]) for name in names})
+
+    def on_the_way_in(self) -> Replacer:
+        """Puts placeholders in the place of values, in a stream."""
+        pairs = {}
+        for name, value in self._values.items():
+            for form in (value, in_url(value), in_json(value)):
+                pairs[form] = self.environment[name].encode()
+        return Replacer(pairs)
+
+    def hide(self, data: bytes) -> bytes:
+        """`data` with placeholders in the place of values."""
+        replacer = self.on_the_way_in()
+        return replacer.feed(data) + replacer.end()
+
+    def shown(self, text: str) -> str:
+        """A text for traces and logs: `{NAME}` stands for values and for placeholders."""
+        for form, name in self._shown.items():
+            text = text.replace(form, name)
+        return text
+
+
+class Replacer:
+    """Replaces texts in a stream. Holds back what may be the beginning of one."""
+
+    def __init__(self, pairs: Mapping[bytes, bytes]) -> None:
+        self._pairs = dict(pairs)
+        keys = sorted(self._pairs, key=len, reverse=True)
+        self._any = re.compile(b"|".join(map(re.escape, keys)) or rb"(?!)")
+        self._starts = {key[:length] for key in keys for length in range(1, len(key))}
+        self._longest = max(map(len, self._starts), default=0)
+        self._held = b""
+
+    def feed(self, data: bytes) -> bytes:
+        """What of the stream so far is certain, and was not given yet."""
+        if self._longest == 0:
+            return data
+        data = self._held + data
+        done: list[bytes] = []
+        at = 0
+        for found in self._any.finditer(data):
+            done += (data[at : found.start()], self._pairs[found[0]])
+            at = found.end()
+        rest = data[at:]
+        held = next(
+            (size for size in range(min(self._longest, len(rest)), 0, -1) if rest[len(rest) - size :] in self._starts),
+            0,
+        )
+        self._held = rest[len(rest) - held :]
+        return b"".join((*done, rest[: len(rest) - held]))
+
+    def end(self) -> bytes:
+        """What was held back: the stream is over."""
+        held, self._held = self._held, b""
+        return held
+
+
+def in_url(value: bytes) -> bytes:
+    """A value as it is written in a query or a form."""
+    return quote_from_bytes(value, safe="").encode()
+
+
+def in_json(value: bytes) -> bytes:
+    """A value as it is written in a string of JSON."""
+    return json.dumps(value.decode(errors="replace"), ensure_ascii=False)[1:-1].encode()
+
+
+def encoder_of(content_type: bytes) -> Encode:
+    """How a value is written in a body of that type."""
+    kind = content_type.partition(b";")[0].strip().lower()
+    if kind == b"application/x-www-form-urlencoded":
+        return in_url
+    if kind == b"application/json" or kind.endswith(b"+json"):
+        return in_json
+    return bytes
+
+
+def basic_credentials(value: bytes) -> bytes | None:
+    """`user:password` of an `Authorization: Basic …`; None: it is not one."""
+    found = _BASIC.fullmatch(value)
+    try:
+        return None if found is None else base64.b64decode(found[1], validate=True)
+    except binascii.Error:
+        return None
+
+
+def basic_authorization(credentials: bytes) -> bytes:
+    """The other way round."""
+    return b"Basic " + base64.b64encode(credentials)
