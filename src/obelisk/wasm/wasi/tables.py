@@ -13,6 +13,7 @@ from obelisk.core.calls import LogLevel
 from obelisk.wasm.wasi import cli, clocks, io, random
 from obelisk.wasm.wasi.activity import ActivityHost
 from obelisk.wasm.wasi.host import Answer, WasiFunction
+from obelisk.wasm.wasi.http import functions as http
 
 Table = Mapping[str, Mapping[str, WasiFunction]]
 
@@ -27,6 +28,7 @@ def _log(level: LogLevel, host: ActivityHost, message: str) -> Answer:
 
 ACTIVITY: Final[Table] = {
     **WORKFLOW,
+    **http.FUNCTIONS,
     "obelisk:log/log": {level.value: partial(_log, level) for level in LogLevel},
 }
 """What an activity is supplied with."""

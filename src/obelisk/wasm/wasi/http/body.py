@@ -1,14 +1,16 @@
-"""A request's body on its way from the guest to the connection, one piece at a time. Used on the loop only.
+"""A request's body on its way from the guest to the connection. Used on the loop only.
 
-Decides nothing of HTTP: the side that writes waits until its piece was sent, so that a guest is never further ahead than
-that.
+Decides how far the guest may be ahead: a piece that is to be sent, and before the request was sent at all as much as fits
+into a buffer, because guests write first and send then. Must not know HTTP.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 
 from obelisk.wasm.wasi.http.failures import HttpFailure
+from obelisk.wasm.wasi.http.limits import PIECE_BYTES
 
 Fields = list[tuple[str, bytes]]
 """Headers or trailers, in order."""
@@ -20,27 +22,33 @@ class RequestBody:
     def __init__(self, declared: int | None = None) -> None:
         self.declared = declared
         self.trailers: Fields = []
-        self._piece = b""
-        self._sent: asyncio.Future[None] | None = None
-        self._wanted: asyncio.Future[None] | None = None
+        self._pieces: deque[bytes] = deque()
+        self._sending = 0
+        """Bytes of the piece that is being sent."""
+        self._size = 0
+        """Bytes that are to be sent, that piece included."""
+        self._is_read = False
         self._is_finished = False
         self._failure: HttpFailure | None = None
+        self._writer: asyncio.Future[None] | None = None
+        self._reader: asyncio.Future[None] | None = None
 
     # --- the guest's side ---
 
     async def write(self, data: bytes) -> None:
-        """Hands over a piece, and returns when it was sent. `HttpFailure` when nothing more will be."""
-        if self._failure is not None:
-            raise self._failure
-        if not data:
-            return
-        self._piece = data
-        self._sent = asyncio.get_running_loop().create_future()
-        self._wake()
-        try:
-            await self._sent
-        finally:
-            self._sent = None
+        """Hands over a piece, and returns when it was sent, or is kept for a request that was not sent yet. `HttpFailure`
+        when nothing more will be sent.
+        """
+        if data and self._failure is None:
+            self._pieces.append(data)
+            self._size += len(data)
+            _wake(self._reader)
+        while self._size > (0 if self._is_read else PIECE_BYTES) and self._failure is None:
+            self._writer = asyncio.get_running_loop().create_future()
+            try:
+                await self._writer
+            finally:
+                self._writer = None
         if self._failure is not None:
             raise self._failure
 
@@ -48,23 +56,29 @@ class RequestBody:
         """That was all."""
         self.trailers = trailers
         self._is_finished = True
-        self._wake()
+        _wake(self._reader)
 
     # --- the connection's side ---
 
     async def next(self) -> bytes:
         """The next piece, or empty at the end; the one before was sent. `HttpFailure` when the guest gave up."""
-        if not self._piece and self._sent is not None and not self._sent.done():
-            self._sent.set_result(None)
-        while not self._piece and not self._is_finished and self._failure is None:
-            self._wanted = asyncio.get_running_loop().create_future()
+        self._is_read = True
+        self._size -= self._sending
+        self._sending = 0
+        if self._size == 0:
+            _wake(self._writer)
+        while not self._pieces and not self._is_finished and self._failure is None:
+            self._reader = asyncio.get_running_loop().create_future()
             try:
-                await self._wanted
+                await self._reader
             finally:
-                self._wanted = None
+                self._reader = None
         if self._failure is not None:
             raise self._failure
-        piece, self._piece = self._piece, b""
+        if not self._pieces:
+            return b""
+        piece = self._pieces.popleft()
+        self._sending = len(piece)
         return piece
 
     # --- both ---
@@ -73,10 +87,11 @@ class RequestBody:
         """Nothing more will be sent; both sides are told why. The first reason counts."""
         if self._failure is None:
             self._failure = failure
-        if self._sent is not None and not self._sent.done():
-            self._sent.set_result(None)
-        self._wake()
+        self._pieces.clear()
+        _wake(self._writer)
+        _wake(self._reader)
 
-    def _wake(self) -> None:
-        if self._wanted is not None and not self._wanted.done():
-            self._wanted.set_result(None)
+
+def _wake(waiting: asyncio.Future[None] | None) -> None:
+    if waiting is not None and not waiting.done():
+        waiting.set_result(None)

@@ -15,7 +15,7 @@ import h11
 from obelisk.wasm.wasi.http.body import Fields
 from obelisk.wasm.wasi.http.connecting import Connection, Connections
 from obelisk.wasm.wasi.http.failures import Code, HttpFailure
-from obelisk.wasm.wasi.http.limits import HEADER_BYTES_MAX, INFORMATIONAL_MAX
+from obelisk.wasm.wasi.http.limits import HEADER_BYTES_MAX, INFORMATIONAL_MAX, PIECE_BYTES
 from obelisk.wasm.wasi.http.placeholders import Placeholders
 from obelisk.wasm.wasi.http.records import Record
 from obelisk.wasm.wasi.http.sending import Request, Sending
@@ -82,6 +82,12 @@ class Exchange:
             raise
         data, self._ahead = self._ahead[:limit], self._ahead[limit:]
         return data
+
+    async def rest(self) -> Fields:
+        """Lets go of what is left of the body, and waits for the trailers. `HttpFailure`."""
+        while await self.fetch(PIECE_BYTES):
+            pass
+        return self.trailers
 
     def close(self, failure: HttpFailure | None = None) -> None:
         """Nobody wants the rest: the socket is closed, unless all has come. Also more than once."""
