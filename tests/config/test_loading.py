@@ -26,8 +26,8 @@ from obelisk.config.settings import (
     LogStyle,
     LogWriter,
 )
-from obelisk.core.egress import AllowedHost, HostPattern, Place
-from obelisk.core.policy import Blocking, ExecutionPolicy, Limits, OnTrap, RetryPolicy
+from obelisk.core.egress import AllowedHost, EgressPolicy, HostPattern, Place
+from obelisk.core.policy import Blocking, ExecutionPolicy, Limits, OnTrap, RetryPolicy, Sandbox
 from obelisk.core.ports import FunctionKind
 from obelisk.wit.declared import Declared
 
@@ -109,6 +109,7 @@ def test_the_documented_example(read: Read, tmp_path: Path):
             content_digest=None,
             policy=ExecutionPolicy(lock_expiry_us=10_000_000),
             memory_max_bytes=MEMORY_MAX_BYTES_DEFAULT,
+            sandbox=Sandbox(http=EgressPolicy(component="activity_myfibo")),
         ),
         ComponentConfig(
             kind=FunctionKind.WORKFLOW,
@@ -750,7 +751,7 @@ HTTP = ACTIVITY_COMPONENT + "[[activity_wasm.allowed_host]]\n"
 
 def test_without_an_entry_nothing_may_be_sent(read: Read):
     config = read(ACTIVITY_COMPONENT)
-    assert config.components[0].allowed_hosts == ()
+    assert config.components[0].sandbox.http.allowed == ()
     assert config.outbound_http is None
 
 
@@ -775,7 +776,7 @@ def test_allowed_hosts(read: Read):
         pattern = "b.example.com"
         secrets.OTHER.env = "OTHER_KEY"
     """)
-    assert config.components[0].allowed_hosts == (
+    assert config.components[0].sandbox.http.allowed == (
         AllowedHost(
             pattern=HostPattern("api.example.com", "https"),
             methods=("GET", "POST"),
@@ -787,6 +788,7 @@ def test_allowed_hosts(read: Read):
         AllowedHost(HostPattern("b.example.com"), secrets={"OTHER": "OTHER_KEY"}),
     )
     assert config.outbound_http == (AllowedHost(HostPattern("*.example.com"), ("*",)),)
+    assert config.components[0].sandbox.http.operator == config.outbound_http
 
 
 def test_an_empty_list_of_the_server_allows_nothing(read: Read):
@@ -828,6 +830,12 @@ def test_the_server_s_own_list_names_no_secrets(read: Read):
 def test_the_known_secrets_are_told(read: Read):
     problem = only_problem(read, f'{HTTP}pattern = "a"\nsecrets = ["KEI"]\n[secrets]\nKEY.env = "V"')
     assert problem.endswith("KEI is not in [secrets]; known there: KEY")
+
+
+def test_a_secret_means_the_same_in_all_entries_of_a_component(read: Read):
+    two = f'{HTTP}pattern = "a"\nsecrets.KEY.env = "ONE"\n[[activity_wasm.allowed_host]]\npattern = "b"\nsecrets.KEY.env = '
+    assert "another secret" in only_problem(read, f'{two}"TWO"')
+    read(f'{two}"ONE"')
 
 
 def test_an_activity_alone_sends_requests(read: Read):

@@ -16,9 +16,11 @@ from obelisk.core.values import Failure, FailureKind, Json, Ok
 from obelisk.engine.effects import KillAttempt, StartAttempt
 from obelisk.engine.inputs import AttemptFinished, AttemptKilled, AttemptSliced, AttemptStopped
 from obelisk.runtime.attempts import Attempts
+from obelisk.runtime.clock import Clock
 from obelisk.runtime.io_loop import IoLoop
 from obelisk.runtime.lane import Turn
 from obelisk.runtime.marks import Marks
+from obelisk.runtime.outgoing import Outgoing, Secrets
 from obelisk.wasm.activity import Finished, Waiting
 from obelisk.wasm.guest import PoolIsFull
 
@@ -100,7 +102,8 @@ class World:
         self.lane = Lane()
         self.io = IoLoop()
         self.marks = Marks(folder / "marks")
-        self.attempts = Attempts(self, self.lane, self.io, self.marks, self.reports.append)  # type: ignore[arg-type]
+        outgoing = Outgoing(self.io, Clock(), Secrets({}))
+        self.attempts = Attempts(self, self.lane, self.io, outgoing, self.marks, self.reports.append)  # type: ignore[arg-type]
         self.started = 0
 
     def sandbox(self, component: Any, ffqn: Any) -> Sandbox:

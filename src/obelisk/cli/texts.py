@@ -113,8 +113,23 @@ def summary(of: pb.ExecutionSummary) -> str:
 
 
 def event(of: pb.ExecutionEvent) -> str:
-    """A row of a log."""
-    return f"{of.version} `{of.created_at.ToJsonString()}` {_event(of)}"
+    """A row of a log, and one for each HTTP request of an attempt that ended with it."""
+    row = f"{of.version} `{of.created_at.ToJsonString()}` {_event(of)}"
+    ending = getattr(of, of.WhichOneof("event") or "", None)
+    return "\n".join([row, *map(_http_trace, getattr(ending, "http_client_traces", ()))])
+
+
+def _http_trace(of: pb.HttpClientTrace) -> str:
+    match of.WhichOneof("result"):
+        case "status":
+            result = str(of.status)
+        case "error":
+            result = of.error.replace("\n", "\n      ")
+        case _:
+            result = "no response"
+    took_us = (of.finished_at.ToNanoseconds() - of.sent_at.ToNanoseconds()) // 1000
+    took = f" in {seconds(took_us)}" if of.HasField("finished_at") else ""
+    return f"    `{of.sent_at.ToJsonString()}` {of.method} {of.uri}{took}: {result}"
 
 
 def _event(of: pb.ExecutionEvent) -> str:

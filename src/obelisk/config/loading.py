@@ -27,7 +27,7 @@ from obelisk.config.settings import (
     Wasm,
 )
 from obelisk.config.sources import ENVIRONMENT, find_file, read_environment, read_file
-from obelisk.core.egress import AllowedHost
+from obelisk.core.egress import AllowedHost, EgressPolicy
 from obelisk.core.policy import CLOSED, ExecutionPolicy, Limits, RetryPolicy, Sandbox
 from obelisk.core.ports import FunctionKind
 from obelisk.wit.declared import Declared
@@ -71,9 +71,9 @@ def load(
 
     components: list[ComponentConfig] = []
     names: dict[str, str] = {}
-    secrets = (from_file.values | from_environment.values).get("secrets", {})
+    root = from_file.values | from_environment.values
     for component in from_file.components:
-        config = _component(component, from_file, names, secrets, problems)
+        config = _component(component, from_file, names, root, problems)
         if config is not None:
             components.append(config)
     if problems:
@@ -90,11 +90,11 @@ def _component(
     component: Component,
     file: Reading,
     names: dict[str, str],
-    secrets: Mapping[str, str],
+    root: Mapping[str, Any],
     problems: list[Problem],
 ) -> ComponentConfig | None:
-    """The component, or None with its problems added. `names` are those taken, with the tables that took them; `secrets`
-    those of the server, with their variables.
+    """The component, or None with its problems added. `names` are those taken, with the tables that took them; `root` what
+    is set outside components.
     """
     given = component.tree.get("name") if isinstance(component.tree, dict) else None
     label = f'"{given}"' if isinstance(given, str) else f"number {component.number}"
@@ -106,7 +106,7 @@ def _component(
             if key.required and key.path not in reading.spellings:
                 reading.problem(key.path, f"is missing; expected {key.kind.expected}")
         _check_together(kind, reading)
-        _give_variables(reading, secrets)
+        _give_variables(reading, root.get("secrets", {}))
     else:
         reading.problem("", f"expected a table; found {describe(component.tree)}")
     name = reading.values.get("name")
@@ -117,7 +117,8 @@ def _component(
     problems += reading.problems
     if reading.problems:
         return None
-    return _component_config(kind, _defaults(KEYS_OF[kind], file.places) | reading.values)
+    values = _defaults(KEYS_OF[kind], file.places) | reading.values
+    return _component_config(kind, values, root.get("outbound_http.allowed_host"))
 
 
 def _check_together(kind: FunctionKind, reading: Reading) -> None:
@@ -132,12 +133,19 @@ def _check_together(kind: FunctionKind, reading: Reading) -> None:
 def _give_variables(reading: Reading, secrets: Mapping[str, str]) -> None:
     """Secrets that are only named are those of the server."""
     entries = reading.values.get("allowed_host", ())
+    variables: dict[str, str] = {}
     for index, entry in enumerate(entries):
         unknown = [name for name, variable in entry.secrets.items() if not variable and name not in secrets]
         if unknown:
             known = f"known there: {', '.join(secrets)}" if secrets else "there are none"
             reading.problem(f"allowed_host[{index}].secrets", f"{unknown[0]} is not in [secrets]; {known}")
             return
+        for name, variable in entry.secrets.items():
+            if variables.setdefault(name, variable or secrets[name]) != (variable or secrets[name]):
+                reading.problem(
+                    f"allowed_host[{index}].secrets", f"{name} is another secret in an entry above; rename one"
+                )
+                return
     if entries:
         reading.values["allowed_host"] = tuple(
             msgspec.structs.replace(
@@ -171,14 +179,14 @@ def _check_description(reading: Reading) -> None:
                 reading.problem(key, f"is missing; expected {expected}")
 
 
-def _component_config(kind: FunctionKind, values: Mapping[str, Any]) -> ComponentConfig:
-    allowed_hosts: tuple[AllowedHost, ...] = ()
+def _component_config(
+    kind: FunctionKind, values: Mapping[str, Any], outbound_http: tuple[AllowedHost, ...] | None
+) -> ComponentConfig:
     match kind:
         case FunctionKind.STUB:
             source = values["location"] or Declared(values["ffqn"], values["params"], values["return_type"])
             return ComponentConfig(kind, values["name"], source, values["content_digest"])
         case FunctionKind.ACTIVITY:
-            allowed_hosts = values["allowed_host"]
             retry = RetryPolicy(
                 max_retries=values["max_retries"],
                 exp_backoff_us=values["retry_exp_backoff"],
@@ -202,13 +210,17 @@ def _component_config(kind: FunctionKind, values: Mapping[str, Any]) -> Componen
         content_digest=values["content_digest"],
         policy=policy,
         memory_max_bytes=values["exec.memory_max_bytes"],
-        sandbox=_sandbox(kind, values),
-        allowed_hosts=allowed_hosts,
+        sandbox=_sandbox(kind, values, outbound_http),
     )
 
 
-def _sandbox(kind: FunctionKind, values: Mapping[str, Any]) -> Sandbox:
-    return Sandbox(environment=values["env_vars"]) if kind is FunctionKind.ACTIVITY else CLOSED
+def _sandbox(
+    kind: FunctionKind, values: Mapping[str, Any], outbound_http: tuple[AllowedHost, ...] | None
+) -> Sandbox:
+    if kind is not FunctionKind.ACTIVITY:
+        return CLOSED
+    http = EgressPolicy(values["allowed_host"], outbound_http, values["name"])
+    return Sandbox(environment=values["env_vars"], http=http)
 
 
 def _config(file: Path | None, values: Mapping[str, Any], components: tuple[ComponentConfig, ...]) -> Config:

@@ -120,8 +120,6 @@ class ComponentConfig(msgspec.Struct, frozen=True):
     memory_max_bytes: int | None = None
     """Linear memory that one instance may use; None is unlimited. Of a stub there are no instances."""
     sandbox: Sandbox = CLOSED
-    allowed_hosts: tuple[AllowedHost, ...] = ()
-    """Which HTTP requests an activity may send. Each secret has its variable."""
 
     @property
     def title(self) -> str:

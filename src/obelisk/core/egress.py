@@ -208,7 +208,11 @@ def decide(policy: EgressPolicy, request: Outgoing) -> Permission | Denial:
     """Whether the request may be sent; the addresses of its host are still to be looked at."""
     allowed = _matching(policy.allowed, request)
     if not allowed:
-        return Denial(_missing(policy.allowed, request, policy.table, f" of {policy.component}", policy.component))
+        return Denial(
+            _missing(
+                policy.allowed, request, policy.table, f" of {policy.component or 'the component'}", policy.component
+            )
+        )
     operator = None
     if policy.operator is not None:
         operator = _matching(policy.operator, request)

@@ -17,6 +17,7 @@ from typing import ClassVar, Final
 
 import msgspec
 
+from obelisk.core.http_traces import HttpTrace
 from obelisk.core.ids import (
     ChildId,
     DelayRef,
@@ -33,6 +34,10 @@ from obelisk.core.values import NO_VALUE, ErrForm, Failure, FailureKind, Json, O
 
 FORMAT: Final = 1
 """Format version that new events are written in."""
+
+
+TRACING: Final = "tracing:"
+"""What the keys of metadata begin with that are W3C trace context: `tracing:traceparent`, `tracing:tracestate`."""
 
 
 class _Event(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="event", gc=False):
@@ -67,6 +72,11 @@ class Created(_Event, frozen=True, tag="created"):
     """Deadline of each attempt at an activity, if the caller set one; otherwise it is `exec.lock_expiry`."""
     forked_from: Origin | None = None
 
+    @property
+    def trace_context(self) -> dict[str, str]:
+        """The part of the metadata that tells which trace it belongs to. Children have it too."""
+        return {key: value for key, value in self.metadata.items() if key.startswith(TRACING)}
+
 
 class Locked(_Event, frozen=True, tag="locked"):
     """A run starts. `lock_expires_at` is created_at + `exec.lock_expiry`. For an activity it is informative: the
@@ -98,18 +108,24 @@ class TemporarilyFailed(_Event, frozen=True, tag="temporarily_failed"):
     backoff_expires_at: Instant
     reason: str
     detail: str = ""
+    http_traces: tuple[HttpTrace, ...] = ()
+    """HTTP requests that the attempt sent."""
 
 
 class TemporarilyTimedOut(_Event, frozen=True, tag="temporarily_timed_out"):
     """An attempt ran into its deadline and will be retried."""
 
     backoff_expires_at: Instant
+    http_traces: tuple[HttpTrace, ...] = ()
+    """HTTP requests that the attempt sent."""
 
 
 class Finished(_Event, frozen=True, tag="finished"):
     """The end; always the last event of a log."""
 
     outcome: Outcome
+    http_traces: tuple[HttpTrace, ...] = ()
+    """HTTP requests that an activity's last attempt sent."""
 
 
 class Parked(_Event, frozen=True, tag="parked"):

@@ -10,6 +10,7 @@ from typing import Final
 
 import msgspec
 
+from obelisk.core.egress import EgressPolicy
 from obelisk.core.instants import MILLISECOND_US, SECOND_US
 
 
@@ -67,6 +68,8 @@ class Sandbox(msgspec.Struct, frozen=True):
 
     environment: tuple[tuple[str, str], ...] = ()
     """Environment variables, by name."""
+    http: EgressPolicy = EgressPolicy()
+    """Which HTTP requests may be sent."""
 
 
 CLOSED: Final = Sandbox()

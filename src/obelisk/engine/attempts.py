@@ -7,6 +7,7 @@ while that is the current one. An activity that is being cancelled ends as cance
 from __future__ import annotations
 
 from obelisk.core.events import Event, Locked, Parked, TemporarilyFailed, TemporarilyTimedOut, Unlocked
+from obelisk.core.http_traces import HttpTrace
 from obelisk.core.ids import ExecutionId, RunId
 from obelisk.core.instants import Instant
 from obelisk.core.policy import RetryPolicy
@@ -57,6 +58,7 @@ class Attempts:
                 held.state.ffqn,
                 held.params,
                 held.timeout_us or policy.lock_expiry_us,
+                held.trace_context,
             )
         )
 
@@ -104,11 +106,11 @@ class Attempts:
         if again_at is None:
             if self._books.parent_is_ready(held, item):
                 unit = draft.unit([held], [item])
-                self._ends.finish(held, result, unit)
+                self._ends.finish(held, result, unit, item.http_traces)
                 unit.close()
             return
         unit = draft.unit([held], [item])
-        unit.append(held, _temporary(result, again_at))
+        unit.append(held, _temporary(result, again_at, item.http_traces))
         unit.notes.timers.append((again_at, TimerKind.PENDING, held.execution_id, ""))
         unit.close()
 
@@ -156,14 +158,14 @@ class Attempts:
             unit.close()
 
 
-def _temporary(result: Outcome, again_at: Instant) -> Event:
+def _temporary(result: Outcome, again_at: Instant, traces: tuple[HttpTrace, ...]) -> Event:
     """The event of an attempt that failed and is tried again."""
     match result:
         case Failure(FailureKind.TIMED_OUT):
-            return TemporarilyTimedOut(again_at)
+            return TemporarilyTimedOut(again_at, traces)
         case Failure(_, reason, detail):
-            return TemporarilyFailed(again_at, reason, detail)
+            return TemporarilyFailed(again_at, reason, detail, traces)
         case Err(value):
-            return TemporarilyFailed(again_at, "activity returned error", bytes(value).decode())
+            return TemporarilyFailed(again_at, "activity returned error", bytes(value).decode(), traces)
         case _:
             raise AssertionError("only failures are temporary")

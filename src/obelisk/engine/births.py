@@ -77,8 +77,7 @@ class Births:
         if self._books.shared:
             state.lease_expires_at = Instant(now + self._books.limits.lease_us)
         held = Held(state, info.kind)
-        held.params = created.params
-        held.timeout_us = created.timeout_us
+        held.begin_as(created)
         unit.create(held, created)
         unit.draft.bytes += len(created.params)
         self._books.held[execution_id] = held
@@ -108,6 +107,7 @@ class Births:
             deployment=self._books.deployment,
             scheduled_at=unit.draft.now,
             join_set=ids.join_set_of(request.child),
+            metadata=dict(parent.trace_context),
             timeout_us=request.timeout_us,
         )
         child = ids.absolute(parent.execution_id, request.child)
@@ -152,7 +152,7 @@ class Births:
         if self._books.shared:
             state.lease_expires_at = Instant(draft.now + self._books.limits.lease_us)
         held = Held(state, info.kind)
-        held.params = created.params
+        held.begin_as(created)
         unit = draft.unit([], [item])
         unit.create(held, created)
         unit.draft.bytes += len(created.params)

@@ -5,6 +5,7 @@ Each effect names the durable fact that it is derived from, so that a restart ca
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
 
 import msgspec
@@ -28,6 +29,8 @@ class StartAttempt(msgspec.Struct, frozen=True):
     params: Json
     deadline_us: int
     """From the first slice; the clock stands still while the attempt queues for a CPU slot."""
+    trace_context: Mapping[str, str] = {}
+    """The part of the execution's metadata that tells the trace it belongs to; see `core.events.Created`."""
 
 
 class KillAttempt(msgspec.Struct, frozen=True):

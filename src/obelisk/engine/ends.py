@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from obelisk.core import ids
 from obelisk.core.events import Finished, Parked, Resumed
+from obelisk.core.http_traces import HttpTrace
 from obelisk.core.ports import FunctionKind
 from obelisk.core.responses import ChildFinished, Response
 from obelisk.core.transitions import Lifecycle
@@ -24,9 +25,11 @@ class Ends:
     def __init__(self, books: Books) -> None:
         self._books = books
 
-    def finish(self, held: Held, outcome: Outcome, unit: OpenUnit) -> None:
-        """Appends `finished` to an execution of `unit` and tells the parent in the same unit."""
-        version = unit.append(held, Finished(outcome))
+    def finish(self, held: Held, outcome: Outcome, unit: OpenUnit, http_traces: tuple[HttpTrace, ...] = ()) -> None:
+        """Appends `finished` to an execution of `unit` and tells the parent in the same unit. `http_traces`: of the last
+        attempt at an activity.
+        """
+        version = unit.append(held, Finished(outcome, http_traces))
         state = held.state
         for delay in held.delays:
             unit.unit.delays_done.append((held.execution_id, delay))

@@ -6,12 +6,14 @@ the store. Everybody who reads an entry must ask `is_trusted` first.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
 
 import msgspec
 
 from obelisk.core.batch import Snapshot
 from obelisk.core.calls import Reply, ScheduleJson, Stub, StubJson
+from obelisk.core.events import Created
 from obelisk.core.ids import DelayRef, ExecutionId
 from obelisk.core.instants import Instant
 from obelisk.core.machine import Machine
@@ -82,6 +84,7 @@ class Held:
         "state",
         "step",
         "timeout_us",
+        "trace_context",
         "wants_lock",
     )
 
@@ -93,6 +96,8 @@ class Held:
         self.params: Json | None = None
         self.timeout_us: int | None = None
         """Of an activity: the deadline that its caller set."""
+        self.trace_context: Mapping[str, str] = {}
+        """What its attempts send along, and its children inherit."""
         self.ends_as: Failure | None = None
         """When it is being cancelled: what it ends as; None: as cancelled."""
         self.delays: dict[DelayRef, Instant] = {}
@@ -128,6 +133,12 @@ class Held:
         self.seen: Seen | None = None
         """What was found out for it."""
         self.advance: Advance | None = None
+
+    def begin_as(self, created: Created) -> None:
+        """Takes from `created` what runs of it need."""
+        self.params = created.params
+        self.timeout_us = created.timeout_us
+        self.trace_context = created.trace_context
 
     @property
     def execution_id(self) -> ExecutionId:

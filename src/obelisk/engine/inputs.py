@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from obelisk.core.batch import Recovered, Request, RequestBody, Snapshot
+from obelisk.core.http_traces import HttpTrace
 from obelisk.core.ids import DelayRef, Digest, ExecutionId, RunId
 from obelisk.core.instants import Instant
 from obelisk.core.names import FunctionName
@@ -69,6 +70,8 @@ class AttemptFinished(msgspec.Struct, frozen=True):
     run: RunId
     result: Ok | Err | Failure
     final: bool = False
+    http_traces: tuple[HttpTrace, ...] = ()
+    """What it sent over HTTP; kept with its end."""
 
 
 class AttemptStopped(msgspec.Struct, frozen=True):

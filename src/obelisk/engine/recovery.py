@@ -111,8 +111,7 @@ class Recovery:
         """Uses a snapshot to go on with what the execution was loaded for."""
         created = snapshot.log[0].event
         assert isinstance(created, Created)
-        held.params = created.params
-        held.timeout_us = created.timeout_us
+        held.begin_as(created)
         if held.state.lifecycle is Lifecycle.CANCELLING:
             ends = [entry.event for entry in snapshot.log if isinstance(entry.event, CancellationRequested)]
             held.ends_as = ends[-1].failure

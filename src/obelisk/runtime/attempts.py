@@ -17,6 +17,7 @@ from collections.abc import Callable
 from typing import Any, Final, Protocol
 
 from obelisk.core.calls import LogLine
+from obelisk.core.http_traces import HttpTrace
 from obelisk.core.ids import Digest, ExecutionId, RunId
 from obelisk.core.names import FunctionName
 from obelisk.core.policy import Sandbox
@@ -27,9 +28,11 @@ from obelisk.runtime.io_loop import IoLoop
 from obelisk.runtime.lane import CpuLane, Turn
 from obelisk.runtime.logs import component_line
 from obelisk.runtime.marks import Marks
+from obelisk.runtime.outgoing import Outgoing
 from obelisk.wasm.activity import ActivityRun, ActivityStep, Finished, RunHost, Waiting
 from obelisk.wasm.guest import PoolIsFull
 from obelisk.wasm.wasi.activity import ActivityHost
+from obelisk.wasm.wasi.http.client import HttpClient
 
 _log: Final = logging.getLogger(__name__)
 _SHORT_NS: Final = 2_000_000
@@ -52,11 +55,18 @@ class Attempts:
     """All attempts of a process. `start` and `kill` are called by the engine thread only."""
 
     def __init__(
-        self, activities: Activities, lane: CpuLane, io: IoLoop, marks: Marks, offer: Callable[[Input], None]
+        self,
+        activities: Activities,
+        lane: CpuLane,
+        io: IoLoop,
+        outgoing: Outgoing,
+        marks: Marks,
+        offer: Callable[[Input], None],
     ) -> None:
         self._activities = activities
         self._lane = lane
         self._io = io
+        self._outgoing = outgoing
         self._offer = offer
         self._marks = marks
         self._long: set[tuple[Digest, FunctionName]] = set()
@@ -112,6 +122,7 @@ class _Attempt:
     __slots__ = (
         "_came_to",
         "_effect",
+        "_http",
         "_owner",
         "_run",
         "_slot",
@@ -128,6 +139,7 @@ class _Attempt:
         self._owner = owner
         self._effect = effect
         self._run: ActivityRun | None = None
+        self._http: HttpClient | None = None
         self._used_ns = 0
         self._waited_ns = 0
         self._timed_out = False
@@ -173,7 +185,7 @@ class _Attempt:
         if isinstance(step, Finished):
             if self._used_ns < _SHORT_NS:
                 self._owner._long.discard((effect.component, effect.ffqn))
-            self._over(AttemptFinished(effect.execution_id, effect.run, step.outcome, step.permanent))
+            self._over(AttemptFinished(effect.execution_id, effect.run, step.outcome, step.permanent, self._traces))
             return Turn.OVER
         if self._left_ns <= 0:
             if isinstance(step, Waiting):
@@ -204,7 +216,10 @@ class _Attempt:
         def sink(line: LogLine) -> None:
             component_line(line, execution_id, effect.run)
 
-        host = ActivityHost(owner._activities.sandbox(effect.component, effect.ffqn), owner._io.loop, sink)
+        sandbox = owner._activities.sandbox(effect.component, effect.ffqn)
+        http = owner._outgoing.client(sandbox.http, effect.trace_context)
+        host = ActivityHost(sandbox, owner._io.loop, sink, http)
+        self._http = http
         run = owner._activities.attempt(effect.component, effect.ffqn, host)
         try:
             step = run.start(effect.params)
@@ -218,8 +233,14 @@ class _Attempt:
     def _time_out(self) -> Turn:
         effect = self._effect
         reason = f"the attempt ran for longer than {effect.deadline_us // 1_000} ms (exec.lock_expiry)"
-        self._over(AttemptFinished(effect.execution_id, effect.run, Failure(FailureKind.TIMED_OUT, reason)))
+        failure = Failure(FailureKind.TIMED_OUT, reason)
+        self._over(AttemptFinished(effect.execution_id, effect.run, failure, http_traces=self._traces))
         return Turn.OVER
+
+    @property
+    def _traces(self) -> tuple[HttpTrace, ...]:
+        """What it sent over HTTP."""
+        return () if self._http is None else self._http.traces
 
     # --- waiting -----------------------------------------------------------------------------------------------------
 

@@ -23,6 +23,11 @@ class IoLoop:
         self._thread = threading.Thread(target=self._run, name="obelisk-io", daemon=True)
         self._starting = threading.Lock()
 
+    @property
+    def is_running(self) -> bool:
+        """Whether the thread was started, and has not ended."""
+        return self._thread.is_alive()
+
     def start(self) -> None:
         """Starts the thread, unless it runs."""
         with self._starting:

@@ -19,10 +19,11 @@ from obelisk.core.ports import FunctionKind
 from obelisk.engine.engine import Engine
 from obelisk.runtime import entropy
 from obelisk.runtime.clock import Clock
-from obelisk.runtime.components import load_active
+from obelisk.runtime.components import DeploymentRefused, load_active
 from obelisk.runtime.deployed import Deployed, DeployedComponent
 from obelisk.runtime.driver import Driver
 from obelisk.runtime.kept import KeptComponents
+from obelisk.runtime.outgoing import Secrets
 from obelisk.runtime.views import ComponentView
 from obelisk.store.sqlite import SqliteStore
 from obelisk.wasm.component import ComponentLoader
@@ -47,6 +48,7 @@ class Redeploying:
         deployed: Deployed,
         store: SqliteStore,
         engine: Engine,
+        secrets: Secrets,
         clock: Clock,
     ) -> None:
         self._loader: Final = loader
@@ -54,6 +56,7 @@ class Redeploying:
         self._deployed: Final = deployed
         self._store: Final = store
         self._engine: Final = engine
+        self._secrets: Final = secrets
         self._clock: Final = clock
 
     async def redeploy(self, config: Config, driver: Driver) -> list[Replaced]:
@@ -79,6 +82,9 @@ class Redeploying:
 
     def _prepared(self, config: Config) -> list[DeployedComponent]:
         active = load_active(self._loader, config.components)
+        problems = self._secrets.take(config)
+        if problems:
+            raise DeploymentRefused(problems)
         self._kept.keep(active)
         return active
 

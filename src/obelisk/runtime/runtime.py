@@ -35,13 +35,14 @@ from obelisk.runtime import entropy, room
 from obelisk.runtime.attempts import Attempts
 from obelisk.runtime.changes import Changes, ShuttingDown, Subscription
 from obelisk.runtime.clock import Clock, TickBudget
-from obelisk.runtime.components import load_active
+from obelisk.runtime.components import DeploymentRefused, load_active
 from obelisk.runtime.deployed import Deployed, DeployedComponent
 from obelisk.runtime.driver import Driver
 from obelisk.runtime.io_loop import IoLoop
 from obelisk.runtime.kept import KeptComponents
 from obelisk.runtime.lane import BEGUN_MAX, CpuLane
 from obelisk.runtime.marks import Marks
+from obelisk.runtime.outgoing import Outgoing, Secrets
 from obelisk.runtime.redeploying import Redeploying, Replaced, deployment_digest
 from obelisk.runtime.replaying import Replays
 from obelisk.runtime.upkeep import Upkeep
@@ -214,6 +215,10 @@ def _start(config: Config, failure: Failure, building: ExitStack) -> Runtime:
     # Components first: what is refused has written nothing but compiled code into its cache.
     engines, loader = _compilers(config)
     active = load_active(loader, config.components)
+    secrets = Secrets(os.environ)
+    problems = secrets.take(config)
+    if problems:
+        raise DeploymentRefused(problems)
 
     directory = config.sqlite.directory
     directory.mkdir(parents=True, exist_ok=True)
@@ -239,12 +244,14 @@ def _start(config: Config, failure: Failure, building: ExitStack) -> Runtime:
     stack.callback(lane.stop)  # again, for when the engine could not
     io = IoLoop()
     stack.callback(io.stop)
+    outgoing = Outgoing(io, clock, secrets)
+    stack.callback(outgoing.stop)
     changes = Changes()
     budget = TickBudget(limits.tick_deciding_us_max)
     engine = Engine(executor, deployment, deployed, entropy.SystemEntropy(), budget, limits)
     engine.recover(recovered, now)
     driver = Driver(engine, store, clock, limits, lane, ticker, changes, failure.report)
-    redeploying = Redeploying(loader, kept, deployed, store, engine, clock)
+    redeploying = Redeploying(loader, kept, deployed, store, engine, secrets, clock)
     upkeep = Upkeep(store, failure.report)
     upkeep.start()
     stack.callback(upkeep.stop)
@@ -252,7 +259,7 @@ def _start(config: Config, failure: Failure, building: ExitStack) -> Runtime:
     stack.callback(replays.stop)
     runtime = Runtime(store, deployed, driver, replays, clock, changes, partial(_wit, kept, loader), redeploying, stack)
     stack.callback(driver.stop)
-    driver.start(Attempts(deployed, lane, io, marks, driver.offer))
+    driver.start(Attempts(deployed, lane, io, outgoing, marks, driver.offer))
     return runtime
 
 

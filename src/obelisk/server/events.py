@@ -106,14 +106,17 @@ class EventWriter:
             case Unlocked(backoff_expires_at, reason):
                 message.unlocked.backoff_expires_at.CopyFrom(messages.timestamp(backoff_expires_at))
                 message.unlocked.reason = reason
-            case TemporarilyFailed(backoff_expires_at, reason, detail):
+            case TemporarilyFailed(backoff_expires_at, reason, detail, traces):
                 message.temporarily_failed.reason = reason
                 if detail:
                     message.temporarily_failed.detail = detail
                 message.temporarily_failed.backoff_expires_at.CopyFrom(messages.timestamp(backoff_expires_at))
-            case TemporarilyTimedOut(backoff_expires_at):
+                message.temporarily_failed.http_client_traces.extend(messages.http_traces(traces))
+            case TemporarilyTimedOut(backoff_expires_at, traces):
                 message.temporarily_timed_out.backoff_expires_at.CopyFrom(messages.timestamp(backoff_expires_at))
-            case Finished(outcome):
+                message.temporarily_timed_out.http_client_traces.extend(messages.http_traces(traces))
+            case Finished(outcome, traces):
+                message.finished.http_client_traces.extend(messages.http_traces(traces))
                 function = self._catalogue.function(self._created.ffqn)
                 message.finished.value.CopyFrom(messages.outcome(outcome, function))
             case Parked(reason, detail):

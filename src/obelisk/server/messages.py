@@ -5,6 +5,7 @@ Decides how each thing is written on the wire, nothing else. Payloads go into `A
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final
 
 from google.protobuf.any_pb2 import Any
@@ -13,6 +14,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from obelisk.api.ports import Catalogue, ComponentView, FunctionView
 from obelisk.api.views import Execution, Progress, Responses, Result
+from obelisk.core.http_traces import HttpTrace
 from obelisk.core.ids import (
     DelayRef,
     DeploymentId,
@@ -283,3 +285,18 @@ def function_detail(of: FunctionView) -> pb.FunctionDetail:
 def wit_type(text: str) -> pb.WitType:
     """A type; all three texts are the same."""
     return pb.WitType(wit_type=text, type_wrapper=text, wit_type_inline=text)
+
+
+def http_traces(traces: Iterable[HttpTrace]) -> list[pb.HttpClientTrace]:
+    """Requests of an attempt. With an error there is no status: one that failed while its body came has both."""
+    messages = []
+    for trace in traces:
+        message = pb.HttpClientTrace(sent_at=timestamp(trace.sent_at), uri=trace.uri, method=trace.method)
+        if trace.finished_at is not None:
+            message.finished_at.CopyFrom(timestamp(trace.finished_at))
+        if trace.error is not None:
+            message.error = trace.error if trace.status is None else f"status {trace.status}, then {trace.error}"
+        elif trace.status is not None:
+            message.status = trace.status
+        messages.append(message)
+    return messages

@@ -16,6 +16,7 @@ from typing import Any
 from obelisk.core.calls import Log, LogLevel, LogLine, Output, StdStream
 from obelisk.core.policy import Sandbox
 from obelisk.wasm.wasi.host import Answer, Pollable
+from obelisk.wasm.wasi.http.client import HttpClient
 from obelisk.wasm.wasi.output import Lines, LogOutput
 from obelisk.wasm.wasi.streams import EmptyInput
 from obelisk.wit.types import Value
@@ -41,9 +42,16 @@ class Deadline:
 class ActivityHost:
     """Implements `obelisk.wasm.wasi.host.Host`."""
 
-    def __init__(self, sandbox: Sandbox, loop: asyncio.AbstractEventLoop, sink: Callable[[LogLine], None]) -> None:
+    def __init__(
+        self,
+        sandbox: Sandbox,
+        loop: asyncio.AbstractEventLoop,
+        sink: Callable[[LogLine], None],
+        http: HttpClient,
+    ) -> None:
         self.arguments: tuple[str, ...] = ()
-        self.environment = sandbox.environment
+        self.environment = (*sandbox.environment, *http.environment.items())
+        self.http = http
         self.loop = loop
         self._sink = sink
         self._lines = {stream: Lines(stream) for stream in StdStream}

@@ -48,6 +48,8 @@ class HttpClient:
         self._trace_context = trace_context or {}
         self._records = Records(now)
         self._open: set[Exchange] = set()
+        self.is_used = False
+        """Whether `close` is to be called; by whoever uses it."""
 
     @property
     def environment(self) -> Mapping[str, str]:

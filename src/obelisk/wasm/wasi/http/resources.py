@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from concurrent.futures import CancelledError, Future
 from typing import Any, Final, Protocol
 
@@ -48,6 +48,10 @@ class HttpHost(Protocol):
 
     def spawn(self, coroutine: Coroutine[Any, Any, Any]) -> Future[Any]:
         """Starts a task on the I/O loop, which ends with the run."""
+        ...
+
+    def on_close(self, callback: Callable[[], None]) -> None:
+        """Has the loop call something when the run ends."""
         ...
 
 
@@ -168,6 +172,9 @@ class OutgoingRequest:
             if self._body is not None:
                 host.loop.call_soon_threadsafe(self._body.abort, failure)
             return False, failure.value
+        if not host.http.is_used:
+            host.http.is_used = True
+            host.on_close(host.http.close)
         return True, FutureResponse(host, exchange)
 
     def _exchange(self, client: HttpClient, timeouts: Timeouts) -> Exchange:
@@ -288,7 +295,9 @@ class _Later:
 
     async def wait(self) -> None:
         """See `Pollable`."""
-        await asyncio.wait([asyncio.wrap_future(self._future)])
+        future = asyncio.wrap_future(self._future)
+        future.add_done_callback(_looked_at)
+        await asyncio.wait([future])
 
     def get(self) -> Value:
         """`option<result<result<T, error-code>>>`."""
@@ -306,6 +315,11 @@ class _Later:
 
     def _made(self, value: Any) -> Value:
         return value
+
+
+def _looked_at(future: asyncio.Future[Any]) -> None:
+    if not future.cancelled():
+        future.exception()  # `get` tells it
 
 
 class FutureResponse(_Later):

@@ -1,0 +1,86 @@
+"""HTTP of activities, as a process has it: connections, and the operator's secrets.
+
+Decides where the values of secrets come from and when: from the environment of the process, at a start or a redeployment;
+each variable is taken out of it, so that no child process has it. They are kept in memory and nowhere else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Mapping, MutableMapping
+
+from obelisk.config.settings import Config
+from obelisk.core.egress import EgressPolicy
+from obelisk.core.events import TRACING
+from obelisk.runtime.clock import Clock
+from obelisk.runtime.io_loop import IoLoop
+from obelisk.wasm.wasi.http.client import HttpClient
+from obelisk.wasm.wasi.http.connecting import Connections
+from obelisk.wasm.wasi.http.placeholders import unfit_value
+
+
+class Secrets:
+    """The values of secrets, by variable."""
+
+    def __init__(self, environ: MutableMapping[str, str]) -> None:
+        self._environ = environ
+        self._values: dict[str, bytes] = {}
+
+    def take(self, config: Config) -> list[str]:
+        """Takes those that the components of a configuration may send; what is wrong with them."""
+        problems = []
+        for component in config.components:
+            for name, variable in _named(component.sandbox.http):
+                problem = self._take(variable)
+                if problem is not None:
+                    problems.append(f"{component.title}: secret {name}: {problem}")
+        return problems
+
+    def of(self, policy: EgressPolicy) -> dict[str, bytes]:
+        """Those of a policy whose secrets were taken, by name."""
+        return {name: self._values[variable] for name, variable in _named(policy)}
+
+    def _take(self, variable: str) -> str | None:
+        value = self._environ.get(variable)
+        if value is None:
+            if variable in self._values:
+                return None
+            return (
+                f"the environment variable {variable} is not set; set it, or take the secret out of the configuration"
+            )
+        encoded = value.encode(errors="surrogateescape")
+        unfit = unfit_value(encoded)
+        if unfit is not None:
+            return f"the value of the environment variable {variable} cannot be one: {unfit}"
+        self._values[variable] = encoded
+        del self._environ[variable]
+        return None
+
+
+class Outgoing:
+    """What all attempts of a process share."""
+
+    def __init__(self, io: IoLoop, clock: Clock, secrets: Secrets) -> None:
+        self._io = io
+        self._now = clock.now
+        self._secrets = secrets
+        self._connections = Connections()
+
+    def client(self, policy: EgressPolicy, trace_context: Mapping[str, str]) -> HttpClient:
+        """For one attempt. `trace_context`: metadata of its execution."""
+        context = {key.removeprefix(TRACING): value for key, value in trace_context.items()}
+        return HttpClient(self._connections, policy, self._now, self._secrets.of(policy), context)
+
+    def stop(self) -> None:
+        """Closes the connections that were kept. The attempts must have ended."""
+        if self._io.is_running:
+            self._io.run(self._close())
+
+    async def _close(self) -> None:
+        self._connections.close()
+        await asyncio.sleep(0)
+
+
+def _named(policy: EgressPolicy) -> Iterator[tuple[str, str]]:
+    for entry in policy.allowed:
+        yield from entry.secrets.items()
