@@ -236,3 +236,19 @@ def test_a_fast_writer_and_a_slow_sink_meet_without_losing_a_byte(guest: Any) ->
         written += data
     assert guest.call("wasi:io/streams@0.2.3.[method]output-stream.blocking-flush", stream) == DONE
     assert b"".join(sink.got) == written
+
+
+def test_who_drops_what_it_waited_with_keeps_the_stream(guest: Any) -> None:
+    closed = []
+
+    async def on_close() -> None:
+        closed.append(True)
+
+    output = OutputStream(Bucket(), guest.spawn, on_close)
+    for stream in (output, InputStream(Chunks(b"x"), guest.spawn)):
+        pollable = stream.subscribe()
+        guest.value(pollable.wait())
+        assert pollable.ready()
+        # What a run does with a handle that the guest drops.
+        assert not hasattr(pollable, "close")
+    assert not closed

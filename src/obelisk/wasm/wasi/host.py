@@ -35,6 +35,23 @@ class Pollable(Protocol):
         ...
 
 
+class Subscription:
+    """Another resource's readiness, as a resource of its own: a guest drops it, and the other one stays."""
+
+    __slots__ = ("_of",)
+
+    def __init__(self, of: Pollable) -> None:
+        self._of = of
+
+    def ready(self) -> bool:
+        """See `Pollable`."""
+        return self._of.ready()
+
+    async def wait(self) -> None:
+        """See `Pollable`."""
+        await self._of.wait()
+
+
 class Host(Protocol):
     """What every run has. Everything more belongs to activities: `obelisk.wasm.wasi.activity`."""
 

@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import Future
 from typing import Any, Final, Protocol
 
-from obelisk.wasm.wasi.host import Answer, GuestTrap
+from obelisk.wasm.wasi.host import Answer, GuestTrap, Subscription
 from obelisk.wasm.wasi.io import CLOSED, READ_MAX, IoError, Ready, StreamFailed, failed
 from obelisk.wit.types import Value
 
@@ -101,9 +101,9 @@ class InputStream:
         """Reads without giving, once there is something."""
         return self.skip(length) if self.ready() or length == 0 else self._skip_later(length)
 
-    def subscribe(self) -> InputStream:
+    def subscribe(self) -> Subscription:
         """Ready when there is something to read, or the end."""
-        return self
+        return Subscription(self)
 
     def ready(self) -> bool:
         """See `Pollable`."""
@@ -216,9 +216,9 @@ class OutputStream:
             self._put(data)
         return await self._flushed()
 
-    def subscribe(self) -> OutputStream:
+    def subscribe(self) -> Subscription:
         """Ready when something may be written."""
-        return self
+        return Subscription(self)
 
     def ready(self) -> bool:
         """See `Pollable`."""

@@ -13,6 +13,7 @@ from concurrent.futures import CancelledError, Future
 from typing import Any, Final, Protocol
 
 from obelisk.core.egress import PORTS
+from obelisk.wasm.wasi.host import Subscription
 from obelisk.wasm.wasi.http.body import RequestBody
 from obelisk.wasm.wasi.http.client import HttpClient, is_authority, is_method, is_path
 from obelisk.wasm.wasi.http.exchange import Exchange
@@ -285,9 +286,9 @@ class _Later:
         self._future = future
         self._is_taken = False
 
-    def subscribe(self) -> _Later:
+    def subscribe(self) -> Subscription:
         """Ready when it has come."""
-        return self
+        return Subscription(self)
 
     def ready(self) -> bool:
         """See `Pollable`."""
