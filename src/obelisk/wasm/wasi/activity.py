@@ -16,7 +16,7 @@ from typing import Any
 from obelisk.core.calls import Log, LogLevel, LogLine, Output, StdStream
 from obelisk.core.policy import Sandbox
 from obelisk.wasm.wasi.host import Answer, Pollable
-from obelisk.wasm.wasi.http.client import HttpClient
+from obelisk.wasm.wasi.http.client import HttpClient, sends_nothing
 from obelisk.wasm.wasi.output import Lines, LogOutput
 from obelisk.wasm.wasi.streams import EmptyInput
 from obelisk.wit.types import Value
@@ -47,11 +47,12 @@ class ActivityHost:
         sandbox: Sandbox,
         loop: asyncio.AbstractEventLoop,
         sink: Callable[[LogLine], None],
-        http: HttpClient,
+        http: HttpClient | None = None,
     ) -> None:
+        """`http`: None: nothing may be sent."""
         self.arguments: tuple[str, ...] = ()
-        self.environment = (*sandbox.environment, *http.environment.items())
-        self.http = http
+        self.http = http or sends_nothing()
+        self.environment = (*sandbox.environment, *self.http.environment.items())
         self.loop = loop
         self._sink = sink
         self._lines = {stream: Lines(stream) for stream in StdStream}

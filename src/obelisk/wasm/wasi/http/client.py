@@ -13,6 +13,7 @@ from typing import Final
 
 from obelisk.core.egress import PORTS, Denial, EgressPolicy, Outgoing, Permission, Place, decide, normal_host
 from obelisk.core.http_traces import HttpTrace
+from obelisk.core.instants import Instant
 from obelisk.wasm.wasi.http.body import Fields, RequestBody
 from obelisk.wasm.wasi.http.connecting import Connections
 from obelisk.wasm.wasi.http.exchange import Exchange
@@ -149,6 +150,11 @@ class HttpClient:
         if state and state.isascii() and state.isprintable() and "tracestate" not in given:
             fields.append(("tracestate", state.encode()))
         return fields
+
+
+def sends_nothing() -> HttpClient:
+    """A client that denies every request."""
+    return HttpClient(Connections(), EgressPolicy(), lambda: Instant(0))
 
 
 def outgoing_request(method: str, scheme: str, authority: str, path_with_query: str) -> Outgoing:
