@@ -39,6 +39,7 @@ from obelisk.core.events import (
     Unlocked,
     Unpaused,
 )
+from obelisk.core.http_traces import HttpTrace
 from obelisk.core.ids import ExecutionId
 from obelisk.core.instants import Now
 from obelisk.core.values import Failure, FailureKind, Json, Ok
@@ -49,6 +50,12 @@ ID = ExecutionId("E_01K42AJA8QHD7D3GTJAYMASFYZ")
 OTHER = ExecutionId("E_01K42AJA8QHD7D3GTJAYMASFY0")
 CREATED = Created(FIBOA, Json(b"[1,2]"), WORKFLOW_DIGEST, DEPLOYMENT, START)
 AT = "2026-01-01T00:00:00Z"
+TRACES = (
+    HttpTrace("GET", "http://a/?k={KEY}", START, START + 1_500_000, 200),
+    HttpTrace("PUT", "http://b/", START, START, error="HTTP-request-denied: no;\nmethods = 1"),
+    HttpTrace("GET", "http://c/", START, START, 200, "cut"),
+    HttpTrace("GET", "http://d/", START),
+)
 LINES = [
     (CREATED, f"Created({FIBOA}, `[1,2]`)"),
     (Locked("Exr_1", "Run_1", START), f"Locked(Run_1, until `{AT}`)"),
@@ -56,6 +63,22 @@ LINES = [
     (TemporarilyFailed(START, "trap", "at\nline 3"), f"TemporarilyFailed(trap, until `{AT}`)"),
     (TemporarilyTimedOut(START), f"TemporarilyTimedOut(until `{AT}`)"),
     (Finished(Ok(Json(b"55"))), "Finished(OK: 55)"),
+    (
+        Finished(Ok(Json(b"55")), TRACES),
+        (
+            f"Finished(OK: 55)\n    `{AT}` GET http://a/?k={{KEY}} in 1.500s: 200\n"
+            f"    `{AT}` PUT http://b/ in 0.000s: HTTP-request-denied: no;\n      methods = 1\n"
+            f"    `{AT}` GET http://c/ in 0.000s: status 200, then cut\n    `{AT}` GET http://d/: no response"
+        ),
+    ),
+    (
+        TemporarilyTimedOut(START, TRACES[3:]),
+        f"TemporarilyTimedOut(until `{AT}`)\n    `{AT}` GET http://d/: no response",
+    ),
+    (
+        TemporarilyFailed(START, "trap", http_traces=TRACES[3:]),
+        f"TemporarilyFailed(trap, until `{AT}`)\n    `{AT}` GET http://d/: no response",
+    ),
     (
         Finished(Failure(FailureKind.UNCATEGORIZED, "trap", "line 1\nline 2")),
         "Finished(Execution failure (uncategorized): `trap`)",

@@ -44,6 +44,7 @@ from obelisk.core.events import (
     encode_event,
     kind_of,
 )
+from obelisk.core.http_traces import HttpTrace
 from obelisk.core.instants import At, In, Now
 from obelisk.core.responses import ChildFinished, DelayFinished, Response
 from obelisk.core.values import Err, ErrForm, Failure, FailureKind, Json, Ok
@@ -76,6 +77,28 @@ FORMAT_1: list[tuple[Event, bytes]] = [
         b'{"event":"temporarily_failed","backoff_expires_at":9,"reason":"trap","detail":"frames"}',
     ),
     (TemporarilyTimedOut(9), b'{"event":"temporarily_timed_out","backoff_expires_at":9}'),
+    (
+        TemporarilyFailed(9, "trap", http_traces=(HttpTrace("GET", "http://a/?k={KEY}", 1, 2, 200),)),
+        (
+            b'{"event":"temporarily_failed","backoff_expires_at":9,"reason":"trap","http_traces":'
+            b'[{"method":"GET","uri":"http://a/?k={KEY}","sent_at":1,"finished_at":2,"status":200}]}'
+        ),
+    ),
+    (
+        TemporarilyTimedOut(9, (HttpTrace("GET", "http://a/", 1), HttpTrace("PUT", "http://b/", 2, 3, error="no"))),
+        (
+            b'{"event":"temporarily_timed_out","backoff_expires_at":9,"http_traces":'
+            b'[{"method":"GET","uri":"http://a/","sent_at":1},'
+            b'{"method":"PUT","uri":"http://b/","sent_at":2,"finished_at":3,"error":"no"}]}'
+        ),
+    ),
+    (
+        Finished(Ok(), (HttpTrace("GET", "http://a/", 1, 2, 200, "cut"),)),
+        (
+            b'{"event":"finished","outcome":{"type":"ok"},"http_traces":'
+            b'[{"method":"GET","uri":"http://a/","sent_at":1,"finished_at":2,"status":200,"error":"cut"}]}'
+        ),
+    ),
     (Finished(Ok()), b'{"event":"finished","outcome":{"type":"ok"}}'),
     (Finished(Ok(Json(b"55"))), b'{"event":"finished","outcome":{"type":"ok","value":55}}'),
     (Finished(Err(Json(b'"x"'))), b'{"event":"finished","outcome":{"type":"err","value":"x"}}'),
@@ -253,3 +276,8 @@ def test_what_is_not_an_event_is_refused(data: bytes) -> None:
 def test_responses_round_trip(body: ChildFinished | DelayFinished) -> None:
     response = Response(1, 5, "g:1", body)
     assert msgspec.json.decode(msgspec.json.encode(response), type=Response) == response
+
+
+def test_the_trace_context_is_a_part_of_the_metadata():
+    created = Created("a:b/c.d", Json(b"[]"), DIGEST, "Dep_1", 5, metadata={"tracing:traceparent": "00-1", "mine": "x"})
+    assert created.trace_context == {"tracing:traceparent": "00-1"}

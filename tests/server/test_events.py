@@ -42,6 +42,7 @@ from obelisk.core.events import (
     Unlocked,
     Unpaused,
 )
+from obelisk.core.http_traces import HttpTrace
 from obelisk.core.ids import ExecutionId
 from obelisk.core.instants import At, In, Now
 from obelisk.core.values import Err, Failure, FailureKind, Json, Ok
@@ -415,3 +416,22 @@ def test_every_kind_of_event_is_tested_here():
         CancellationRequested, ComponentUpgraded,
     }  # fmt: skip
     assert kinds == here
+
+
+def test_what_an_attempt_sent_over_http():
+    traces = (
+        HttpTrace("GET", "http://a/", START, START, 200),
+        HttpTrace("GET", "http://b/", START, START, 200, "cut"),
+        HttpTrace("GET", "http://c/", START),
+    )
+    shown = [
+        {"method": "GET", "uri": "http://a/", "sent_at": AT, "finished_at": AT, "status": 200},
+        {"method": "GET", "uri": "http://b/", "sent_at": AT, "finished_at": AT, "error": "status 200, then cut"},
+        {"method": "GET", "uri": "http://c/", "sent_at": AT},
+    ]
+    for event in (
+        TemporarilyFailed(START, "trap", http_traces=traces),
+        TemporarilyTimedOut(START, traces),
+        Finished(Ok(), traces),
+    ):
+        assert on_the_wire(event)["http_client_traces"] == shown

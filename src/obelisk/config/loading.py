@@ -214,9 +214,7 @@ def _component_config(
     )
 
 
-def _sandbox(
-    kind: FunctionKind, values: Mapping[str, Any], outbound_http: tuple[AllowedHost, ...] | None
-) -> Sandbox:
+def _sandbox(kind: FunctionKind, values: Mapping[str, Any], outbound_http: tuple[AllowedHost, ...] | None) -> Sandbox:
     if kind is not FunctionKind.ACTIVITY:
         return CLOSED
     http = EgressPolicy(values["allowed_host"], outbound_http, values["name"])
