@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from obelisk.core.backtraces import Backtrace, Frame, Symbol
 from obelisk.core.batch import (
     AdvanceRequest,
     Applied,
@@ -789,3 +790,44 @@ def test_filters_by_state(opened, author):
     assert shown(states_are.LOCKED, states_are.FINISHED_ERR, states_are.PAUSED) == {"locked", "err", "paused"}
     assert shown(hide_finished=True) == set(names.values()) - {"ok", "err", "failed"}
     assert shown(states_are.FINISHED, hide_finished=True) == set()
+
+
+# --- backtraces ------------------------------------------------------------------------------------------------------
+
+FRAMES = (
+    Frame("<unknown>", "fiboa", (Symbol("fibo", "workflow.h", 784, 3), Symbol("fiboa", "fiboa.c", 10))),
+    Frame("naïve.wasm", 'ma"in'),
+)
+
+
+def test_backtraces_are_found_by_any_event_of_their_call(opened, author):
+    one, other = author.id(1), author.id(2)
+    opened.apply(author.create(one))
+    opened.apply(author.create(other))
+    early, late = Backtrace(2, 5, OTHER, FRAMES), Backtrace(7, 8, author.workflow, FRAMES)
+    opened.store.keep_backtrace(one, late)
+    opened.store.keep_backtrace(one, early)
+    opened.store.keep_backtrace(other, Backtrace(3, 4, OTHER, ()))
+    found = [opened.reader.backtrace(one, version) for version in range(9)]
+    assert found == [None, None, early, early, early, None, None, late, None]
+    assert opened.reader.backtrace(other, 3) == Backtrace(3, 4, OTHER, ())
+    opened.store.keep_backtrace(author.id(3), early)
+    assert opened.reader.backtrace(author.id(3), 3) is None
+
+
+def test_a_call_that_left_more_events_since_has_one_backtrace(opened, author):
+    one = author.id(1)
+    opened.apply(author.create(one))
+    opened.store.keep_backtrace(one, Backtrace(2, 3, OTHER, FRAMES))
+    longer = Backtrace(2, 6, OTHER, FRAMES[1:])
+    opened.store.keep_backtrace(one, longer)
+    assert [opened.reader.backtrace(one, version) for version in (2, 5, 6)] == [longer, longer, None]
+
+
+def test_commits_go_on_around_a_backtrace(opened, author):
+    one = author.id(1)
+    opened.apply(author.create(one))
+    opened.store.keep_backtrace(one, Backtrace(1, 2, Digest("sha256:" + "77" * 32), FRAMES))
+    opened.apply(author.append(one, author.locked()))
+    assert opened.reader.state(one) == author.states[one]
+    assert opened.reader.backtrace(one, 1).component == "sha256:" + "77" * 32

@@ -88,13 +88,13 @@ def raising_callback(rig):
 
 def late_error(rig):
     fiber, _ = rig.start(RANDOM, 9)
-    raised(FiberMisuse, lambda: fiber.fail_next_call("too late"))
+    raised(FiberMisuse, lambda: fiber.fail_call(1, "too late"))
     assert fiber.answer(1) is State.RETURNED
     fiber.close()
     fiber, _ = rig.start(RANDOM, 9, RANDOM, 9)
     fiber.close()
     fiber = Fiber(rig.program)
-    fiber.fail_next_call("in time")
+    fiber.fail_call(1, "in time")
     assert fiber.start(([RANDOM, 9],)) is State.TRAPPED and "in time" in fiber.trap
     fiber.close()
 

@@ -10,6 +10,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
 from obelisk.config import Config
+from obelisk.core.backtraces import Backtrace
 from obelisk.core.batch import RequestBody, Snapshot
 from obelisk.core.ids import DeploymentId, Digest, ExecutionId
 from obelisk.core.instants import Instant
@@ -17,6 +18,7 @@ from obelisk.core.names import FunctionName
 from obelisk.core.ports import FunctionInfo, FunctionKind, Rejection
 from obelisk.core.reading import Reader
 from obelisk.core.replay import Replayed
+from obelisk.core.tracing import Found
 from obelisk.core.values import Err, Json, Ok
 from obelisk.engine.effects import Answer, AnswerKind
 from obelisk.engine.inbox import InboxFull
@@ -155,6 +157,24 @@ class Engine(Protocol):
     async def replay(self, snapshot: Snapshot, component: Digest, calls_max: int, now: Instant) -> Replayed:
         """Runs a workflow on `component`, which has its function, against its log; see `core.replay`. `ReplaysBusy` or
         `ShuttingDown`.
+        """
+        ...
+
+    async def trace(self, snapshot: Snapshot, component: Digest, version: int, now: Instant) -> Found | Backtrace:
+        """Where a workflow was, on `component`, which has its function, when it left event `version`; see `core.tracing`.
+        `ReplaysBusy` or `ShuttingDown`.
+        """
+        ...
+
+    @property
+    def keep_backtrace(self) -> Callable[[ExecutionId, Backtrace], None]:
+        """Keeps a backtrace, if they are to be kept. `StoreFailed`. From any thread."""
+        ...
+
+    @property
+    def source(self) -> Callable[[Digest, str], str | None]:
+        """The text of a source file, as it was when a component was deployed, by the path that its debug information has;
+        None: there is none. From any thread.
         """
         ...
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from obelisk.api.backtraces import Backtraces
 from obelisk.api.components import Components
 from obelisk.api.executions import Executions
 from obelisk.api.following import Following
@@ -24,6 +25,7 @@ class Service:
         self.following = Following(engine, self.executions, self._reads)
         self.operations = Operations(engine, self.executions, self._reads)
         self.replaying = Replaying(engine, self.executions, self._reads)
+        self.backtraces = Backtraces(engine, self.replaying, self._reads)
         self.forking = Forking(engine, self.replaying, self._reads)
         self.redeploying = Redeploying(engine, self.replaying, self._reads)
         self.components = Components(engine, self._reads)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import msgspec
 
 from obelisk.api.ports import FunctionView
+from obelisk.core.backtraces import Backtrace
 from obelisk.core.batch import Snapshot
 from obelisk.core.events import Created, LogEntry
 from obelisk.core.ids import Digest, ExecutionId
 from obelisk.core.instants import Instant
 from obelisk.core.machine import Write
+from obelisk.core.names import FunctionName
 from obelisk.core.ports import FunctionKind
 from obelisk.core.reading import FinalResult
 from obelisk.core.responses import Response
@@ -114,6 +116,15 @@ class Mismatch(msgspec.Struct, frozen=True):
     """It went on since the client looked at it: its next event gets this version now."""
 
     next_version: int
+
+
+class BacktraceOf(msgspec.Struct, frozen=True):
+    """A backtrace of an execution of `ffqn`."""
+
+    ffqn: FunctionName
+    backtrace: Backtrace
+    recorded_on: Digest | None = None
+    """The component that it ran on then, when that is another one, which is not loaded any more."""
 
 
 class Log(msgspec.Struct, frozen=True):

@@ -31,6 +31,7 @@ from obelisk.config.kinds import (
     Pragmas,
     Share,
     SocketAddress,
+    Sources,
     TypeText,
     Word,
 )
@@ -155,9 +156,9 @@ ROOT: Final = (
         "wasm.backtrace.persist",
         Flag(),
         True,
-        "Backtraces are not recorded.",
+        "Whether a backtrace is kept in the database once somebody looked at it. It is made then, by a replay; running"
+        " workflows record none.",
         aliases=("workflows.backtrace.persist",),
-        effect=False,
     ),
     Key(
         "wasm.global_executor_instance_limiter",
@@ -375,6 +376,13 @@ WORKFLOW: Final = (
         aliases=("join_next_blocking_strategy",),
     ),
     Key(
+        "backtrace.sources",
+        Sources(),
+        {},
+        "Source files that backtraces show lines of, by the path that they have in the component's debug information; a key"
+        " that begins with `.../` stands for the end of one. They are copied when the component is first deployed.",
+    ),
+    Key(
         "retry_exp_backoff",
         Duration(positive=True),
         {"milliseconds": 100},
@@ -492,7 +500,6 @@ WORKFLOW_LATER: Final = (
         "convert_core_module",
         "lock_extension",
         "lock_extension_leeway",
-        "backtrace.sources",
         "backtrace.ignore_component_digest",
         "env_vars",
         "forward_stdout",

@@ -16,7 +16,7 @@ from typing import Any, Final, Protocol
 import msgspec
 
 from obelisk.config.places import Places, UnknownPlace
-from obelisk.config.settings import Address, LogFilter
+from obelisk.config.settings import SUFFIX, Address, LogFilter
 from obelisk.core.ids import Digest, InvalidId, parse_digest
 from obelisk.core.names import FunctionName, InvalidName, is_word, parse_function_name
 from obelisk.core.policy import Blocking
@@ -325,6 +325,29 @@ class Name(msgspec.Struct, frozen=True):
         if not isinstance(value, str) or not _NAME.fullmatch(value):
             raise Unfit.of(self.expected, value)
         return value
+
+
+class Sources(msgspec.Struct, frozen=True):
+    """Source files by the paths in debug information. Whether they are there is seen when they are read."""
+
+    expected: str = (
+        'a table with paths in debug information, or ".../" and the end of one, as keys, and paths as values'
+    )
+
+    def read(self, value: Any, places: Places) -> dict[str, Path]:
+        if not isinstance(value, Mapping):
+            raise Unfit.of(self.expected, value)
+        sources = {}
+        for key, path in value.items():
+            if not isinstance(path, str) or not path:
+                raise Unfit(f"expected a path; found {describe(path)}", f'."{key}"')
+            if key in ("", SUFFIX):
+                raise Unfit(f"expected {self.expected}; found the key {describe(key)}")
+            try:
+                sources[key] = places.resolve(path)
+            except UnknownPlace as problem:
+                raise Unfit(str(problem), f'."{key}"') from None
+        return sources
 
 
 class Function(msgspec.Struct, frozen=True):

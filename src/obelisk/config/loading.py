@@ -211,6 +211,7 @@ def _component_config(
         policy=policy,
         memory_max_bytes=values["exec.memory_max_bytes"],
         sandbox=_sandbox(kind, values, outbound_http),
+        backtrace_sources=values.get("backtrace.sources", {}),
     )
 
 
@@ -230,6 +231,7 @@ def _config(file: Path | None, values: Mapping[str, Any], components: tuple[Comp
             allocator_config=values["wasm.allocator_config"],
             fuel=values["wasm.fuel"],
             parallel_compilation=values["wasm.parallel_compilation"],
+            backtrace_persist=values["wasm.backtrace.persist"],
         ),
         codegen_cache=CodegenCache(
             enabled=values["codegen_cache.enabled"], directory=values["codegen_cache.directory"]

@@ -17,6 +17,8 @@ from obelisk.wit.declared import Declared
 
 MEMORY_MAX_BYTES_DEFAULT: Final = 256 << 20
 """Linear memory that one instance of a component may use, unless its table says otherwise."""
+SUFFIX: Final = ".../"
+"""What a key of `backtrace.sources` begins with that stands for the end of a path."""
 
 
 class Address(msgspec.Struct, frozen=True):
@@ -61,6 +63,8 @@ class Wasm(msgspec.Struct, frozen=True):
     fuel: int | None
     """Instructions that a run may execute; None is unlimited."""
     parallel_compilation: bool
+    backtrace_persist: bool = True
+    """Whether backtraces are kept once they were looked at."""
 
 
 class CodegenCache(msgspec.Struct, frozen=True):
@@ -120,6 +124,8 @@ class ComponentConfig(msgspec.Struct, frozen=True):
     memory_max_bytes: int | None = None
     """Linear memory that one instance may use; None is unlimited. Of a stub there are no instances."""
     sandbox: Sandbox = CLOSED
+    backtrace_sources: dict[str, Path] = {}
+    """Source files by the path that they have in the component's debug information; or, after `SUFFIX`, its end."""
 
     @property
     def title(self) -> str:

@@ -15,6 +15,7 @@ from typing import Protocol
 
 import msgspec
 
+from obelisk.core.backtraces import Backtrace
 from obelisk.core.events import Event, LogEntry
 from obelisk.core.ids import DelayRef, DeploymentId, Digest, ExecutionId, ExecutorId
 from obelisk.core.instants import Instant
@@ -195,6 +196,16 @@ class Snapshot(msgspec.Struct):
     responses: list[Response]
     requests: list[Request]
     delays: list[Delay]
+
+
+class BacktraceStore(Protocol):
+    """Durable memory of backtraces. For any thread."""
+
+    def keep_backtrace(self, execution_id: ExecutionId, backtrace: Backtrace) -> None:
+        """Keeps the backtrace of a host call, in place of one with the same first event; nothing for an execution that does
+        not exist. A short transaction of its own, for which a commit may have to wait. `StoreFailed`.
+        """
+        ...
 
 
 class Recovered(msgspec.Struct):

@@ -11,6 +11,7 @@ from typing import Protocol
 
 import msgspec
 
+from obelisk.core.backtraces import Frame
 from obelisk.core.calls import Call, Reply
 from obelisk.core.events import RejectReason
 from obelisk.core.ids import Digest, ExecutionId, RunId
@@ -67,6 +68,30 @@ class Guest(Protocol):
 
     def close(self) -> None:
         """Frees everything; in any state, also more than once. Never called from inside a step."""
+        ...
+
+
+class Inside(Protocol):
+    """What a guest tells of where it is in its code. Not every guest can: those of the simulator have no code to speak of.
+
+    Its calls are numbered by itself, and there are more of them than its owner hears of.
+    """
+
+    @property
+    def call_number(self) -> int | None:
+        """The number of the call that it waits in; None when it waits in none."""
+        ...
+
+    def told(self) -> tuple[Frame, ...] | None:
+        """The frames that it gave with the call that it waits in, the innermost first; None: it gave none."""
+        ...
+
+    def stop_in(self, call_number: int) -> None:
+        """Before it starts: it is to end, as one that trapped, in this call."""
+        ...
+
+    def stack(self) -> tuple[Frame, ...]:
+        """After that: where it was, the innermost first. Also when it is closed."""
         ...
 
 

@@ -10,6 +10,7 @@ from typing import Protocol
 
 import msgspec
 
+from obelisk.core.backtraces import Backtrace
 from obelisk.core.batch import Snapshot
 from obelisk.core.events import Created, LogEntry
 from obelisk.core.ids import DeploymentId, Digest, ExecutionId
@@ -103,6 +104,10 @@ class Reader(Protocol):
 
     def snapshot(self, execution_id: ExecutionId) -> Snapshot | None:
         """All of the execution as it is at one moment."""
+        ...
+
+    def backtrace(self, execution_id: ExecutionId, version: int) -> Backtrace | None:
+        """The kept backtrace of the host call that left event `version`; None when nobody has looked at it yet."""
         ...
 
     def result(self, execution_id: ExecutionId) -> FinalResult | None:

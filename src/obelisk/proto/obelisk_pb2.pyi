@@ -3296,6 +3296,160 @@ class CapturedBacktrace(_message.Message):
 Global___CapturedBacktrace: _TypeAlias = CapturedBacktrace  # noqa: Y015
 
 @_typing.final
+class GetBacktraceRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class First(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        def __init__(
+            self,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class Last(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        def __init__(
+            self,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class Specific(_message.Message):
+        """The host call that left this event."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        VERSION_FIELD_NUMBER: _builtins.int
+        version: _builtins.int
+        def __init__(
+            self,
+            *,
+            version: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["version", b"version"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    EXECUTION_ID_FIELD_NUMBER: _builtins.int
+    FIRST_FIELD_NUMBER: _builtins.int
+    LAST_FIELD_NUMBER: _builtins.int
+    SPECIFIC_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def execution_id(self) -> Global___ExecutionId: ...
+    @_builtins.property
+    def first(self) -> Global___GetBacktraceRequest.First: ...
+    @_builtins.property
+    def last(self) -> Global___GetBacktraceRequest.Last: ...
+    @_builtins.property
+    def specific(self) -> Global___GetBacktraceRequest.Specific: ...
+    def __init__(
+        self,
+        *,
+        execution_id: Global___ExecutionId | None = ...,
+        first: Global___GetBacktraceRequest.First | None = ...,
+        last: Global___GetBacktraceRequest.Last | None = ...,
+        specific: Global___GetBacktraceRequest.Specific | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["execution_id", b"execution_id", "filter", b"filter", "first", b"first", "last", b"last", "specific", b"specific"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["execution_id", b"execution_id", "filter", b"filter", "first", b"first", "last", b"last", "specific", b"specific"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_filter: _TypeAlias = _typing.Literal["first", "last", "specific"]  # noqa: Y015
+    _WhichOneofArgType_filter: _TypeAlias = _typing.Literal["filter", b"filter"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_filter) -> _WhichOneofReturnType_filter | None: ...
+
+Global___GetBacktraceRequest: _TypeAlias = GetBacktraceRequest  # noqa: Y015
+
+@_typing.final
+class GetBacktraceResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COMPONENT_ID_FIELD_NUMBER: _builtins.int
+    WASM_BACKTRACE_FIELD_NUMBER: _builtins.int
+    RECORDED_ON_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def component_id(self) -> Global___ComponentId:
+        """Whose code it is."""
+
+    @_builtins.property
+    def wasm_backtrace(self) -> Global___WasmBacktrace: ...
+    @_builtins.property
+    def recorded_on(self) -> Global___ContentDigest:
+        """Set when it was made on another component than the one that the execution ran on then, which is not loaded any more."""
+
+    def __init__(
+        self,
+        *,
+        component_id: Global___ComponentId | None = ...,
+        wasm_backtrace: Global___WasmBacktrace | None = ...,
+        recorded_on: Global___ContentDigest | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["component_id", b"component_id", "recorded_on", b"recorded_on", "wasm_backtrace", b"wasm_backtrace"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["component_id", b"component_id", "recorded_on", b"recorded_on", "wasm_backtrace", b"wasm_backtrace"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetBacktraceResponse: _TypeAlias = GetBacktraceResponse  # noqa: Y015
+
+@_typing.final
+class GetBacktraceSourceRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COMPONENT_ID_FIELD_NUMBER: _builtins.int
+    FILE_FIELD_NUMBER: _builtins.int
+    file: _builtins.str
+    """As a frame has it."""
+    @_builtins.property
+    def component_id(self) -> Global___ComponentId: ...
+    def __init__(
+        self,
+        *,
+        component_id: Global___ComponentId | None = ...,
+        file: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["component_id", b"component_id"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["component_id", b"component_id", "file", b"file"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetBacktraceSourceRequest: _TypeAlias = GetBacktraceSourceRequest  # noqa: Y015
+
+@_typing.final
+class GetBacktraceSourceResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONTENT_FIELD_NUMBER: _builtins.int
+    content: _builtins.str
+    def __init__(
+        self,
+        *,
+        content: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetBacktraceSourceResponse: _TypeAlias = GetBacktraceSourceResponse  # noqa: Y015
+
+@_typing.final
 class CreateExecutionRequest(_message.Message):
     """An execution that a captured write creates."""
 
@@ -3818,7 +3972,7 @@ class AdvanceExecutionRequest(_message.Message):
     STEPS_FIELD_NUMBER: _builtins.int
     PAUSE_SUBMITTED_EXECUTIONS_FIELD_NUMBER: _builtins.int
     persist_backtrace: _builtins.bool
-    """There are no backtraces in this version."""
+    """Has no effect: a backtrace is kept when it is first asked for."""
     expected_version: _builtins.int
     """`next_version` of the replay."""
     steps: _builtins.int

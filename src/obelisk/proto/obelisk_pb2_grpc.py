@@ -122,6 +122,16 @@ class ExecutionRepositoryStub:
                 request_serializer=obelisk_dot_proto_dot_obelisk__pb2.UpgradeExecutionComponentRequest.SerializeToString,
                 response_deserializer=obelisk_dot_proto_dot_obelisk__pb2.UpgradeExecutionComponentResponse.FromString,
                 _registered_method=True)
+        self.GetBacktrace = channel.unary_unary(
+                '/obelisk.ExecutionRepository/GetBacktrace',
+                request_serializer=obelisk_dot_proto_dot_obelisk__pb2.GetBacktraceRequest.SerializeToString,
+                response_deserializer=obelisk_dot_proto_dot_obelisk__pb2.GetBacktraceResponse.FromString,
+                _registered_method=True)
+        self.GetBacktraceSource = channel.unary_unary(
+                '/obelisk.ExecutionRepository/GetBacktraceSource',
+                request_serializer=obelisk_dot_proto_dot_obelisk__pb2.GetBacktraceSourceRequest.SerializeToString,
+                response_deserializer=obelisk_dot_proto_dot_obelisk__pb2.GetBacktraceSourceResponse.FromString,
+                _registered_method=True)
 
 
 class ExecutionRepositoryServicer:
@@ -249,6 +259,20 @@ class ExecutionRepositoryServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetBacktrace(self, request, context):
+        """Where in its code a workflow was when it made a host call that left an event. Made by a replay when it is first asked for.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetBacktraceSource(self, request, context):
+        """A source file of a component, as the configuration named it when the component was deployed.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ExecutionRepositoryServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -336,6 +360,16 @@ def add_ExecutionRepositoryServicer_to_server(servicer, server):
                     servicer.UpgradeExecutionComponent,
                     request_deserializer=obelisk_dot_proto_dot_obelisk__pb2.UpgradeExecutionComponentRequest.FromString,
                     response_serializer=obelisk_dot_proto_dot_obelisk__pb2.UpgradeExecutionComponentResponse.SerializeToString,
+            ),
+            'GetBacktrace': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetBacktrace,
+                    request_deserializer=obelisk_dot_proto_dot_obelisk__pb2.GetBacktraceRequest.FromString,
+                    response_serializer=obelisk_dot_proto_dot_obelisk__pb2.GetBacktraceResponse.SerializeToString,
+            ),
+            'GetBacktraceSource': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetBacktraceSource,
+                    request_deserializer=obelisk_dot_proto_dot_obelisk__pb2.GetBacktraceSourceRequest.FromString,
+                    response_serializer=obelisk_dot_proto_dot_obelisk__pb2.GetBacktraceSourceResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -800,6 +834,60 @@ class ExecutionRepository:
             '/obelisk.ExecutionRepository/UpgradeExecutionComponent',
             obelisk_dot_proto_dot_obelisk__pb2.UpgradeExecutionComponentRequest.SerializeToString,
             obelisk_dot_proto_dot_obelisk__pb2.UpgradeExecutionComponentResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetBacktrace(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/obelisk.ExecutionRepository/GetBacktrace',
+            obelisk_dot_proto_dot_obelisk__pb2.GetBacktraceRequest.SerializeToString,
+            obelisk_dot_proto_dot_obelisk__pb2.GetBacktraceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetBacktraceSource(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/obelisk.ExecutionRepository/GetBacktraceSource',
+            obelisk_dot_proto_dot_obelisk__pb2.GetBacktraceSourceRequest.SerializeToString,
+            obelisk_dot_proto_dot_obelisk__pb2.GetBacktraceSourceResponse.FromString,
             options,
             channel_credentials,
             insecure,

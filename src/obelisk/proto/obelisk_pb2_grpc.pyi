@@ -78,6 +78,10 @@ class ExecutionRepositoryStub:
     """Lets a paused workflow go on by what a replay showed, and stand still again."""
     UpgradeExecutionComponent: _grpc.UnaryUnaryMultiCallable[_obelisk_pb2.UpgradeExecutionComponentRequest, _obelisk_pb2.UpgradeExecutionComponentResponse]
     """Runs an execution on another component from now on. A parked one is resumed by that."""
+    GetBacktrace: _grpc.UnaryUnaryMultiCallable[_obelisk_pb2.GetBacktraceRequest, _obelisk_pb2.GetBacktraceResponse]
+    """Where in its code a workflow was when it made a host call that left an event. Made by a replay when it is first asked for."""
+    GetBacktraceSource: _grpc.UnaryUnaryMultiCallable[_obelisk_pb2.GetBacktraceSourceRequest, _obelisk_pb2.GetBacktraceSourceResponse]
+    """A source file of a component, as the configuration named it when the component was deployed."""
 
 @_typing.type_check_only
 class ExecutionRepositoryAsyncStub(ExecutionRepositoryStub):
@@ -121,6 +125,10 @@ class ExecutionRepositoryAsyncStub(ExecutionRepositoryStub):
     """Lets a paused workflow go on by what a replay showed, and stand still again."""
     UpgradeExecutionComponent: _aio.UnaryUnaryMultiCallable[_obelisk_pb2.UpgradeExecutionComponentRequest, _obelisk_pb2.UpgradeExecutionComponentResponse]  # type: ignore[assignment]
     """Runs an execution on another component from now on. A parked one is resumed by that."""
+    GetBacktrace: _aio.UnaryUnaryMultiCallable[_obelisk_pb2.GetBacktraceRequest, _obelisk_pb2.GetBacktraceResponse]  # type: ignore[assignment]
+    """Where in its code a workflow was when it made a host call that left an event. Made by a replay when it is first asked for."""
+    GetBacktraceSource: _aio.UnaryUnaryMultiCallable[_obelisk_pb2.GetBacktraceSourceRequest, _obelisk_pb2.GetBacktraceSourceResponse]  # type: ignore[assignment]
+    """A source file of a component, as the configuration named it when the component was deployed."""
 
 class ExecutionRepositoryServicer(metaclass=_abc_1.ABCMeta):
     """--- services --------------------------------------------------------------------------------------------------------
@@ -263,6 +271,22 @@ class ExecutionRepositoryServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_obelisk_pb2.UpgradeExecutionComponentResponse, _abc.Awaitable[_obelisk_pb2.UpgradeExecutionComponentResponse]]:
         """Runs an execution on another component from now on. A parked one is resumed by that."""
+
+    @_abc_1.abstractmethod
+    def GetBacktrace(
+        self,
+        request: _obelisk_pb2.GetBacktraceRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_obelisk_pb2.GetBacktraceResponse, _abc.Awaitable[_obelisk_pb2.GetBacktraceResponse]]:
+        """Where in its code a workflow was when it made a host call that left an event. Made by a replay when it is first asked for."""
+
+    @_abc_1.abstractmethod
+    def GetBacktraceSource(
+        self,
+        request: _obelisk_pb2.GetBacktraceSourceRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_obelisk_pb2.GetBacktraceSourceResponse, _abc.Awaitable[_obelisk_pb2.GetBacktraceSourceResponse]]:
+        """A source file of a component, as the configuration named it when the component was deployed."""
 
 def add_ExecutionRepositoryServicer_to_server(servicer: ExecutionRepositoryServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Final, TypeVar
 
 from obelisk.config.settings import MEMORY_MAX_BYTES_DEFAULT, ComponentConfig
@@ -66,7 +67,15 @@ def load_active(loader: ComponentLoader, configs: tuple[ComponentConfig, ...]) -
             )
     try:
         return [
-            deployed(config.name, config.kind, component, config.policy, config.memory_max_bytes, config.sandbox)
+            deployed(
+                config.name,
+                config.kind,
+                component,
+                config.policy,
+                config.memory_max_bytes,
+                config.sandbox,
+                config.backtrace_sources,
+            )
             for config, component in loaded
         ]
     except ComponentError as error:
@@ -90,6 +99,7 @@ def deployed(
     policy: ExecutionPolicy,
     memory_max_bytes: int | None,
     sandbox: Sandbox = CLOSED,
+    sources: Mapping[str, Path] | None = None,
 ) -> DeployedComponent:
     """A loaded component with its imports supplied. `ComponentError` when they cannot be."""
     if isinstance(component, LoadedWit):
@@ -99,7 +109,17 @@ def deployed(
         functions, programs = {ffqn: entry.function for ffqn, entry in linked.entries.items()}, linked.entries
         source = component.path
     return DeployedComponent(
-        name, kind, component.digest, source, component.wit, policy, functions, programs, memory_max_bytes, sandbox
+        name,
+        kind,
+        component.digest,
+        source,
+        component.wit,
+        policy,
+        functions,
+        programs,
+        memory_max_bytes,
+        sandbox,
+        sources or {},
     )
 
 

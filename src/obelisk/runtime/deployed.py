@@ -7,13 +7,14 @@ all, and what stays when another deployment takes its place. Implements `core.po
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 
 from obelisk.core.events import RejectReason
 from obelisk.core.ids import DeploymentId, Digest, ExecutionId
 from obelisk.core.names import FunctionName
 from obelisk.core.policy import CLOSED, ExecutionPolicy, Sandbox
-from obelisk.core.ports import FunctionInfo, FunctionKind, Guest, Rejection, Typed
+from obelisk.core.ports import FunctionInfo, FunctionKind, Guest, Inside, Rejection, Typed
 from obelisk.core.values import Err, Json, Ok
 from obelisk.runtime.marked_guest import MarkedGuest
 from obelisk.runtime.marks import Marks
@@ -50,6 +51,8 @@ class DeployedComponent:
     memory_max_bytes: int | None
     sandbox: Sandbox
     """What its guests may touch, while it is active."""
+    sources: Mapping[str, Path] = field(default_factory=dict)
+    """Files of the places in its debug information; see `config`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,9 +141,13 @@ class Deployed:
 
     def guest(self, component: Digest, ffqn: FunctionName, execution_id: ExecutionId) -> Guest:
         """A workflow's guest, marked while it is being polled."""
+        return self.traceable(component, ffqn, execution_id)[0]
+
+    def traceable(self, component: Digest, ffqn: FunctionName, execution_id: ExecutionId) -> tuple[Guest, Inside]:
+        """The same, with what tells where it is in its code."""
         found = self._tables.runnable[component, ffqn]
         guest = WorkflowGuest(found.entry, memory_max=found.memory_max_bytes)
-        return guest if self._marks is None else MarkedGuest(guest, execution_id, self._marks)
+        return guest if self._marks is None else MarkedGuest(guest, execution_id, self._marks), guest
 
     def typed_params(self, ffqn: FunctionName, params: Json) -> Typed | Rejection:
         """Parameters in JSON as the active function takes them."""

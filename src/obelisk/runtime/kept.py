@@ -1,7 +1,9 @@
 """Copies of components that were active, for the executions that began on them.
 
 Decides what is kept and for how long: what a component was loaded from, and the settings that it ran with, by kind and
-digest, so that an execution goes on with exactly what it ran on. A copy goes when no open execution refers to it.
+digest, so that an execution goes on with exactly what it ran on; and the source files that the configuration named, as they
+were when the component was first deployed, so that lines of its code are those that it was made of. A copy goes when no
+open execution refers to it.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from typing import Final
 
 import msgspec
 
+from obelisk.config.settings import SUFFIX
 from obelisk.core.ids import Digest
 from obelisk.core.policy import ExecutionPolicy
 from obelisk.core.ports import FunctionKind
@@ -24,7 +27,10 @@ from obelisk.wasm.source import ComponentError, WitText, digest_of, is_wasm, rea
 
 _log: Final = logging.getLogger(__name__)
 _SOURCES: Final = (".wasm", ".wit")
-_SUFFIXES: Final = (*_SOURCES, ".json")
+_CODE: Final = ".sources"
+_SUFFIXES: Final = (*_SOURCES, ".json", _CODE)
+SOURCE_BYTES_MAX: Final = 1 << 20
+"""Of a source file that is copied; a longer one is left out, with a warning."""
 
 
 class Settings(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -36,11 +42,21 @@ class Settings(msgspec.Struct, frozen=True, omit_defaults=True):
     """By which it finds its sandbox, which is that of today."""
 
 
+class SourceFile(msgspec.Struct, frozen=True):
+    """A file of source code, as it was."""
+
+    path: str
+    text: str
+
+
 _settings: Final = msgspec.json.Decoder(Settings)
+_source_files: Final = msgspec.json.Decoder(dict[str, SourceFile])
 
 
 class KeptComponents:
-    """A folder with two files for each component: its source (`.wasm`, or `.wit` for any form of WIT) and its settings."""
+    """A folder with two files for each component, its source (`.wasm`, or `.wit` for any form of WIT) and its settings, and a
+    third when there is source code of it.
+    """
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -73,8 +89,48 @@ class KeptComponents:
             if not target.exists() or target.read_bytes() != settings:
                 _write_durably(target, settings)
                 written = True
+            written |= self._keep_code(component)
         if written:
             _sync(self._directory)
+
+    def _keep_code(self, component: DeployedComponent) -> bool:
+        """Copies source code that is not kept yet. A file that was changed without its component stays as it was; whatever is
+        not named any more goes.
+        """
+        target = self._directory / f"{self._stem(component.digest, component.kind)}{_CODE}"
+        kept = self._code(target)
+        code: dict[str, SourceFile] = {}
+        for key, path in component.sources.items():
+            before = kept.get(key)
+            file = before if before is not None and before.path == str(path) else _source_file(component, path)
+            if file is not None:
+                code[key] = file
+        if code == kept:
+            return False
+        _write_durably(target, msgspec.json.encode(code))
+        return True
+
+    def _code(self, path: Path) -> dict[str, SourceFile]:
+        try:
+            return _source_files.decode(path.read_bytes())
+        except FileNotFoundError:
+            return {}
+        except (OSError, msgspec.MsgspecError) as error:
+            _log.warning("%s cannot be read; source code is not shown: %s", path, error)
+            return {}
+
+    def source_text(self, digest: Digest, file: str) -> str | None:
+        """The source code in `file`, a path in the debug information of a component; None when it is not kept, or when
+        several keys stand for it.
+        """
+        for kind in FunctionKind:
+            code = self._code(self._directory / f"{self._stem(digest, kind)}{_CODE}")
+            if file in code:
+                return code[file].text
+            found = [each for key, each in code.items() if key.startswith(SUFFIX) and f"/{file}".endswith(key[3:])]
+            if len(found) == 1:
+                return found[0].text
+        return None
 
     def load(self, loader: ComponentLoader, wanted: Iterable[Digest]) -> list[DeployedComponent]:
         """Loads kept components, with their settings. One that is missing or damaged is left out, with a warning: its
@@ -113,6 +169,19 @@ class KeptComponents:
         for path in self._directory.glob("*_sha256_*"):
             if path.stem not in keep or path.suffix not in _SUFFIXES:  # also half a file of a process that died
                 path.unlink(missing_ok=True)
+
+
+def _source_file(component: DeployedComponent, path: Path) -> SourceFile | None:
+    """The file as it is; None, with a warning, when it cannot be used."""
+    try:
+        if path.stat().st_size > SOURCE_BYTES_MAX:
+            problem = f"it has more than {SOURCE_BYTES_MAX} bytes"
+        else:
+            return SourceFile(str(path), path.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        problem = error.strerror or str(error) if isinstance(error, OSError) else "it is not UTF-8"
+    _log.warning("%s %s: backtrace.sources names %s, left out: %s", component.kind, component.name, path, problem)
+    return None
 
 
 def _unchanged(component: DeployedComponent) -> bytes:

@@ -1,4 +1,5 @@
-"""Replays for the doors: a workflow runs against a snapshot of its log, on threads of their own.
+"""Replays for the doors: a workflow runs against a snapshot of its log, on threads of their own; what it does next is looked
+at, or where in its code it was.
 
 Decides how many run at once, how many may wait, and when one that computes for too long, or that nobody waits for any
 more, is given up. The engine does not know of them: nothing is written, and an execution that is being replayed goes on.
@@ -9,16 +10,19 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeVar
 
+from obelisk.core.backtraces import Backtrace
 from obelisk.core.batch import Snapshot
 from obelisk.core.calls import Reply
 from obelisk.core.ids import Digest, ExecutionId
 from obelisk.core.instants import Instant
 from obelisk.core.names import FunctionName
-from obelisk.core.ports import FunctionInfo, Guest, Rejection, Step, Typed
+from obelisk.core.ports import FunctionInfo, Guest, Inside, Rejection, Step, Typed
 from obelisk.core.replay import Replayed, replay
+from obelisk.core.tracing import Found, find_call, stack_in
 from obelisk.core.values import Json
 from obelisk.runtime.changes import ShuttingDown
 from obelisk.runtime.lane import give_way
@@ -29,6 +33,8 @@ THREADS: Final = 2
 """Replays that run at once."""
 WAITING_MAX: Final = 64
 """Replays that may run or wait; more are refused, since each of them holds a log in memory."""
+
+T = TypeVar("T")
 
 
 class ReplaysBusy(Exception):
@@ -42,8 +48,8 @@ class Functions(Protocol):
         """The function as a component has it."""
         ...
 
-    def guest(self, component: Digest, ffqn: FunctionName, execution_id: ExecutionId) -> Guest:
-        """A guest that has not started yet."""
+    def traceable(self, component: Digest, ffqn: FunctionName, execution_id: ExecutionId) -> tuple[Guest, Inside]:
+        """A guest that has not started yet, and what tells where it is in its code."""
         ...
 
     def typed_params(self, ffqn: FunctionName, params: Json) -> Typed | Rejection:
@@ -63,6 +69,15 @@ class Replays:
 
     async def run(self, snapshot: Snapshot, component: Digest, calls_max: int, now: Instant) -> Replayed:
         """Replays `snapshot` on a component that has its function; see `core.replay`. `ReplaysBusy`, or `ShuttingDown`."""
+        return await self._on_a_thread(lambda unwanted: self._replay(snapshot, component, calls_max, now, unwanted))
+
+    async def trace(self, snapshot: Snapshot, component: Digest, version: int, now: Instant) -> Found | Backtrace:
+        """Where the workflow was when it left event `version`, or why that is not known; see `core.tracing`. `ReplaysBusy`, or
+        `ShuttingDown`.
+        """
+        return await self._on_a_thread(lambda unwanted: self._trace(snapshot, component, version, now, unwanted))
+
+    async def _on_a_thread(self, deed: Callable[[threading.Event], T]) -> T:
         if self._stopping.is_set():
             raise ShuttingDown("server is shutting down")
         if self._count >= WAITING_MAX:
@@ -70,11 +85,13 @@ class Replays:
         unwanted = threading.Event()
         self._count += 1
         try:
-            job = self._threads.submit(self._replay, snapshot, component, calls_max, now, unwanted)
+            job = self._threads.submit(deed, unwanted)
             try:
                 return await asyncio.wrap_future(job)
             except _GivenUp:
                 raise ShuttingDown("server is shutting down") from None
+            except PoolIsFull:
+                raise ReplaysBusy("there is no room for another workflow instance") from None
         finally:
             unwanted.set()
             self._count -= 1
@@ -92,28 +109,42 @@ class Replays:
         self, snapshot: Snapshot, component: Digest, calls_max: int, now: Instant, unwanted: threading.Event
     ) -> Replayed:
         state = snapshot.state
+        guest, _ = self._guest(snapshot, component, unwanted)
+        with self._ticker.polling():
+            return replay(
+                state.execution_id,
+                snapshot.log,
+                snapshot.responses,
+                guest,
+                now,
+                typing=self._functions.typed_params,
+                calls_max=calls_max,
+                may_go_on=guest.may_go_on,
+            )
+
+    def _trace(
+        self, snapshot: Snapshot, component: Digest, version: int, now: Instant, unwanted: threading.Event
+    ) -> Found | Backtrace:
+        typing = self._functions.typed_params
+        with self._ticker.polling():
+            guest, inside = self._guest(snapshot, component, unwanted)
+            found = find_call(snapshot, version, guest, inside, now, typing=typing, may_go_on=guest.may_go_on)
+            call = found.call
+            if call is None:
+                return found
+            frames = call.told
+            if frames is None:
+                guest, inside = self._guest(snapshot, component, unwanted)
+                frames = stack_in(snapshot, call, guest, inside, now, typing=typing, may_go_on=guest.may_go_on)
+            return Backtrace(call.first, call.end, component, frames)
+
+    def _guest(self, snapshot: Snapshot, component: Digest, unwanted: threading.Event) -> tuple[_Watched, Inside]:
+        state = snapshot.state
         info = self._functions.pinned(component, state.ffqn)
         if info is None:
             raise LookupError(f"{component} is not loaded, or does not export {state.ffqn}")
-        guest = _Watched(
-            self._functions.guest(component, state.ffqn, state.execution_id),
-            info.policy.cpu_budget_us * 1_000,
-            (self._stopping, unwanted),
-        )
-        try:
-            with self._ticker.polling():
-                return replay(
-                    state.execution_id,
-                    snapshot.log,
-                    snapshot.responses,
-                    guest,
-                    now,
-                    typing=self._functions.typed_params,
-                    calls_max=calls_max,
-                    may_go_on=guest.may_go_on,
-                )
-        except PoolIsFull:
-            raise ReplaysBusy("there is no room for another workflow instance") from None
+        guest, inside = self._functions.traceable(component, state.ffqn, state.execution_id)
+        return _Watched(guest, info.policy.cpu_budget_us * 1_000, (self._stopping, unwanted)), inside
 
 
 class _GivenUp(Exception):

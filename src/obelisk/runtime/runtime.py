@@ -19,13 +19,15 @@ from typing import Final
 
 from obelisk.config import Config
 from obelisk.config.settings import Allocator
-from obelisk.core.batch import Recovered, RequestBody, Snapshot
+from obelisk.core.backtraces import Backtrace
+from obelisk.core.batch import BacktraceStore, Recovered, RequestBody, Snapshot, StoreFailed
 from obelisk.core.ids import Digest, ExecutionId, root_of
 from obelisk.core.instants import Instant
 from obelisk.core.names import FunctionName
 from obelisk.core.policy import Limits
 from obelisk.core.reading import Reader
 from obelisk.core.replay import Replayed
+from obelisk.core.tracing import Found
 from obelisk.core.values import Json
 from obelisk.engine.effects import Answer, AnswerKind
 from obelisk.engine.engine import Engine
@@ -74,6 +76,8 @@ class Runtime:
         clock: Clock,
         changes: Changes,
         wit: Callable[[Digest], str | None],
+        sources: Callable[[Digest, str], str | None],
+        keep_backtrace: Callable[[ExecutionId, Backtrace], None],
         redeploying: Redeploying,
         stack: ExitStack,
     ) -> None:
@@ -89,6 +93,12 @@ class Runtime:
         """The WIT of a component that is deployed, or that an execution refers to, as text; None: there is no such. From
         any thread; may take a while.
         """
+        self.source: Final = sources
+        """The text of a source file, as it was when a component was deployed, by the path that its debug information has; None:
+        there is none. From any thread.
+        """
+        self.keep_backtrace: Final = keep_backtrace
+        """Keeps a backtrace, if they are to be kept. `StoreFailed`. From any thread."""
         self._tokens = itertools.count(1)
         self._stopped = False
         self.catalogue: Final = deployed
@@ -133,6 +143,12 @@ class Runtime:
         `ShuttingDown`.
         """
         return await self._replays.run(snapshot, component, calls_max, now)
+
+    async def trace(self, snapshot: Snapshot, component: Digest, version: int, now: Instant) -> Found | Backtrace:
+        """Where a workflow was, on `component`, when it left event `version`; see `core.tracing`. `ReplaysBusy` or
+        `ShuttingDown`.
+        """
+        return await self._replays.trace(snapshot, component, version, now)
 
     async def redeploy(self, config: Config) -> list[Replaced]:
         """Makes the components of `config` the active ones; returns those that are others than before. `DeploymentRefused`,
@@ -257,7 +273,11 @@ def _start(config: Config, failure: Failure, building: ExitStack) -> Runtime:
     stack.callback(upkeep.stop)
     replays = Replays(deployed, ticker)
     stack.callback(replays.stop)
-    runtime = Runtime(store, deployed, driver, replays, clock, changes, partial(_wit, kept, loader), redeploying, stack)
+    keep_backtrace = _keeper(store, failure) if config.wasm.backtrace_persist else _keep_nothing
+    wit = partial(_wit, kept, loader)
+    runtime = Runtime(
+        store, deployed, driver, replays, clock, changes, wit, kept.source_text, keep_backtrace, redeploying, stack
+    )
     stack.callback(driver.stop)
     driver.start(Attempts(deployed, lane, io, outgoing, marks, driver.offer))
     return runtime
@@ -290,6 +310,21 @@ def _engine_config(config: Config) -> EngineConfig:
 def _wit(kept: KeptComponents, loader: ComponentLoader, digest: Digest) -> str | None:
     path = kept.path(digest)
     return None if path is None else loader.descriptions.text(path)
+
+
+def _keeper(store: BacktraceStore, failure: Failure) -> Callable[[ExecutionId, Backtrace], None]:
+    def keep(execution_id: ExecutionId, backtrace: Backtrace) -> None:
+        try:
+            store.keep_backtrace(execution_id, backtrace)
+        except StoreFailed as error:
+            failure.report(error)
+            raise
+
+    return keep
+
+
+def _keep_nothing(execution_id: ExecutionId, backtrace: Backtrace) -> None:
+    """As the configuration says."""
 
 
 def _older(

@@ -14,6 +14,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from obelisk.api.ports import Catalogue, ComponentView, FunctionView
 from obelisk.api.views import Execution, Progress, Responses, Result
+from obelisk.core.backtraces import Backtrace, Symbol
 from obelisk.core.http_traces import HttpTrace
 from obelisk.core.ids import (
     DelayRef,
@@ -127,6 +128,22 @@ def deployed_component_id(component: ComponentView) -> pb.ComponentId:
     return pb.ComponentId(
         component_type=_COMPONENT_TYPES[component.kind], name=component.name, digest=digest(component.digest)
     )
+
+
+def backtrace(of: Backtrace) -> pb.WasmBacktrace:
+    """A stack, the innermost frame first."""
+    return pb.WasmBacktrace(
+        frames=[
+            pb.FrameInfo(module=frame.module, func_name=frame.func_name, symbols=map(_symbol, frame.symbols))
+            for frame in of.frames
+        ],
+        version_min_including=of.first,
+        version_max_excluding=of.end,
+    )
+
+
+def _symbol(of: Symbol) -> pb.FrameSymbol:
+    return pb.FrameSymbol(func_name=of.func_name, file=of.file, line=of.line, col=of.col)
 
 
 # --- states ----------------------------------------------------------------------------------------------------------

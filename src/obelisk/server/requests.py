@@ -10,6 +10,7 @@ from typing import Final
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from obelisk.api.backtraces import FIRST
 from obelisk.api.errors import InvalidArgument
 from obelisk.core.ids import (
     DelayId,
@@ -25,6 +26,7 @@ from obelisk.core.instants import SECOND_US, Instant
 from obelisk.core.names import FunctionName, InvalidName, function_name
 from obelisk.core.ports import FunctionKind
 from obelisk.core.reading import ExecutionFilter, Page, StateFilter
+from obelisk.core.tracing import LAST
 from obelisk.proto import obelisk_pb2 as pb
 
 PAGE_LENGTH: Final = 20
@@ -105,6 +107,17 @@ def deployment(message: pb.DeploymentId) -> DeploymentId:
     if not message.id.startswith("Dep_"):
         raise InvalidArgument(f"{message.id!r} is not a deployment id; expected Dep_ and a ULID")
     return DeploymentId(message.id)
+
+
+def backtrace_version(request: pb.GetBacktraceRequest) -> int:
+    """Which backtrace is asked for."""
+    match request.WhichOneof("filter"):
+        case "specific":
+            return request.specific.version
+        case "last":
+            return LAST
+        case _:
+            return FIRST
 
 
 def instant(message: Timestamp) -> Instant:

@@ -36,6 +36,7 @@ class ExecutionRepository(OperationRpcs, pb_grpc.ExecutionRepositoryServicer):
         self._submitting = service.submitting
         self._executions = service.executions
         self._following = service.following
+        self._backtraces = service.backtraces
 
     async def GenerateExecutionId(
         self, request: pb.GenerateExecutionIdRequest, context: Any
@@ -127,6 +128,29 @@ class ExecutionRepository(OperationRpcs, pb_grpc.ExecutionRepositoryServicer):
                 max_version=log.max_version,
                 max_cursor=page.max_seq,
             )
+
+    async def GetBacktrace(self, request: pb.GetBacktraceRequest, context: Any) -> pb.GetBacktraceResponse:
+        """Where a workflow was."""
+        async with answering(context):
+            execution_id = requests.execution_id_in(request)
+            found = await self._backtraces.get(execution_id, requests.backtrace_version(request))
+            message = pb.GetBacktraceResponse(
+                component_id=messages.component_id(found.backtrace.component, found.ffqn, self._catalogue),
+                wasm_backtrace=messages.backtrace(found.backtrace),
+            )
+            if found.recorded_on is not None:
+                message.recorded_on.digest = found.recorded_on
+            return message
+
+    async def GetBacktraceSource(
+        self, request: pb.GetBacktraceSourceRequest, context: Any
+    ) -> pb.GetBacktraceSourceResponse:
+        """A source file of a component."""
+        async with answering(context):
+            requests.require(request, "component_id")
+            requests.require(request.component_id, "digest")
+            component = requests.digest(request.component_id.digest)
+            return pb.GetBacktraceSourceResponse(content=await self._backtraces.source(component, request.file))
 
 
 class FunctionRepository(pb_grpc.FunctionRepositoryServicer):

@@ -11,6 +11,7 @@ from typing import Final
 
 import msgspec
 
+from obelisk.core.backtraces import Backtrace
 from obelisk.core.batch import (
     Applied,
     Delay,
@@ -55,6 +56,7 @@ class MemoryStore:
         self._request_id = 0
         self._deployments: dict[Digest, DeploymentId] = {}
         self._outcomes: dict[str, list[UnitOutcome]] = {}
+        self._backtraces: dict[ExecutionId, dict[int, Backtrace]] = {}
 
     # --- Store ---------------------------------------------------------------------------------------------------
 
@@ -176,6 +178,11 @@ class MemoryStore:
         """The id of this configuration's deployment."""
         return self._deployments.setdefault(config_digest, new_id)
 
+    def keep_backtrace(self, execution_id: ExecutionId, backtrace: Backtrace) -> None:
+        """Keeps a backtrace, in place of one with the same first event; nothing for an execution that does not exist."""
+        if execution_id in self._rows:
+            self._backtraces.setdefault(execution_id, {})[backtrace.first] = backtrace
+
     # --- Reader --------------------------------------------------------------------------------------------------
 
     def state(self, execution_id: ExecutionId) -> ExecutionState | None:
@@ -214,6 +221,11 @@ class MemoryStore:
     def snapshot(self, execution_id: ExecutionId) -> Snapshot | None:
         """All of the execution."""
         return self.load(execution_id)
+
+    def backtrace(self, execution_id: ExecutionId, version: int) -> Backtrace | None:
+        """The kept backtrace of the host call that left event `version`."""
+        kept = self._backtraces.get(execution_id, {}).values()
+        return next((backtrace for backtrace in kept if backtrace.first <= version < backtrace.end), None)
 
     def result(self, execution_id: ExecutionId) -> FinalResult | None:
         """How it ended."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
+from obelisk.core.backtraces import Frame
 from obelisk.core.calls import (
     AllProcessed,
     AwaitNext,
@@ -62,6 +63,7 @@ from obelisk.core.instants import INSTANT_MAX, SECOND_US, At, In, ScheduleAt
 from obelisk.core.names import FunctionName, function_name, function_of, interface_of
 from obelisk.core.names import InvalidName as InvalidFunctionName
 from obelisk.core.values import Err, ErrForm, Failure, Json, Ok
+from obelisk.wasm.frames import told_frames
 from obelisk.wit.codec import ParamsCodec, normal_params, normal_result
 from obelisk.wit.component import Function, Interface
 from obelisk.wit.extensions import ExtensionKind, classify, package_suffix
@@ -97,10 +99,13 @@ class Immediate(NamedTuple):
 
 
 class Meaning(NamedTuple):
-    """An import: `call` makes the `Call` of its arguments, `result` makes its result of the reply."""
+    """An import: `call` makes the `Call` of its arguments, `result` makes its result of the reply. `told`: the frames that its
+    arguments give, where they may give some.
+    """
 
     call: Callable[[tuple[Value, ...]], Call | Immediate]
     result: Callable[[Reply], Value]
+    told: Callable[[tuple[Value, ...]], tuple[Frame, ...] | None] | None = None
 
 
 def meaning_of(interface: Interface, function: Function, imports: Sequence[Interface] = ()) -> Meaning:
@@ -669,8 +674,12 @@ def _log(level: LogLevel) -> Meaning:
 
 
 def _without_backtrace(meaning: Meaning) -> Meaning:
-    """The twin for interpreters: where the guest was, its last argument, is not kept."""
-    return Meaning(lambda arguments: meaning.call(arguments[:-1]), meaning.result)
+    """The twin for interpreters: the last argument, where the guest is, changes nothing."""
+    return Meaning(lambda arguments: meaning.call(arguments[:-1]), meaning.result, _told)
+
+
+def _told(arguments: tuple[Value, ...]) -> tuple[Frame, ...] | None:
+    return told_frames(arguments[-1])
 
 
 def _with_backtraces(meanings: dict[str, Meaning], suffix: str = "") -> dict[str, Meaning]:

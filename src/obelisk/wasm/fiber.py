@@ -8,7 +8,7 @@ The C API ends the process when it is misused. What must hold, and where it is k
 1. Everything that is passed by pointer (function, arguments, result, error, instance) lives until the future is deleted,
    and the future is deleted before the store: `_Store`, and one block of memory for each fiber.
 2. A callback that raises aborts: `_host_callback` catches everything. An error is only heard inside the callback, later
-   it is written to dead memory: `fail_next_call` arms it before the call.
+   it is written to dead memory: `fail_call` arms it before the call.
 3. One call at a time for each store; no polling, closing or deleting from inside a callback; one thread at a time on a
    future: the owner's lock, and `_forbid_callback`.
 4. The epoch deadline is set before every poll; "not done" means waiting for the host, or out of its slice.
@@ -155,14 +155,15 @@ class Fiber:
 
     __slots__ = (
         "_arity",
-        "_armed",
         "_base",
         "_block",
         "_continuation",
+        "_failing",
         "_fault",
         "_handles",
         "_in_callback",
         "_lock",
+        "_message",
         "_next_rep",
         "_program",
         "_results",
@@ -173,6 +174,7 @@ class Fiber:
         "dropped",
         "fuel",
         "instantiated",
+        "made",
         "memory_max",
         "result",
         "state",
@@ -191,11 +193,14 @@ class Fiber:
         self.trap = ""
         self.dropped: list[Value] = []
         """What the guest dropped since the owner last looked, in order; the owner empties it."""
+        self.made = 0
+        """How many host calls and drops there were."""
         self._lock = threading.Lock()
         self._thread = 0
         self._in_callback = False
         self._fault: BaseException | None = None
-        self._armed: str | None = None
+        self._failing = 0
+        self._message = ""
         self._handles: dict[int, Value] = {}
         self._next_rep = 1
         self._results = 0
@@ -248,15 +253,17 @@ class Fiber:
         finally:
             self._lock.release()
 
-    def fail_next_call(self, message: str) -> None:
-        """Makes the next host call trap with `message`. It must be asked for before the call is made: a pending call can
-        only be answered, or its fiber closed.
+    def fail_call(self, number: int, message: str) -> None:
+        """Makes a host call or drop, the one that `made` counts as `number`, trap with `message`; then the trap's text tells
+        where the guest was. It must be asked for before: a pending call can only be answered, or its fiber closed.
         """
-        self._enter(None, "told to fail its next call")
+        self._enter(None, "told to fail a call")
         try:
-            if self.state is State.WAITING:
-                raise FiberMisuse("an error for a pending call comes too late to be heard; close the fiber instead")
-            self._armed = message
+            if number <= self.made:
+                raise FiberMisuse(
+                    f"an error for call {number}, which was made, comes too late to be heard; close the fiber instead"
+                )
+            self._failing, self._message = number, message
         finally:
             self._lock.release()
 
@@ -444,8 +451,9 @@ def _host_callback(function: HostFunction) -> Any:
         try:
             fiber = _polled[context]
             fiber._in_callback = True
-            if fiber._armed is not None:
-                raise _Armed(fiber._armed)
+            fiber.made += 1
+            if fiber.made == fiber._failing:
+                raise _Armed(fiber._message)
             if args_count != len(lifts) or results_count != result_count:
                 raise CodecError(f"{function.name} was called with {args_count} arguments, {results_count} results")
             fiber.arguments = tuple([lift(args + offset, fiber) for offset, lift in lifts])
@@ -461,7 +469,7 @@ def _host_callback(function: HostFunction) -> Any:
 
 
 class _Armed(Exception):
-    """`fail_next_call` was asked for."""
+    """`fail_call` was asked for."""
 
 
 def _refuse(
@@ -499,6 +507,9 @@ def destructor() -> Any:
     def destroy(_data: int, context: int, rep: int) -> int:
         try:
             fiber = _polled[context]
+            fiber.made += 1
+            if fiber.made == fiber._failing:
+                return int(capi.error_new(fiber._message.encode("utf-8", "replace").replace(b"\0", b"?")))
             fiber.dropped.append(fiber._handles.pop(rep))
         except BaseException as fault:  # noqa: BLE001 - as above
             return int(capi.error_new(f"a handle could not be dropped: {fault!r}".encode()))

@@ -11,6 +11,7 @@ import logging
 from collections.abc import Generator
 from typing import Any
 
+from obelisk.core.backtraces import Frame
 from obelisk.core.calls import Call, Done, JoinSetClose, Output, Reply
 from obelisk.core.ids import JoinSetId
 from obelisk.core.ports import Called, FunctionKind, Returned, Step, Trapped, Yielded
@@ -19,6 +20,7 @@ from obelisk.wasm import trap
 from obelisk.wasm.calls import Immediate, Meaning
 from obelisk.wasm.codec import CodecError
 from obelisk.wasm.fiber import CallbackFailed, Fiber, FiberMisuse, State
+from obelisk.wasm.frames import frames_of
 from obelisk.wasm.link import EntryPoint
 from obelisk.wasm.wasi.host import GuestTrap, is_later
 from obelisk.wasm.wasi.workflow import WorkflowHost
@@ -27,6 +29,7 @@ from obelisk.wit.reader import InvalidJson, ValueMismatch
 _log = logging.getLogger(__name__)
 _YIELDED = Yielded()
 _KIND = FunctionKind.WORKFLOW
+_STOPPED = "stopped here, to see where this is"
 
 
 class PoolIsFull(RuntimeError):
@@ -34,8 +37,8 @@ class PoolIsFull(RuntimeError):
 
 
 class WorkflowGuest:
-    """Implements `obelisk.core.ports.Guest` over a fiber. `memory_max`: bytes of each linear memory. `start` raises
-    `PoolIsFull` when there is no room.
+    """Implements `obelisk.core.ports.Guest` and `Inside` over a fiber. `memory_max`: bytes of each linear memory. `start`
+    raises `PoolIsFull` when there is no room.
     """
 
     __slots__ = ("_closing", "_end", "_entry", "_fiber", "_host", "_meaning", "_rest", "_wasi")
@@ -98,6 +101,30 @@ class WorkflowGuest:
             self._wasi.close()
             self._wasi = None
         self._fiber.close()
+
+    # --- where it is -------------------------------------------------------------------------------------------------
+
+    @property
+    def call_number(self) -> int | None:
+        """See `Inside`. Drops are counted too."""
+        fiber = self._fiber
+        if self._closing:  # the drop that was heard of, before those that still wait, and the call that follows them
+            return fiber.made - len(fiber.dropped) - (fiber.call is not None)
+        waits = self._meaning is not None or self._wasi is not None
+        return fiber.made if waits and self._end is None else None
+
+    def told(self) -> tuple[Frame, ...] | None:
+        """See `Inside`."""
+        meaning = self._meaning
+        return None if self._closing or meaning is None or meaning.told is None else meaning.told(self._fiber.arguments)
+
+    def stop_in(self, call_number: int) -> None:
+        """See `Inside`."""
+        self._fiber.fail_call(call_number, _STOPPED)
+
+    def stack(self) -> tuple[Frame, ...]:
+        """See `Inside`."""
+        return frames_of(self._fiber.trap)
 
     def _step(self, state: State) -> Step:
         fiber = self._fiber

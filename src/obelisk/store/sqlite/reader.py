@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
+from obelisk.core.backtraces import Backtrace
 from obelisk.core.batch import Snapshot, StoreFailed
 from obelisk.core.events import Created, Finished, LogEntry
 from obelisk.core.ids import ExecutionId
@@ -114,6 +115,12 @@ class SqliteReader:
         """All of the execution, read in one transaction."""
         with self._connection() as connection, reading(connection):
             return rows.read_snapshot(connection, self._names, execution_id)
+
+    def backtrace(self, execution_id: ExecutionId, version: int) -> Backtrace | None:
+        """The kept backtrace of the host call that left event `version`."""
+        with self._connection() as connection:
+            key = rows.key_of(connection, execution_id)
+            return None if key is None else rows.read_backtrace(connection, key, version)
 
     def result(self, execution_id: ExecutionId) -> FinalResult | None:
         """How it ended."""

@@ -10,9 +10,10 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
+from obelisk.core.backtraces import Backtrace, Frame
 from obelisk.core.batch import Delay, Request, RequestBody, Snapshot
 from obelisk.core.events import Event, Finished, LogEntry
-from obelisk.core.ids import ChildId, ExecutionId, is_top_level, join_set_of, relative
+from obelisk.core.ids import ChildId, Digest, ExecutionId, is_top_level, join_set_of, relative
 from obelisk.core.responses import ChildFinished, DelayFinished, Response
 from obelisk.core.transitions import ExecutionState, Lifecycle, Status
 from obelisk.store.sqlite.connection import Connection
@@ -25,11 +26,14 @@ _LOG: Final = sql("log")
 _RESPONSES: Final = sql("responses")
 _REQUESTS: Final = sql("requests")
 _DELAYS: Final = sql("delays")
+_BACKTRACE: Final = sql("backtrace")
 
 ALL: Final = -1
 """As a length: no limit."""
 
 request_body_encode: Final = msgspec.json.Encoder().encode
+frames_encode: Final = msgspec.json.Encoder().encode
+_frames_decode: Final = msgspec.json.Decoder(tuple[Frame, ...]).decode
 _request_body_decode: Final = msgspec.json.Decoder(RequestBody).decode
 T = TypeVar("T")
 
@@ -111,6 +115,15 @@ def read_delays(connection: Connection, key: int, execution_id: ExecutionId) -> 
     """Unresolved delays, by expiry."""
     rows = connection.execute(_DELAYS, (key,)).fetchall()
     return [Delay(execution_id, delay, expires_at) for delay, expires_at in rows]
+
+
+def read_backtrace(connection: Connection, key: int, version: int) -> Backtrace | None:
+    """The backtrace that covers `version`."""
+    row = connection.execute(_BACKTRACE, (key, version)).fetchone()
+    if row is None or version >= row[1]:
+        return None
+    first, end, component, frames = row
+    return Backtrace(first, end, Digest(component), _frames_decode(frames))
 
 
 def read_snapshot(connection: Connection, names: Names, execution_id: ExecutionId) -> Snapshot | None:

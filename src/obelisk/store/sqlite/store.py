@@ -7,6 +7,7 @@ cannot be retried). Must not decide what is written; that is the engine's busine
 
 from __future__ import annotations
 
+import hashlib
 import os
 import threading
 from collections.abc import Iterator, Mapping
@@ -15,6 +16,7 @@ from typing import Final
 
 import msgspec
 
+from obelisk.core.backtraces import Backtrace
 from obelisk.core.batch import Delay, Recovered, Snapshot, StoreFailed, Unit, UnitOutcome
 from obelisk.core.ids import DeploymentId, Digest, ExecutionId, ExecutorId
 from obelisk.core.instants import Instant
@@ -41,6 +43,8 @@ _CRASH_COUNT: Final = sql("crash_count")
 _STATES_OPEN: Final = sql("states_open")
 _DELAYS_OPEN: Final = sql("delays_open")
 _NEWS: Final = sql("news")
+_STACK_ADD: Final = sql("stack_add")
+_BACKTRACE_ADD: Final = sql("backtrace_add")
 
 _FRAME_HEADER_BYTES: Final = 24
 
@@ -61,7 +65,7 @@ class SqliteStore:
     `connection.WRITER_PRAGMAS`. `wal_bytes_max`: how long the write-ahead log may get before `checkpoint` makes commits
     wait for it. Raises `StoreBusy`, `StoreTooNew` or `StoreUnusable`; `ValueError` for a malformed pragma.
 
-    All methods but `checkpoint` and `reader` are for one thread at a time, which need not be the one that opened.
+    All methods but `checkpoint`, `keep_backtrace` and `reader` are for one thread at a time, which need not be the one that opened.
     """
 
     def __init__(
@@ -187,6 +191,27 @@ class SqliteStore:
             with self._transaction():
                 self._connection.execute(_DEPLOYMENT_ADD, (config_digest, new_id, now))
             return new_id
+
+    # --- backtraces ----------------------------------------------------------------------------------------------
+
+    def keep_backtrace(self, execution_id: ExecutionId, backtrace: Backtrace) -> None:
+        """Keeps a backtrace, between two commits. Nothing is kept for an execution that does not exist. `StoreFailed`."""
+        frames = rows.frames_encode(backtrace.frames)
+        digest = hashlib.sha256(frames).digest()
+        with self._using():
+            key = rows.key_of(self._connection, execution_id)
+            if key is None:
+                return
+            try:
+                with transaction(self._connection):
+                    component = self._names.key(backtrace.component)
+                    self._names.write(self._connection)
+                    self._connection.execute(_STACK_ADD, (digest, frames))
+                    self._connection.execute(_BACKTRACE_ADD, (key, backtrace.first, backtrace.end, component, digest))
+            except BaseException:
+                self._names.forget()
+                raise
+            self._names.settle()
 
     # --- upkeep --------------------------------------------------------------------------------------------------
 
