@@ -389,7 +389,7 @@ def test_all_problems_are_told_at_once_with_their_places(read: Read, tmp_path: P
         '  environment: api.listening_addr: expected an address "HOST:PORT" (port 0: any free one); found "here"',
         (
             f'  {file}: [[workflow]] "w": max_retries: unknown key; known here: '
-            "blocking_strategy, content_digest, exec, join_next_blocking_strategy, location, name, on_trap, "
+            "backtrace, blocking_strategy, content_digest, exec, join_next_blocking_strategy, location, name, on_trap, "
             "retry_exp_backoff, stub_wasi"
         ),
         (
@@ -840,3 +840,41 @@ def test_a_secret_means_the_same_in_all_entries_of_a_component(read: Read):
 
 def test_an_activity_alone_sends_requests(read: Read):
     assert "unknown key" in only_problem(read, COMPONENT + '[[workflow.allowed_host]]\npattern = "a"')
+
+
+# --- backtraces ------------------------------------------------------------------------------------------------------
+
+
+def test_sources_of_backtraces(read: Read, tmp_path: Path):
+    config = read(
+        COMPONENT
+        + 'backtrace.sources = { "/build/a.rs" = "src/a.rs", ".../b.c" = "${OBELISK_TOML_DIR}/b.c", "c.c" = "/c.c" }\n'
+    )
+    assert config.components[0].backtrace_sources == {
+        "/build/a.rs": tmp_path / "src/a.rs",
+        ".../b.c": tmp_path.resolve() / "b.c",
+        "c.c": Path("/c.c"),
+    }
+    assert read(COMPONENT).components[0].backtrace_sources == {}
+
+
+@pytest.mark.parametrize("key", ["wasm.backtrace.persist", "workflows.backtrace.persist"])
+def test_backtraces_that_are_not_kept(read: Read, key: str):
+    assert read(f"{key} = false").wasm.backtrace_persist is False
+    assert read("").wasm.backtrace_persist is True
+
+
+@pytest.mark.parametrize(
+    ("sources", "key", "message"),
+    [
+        ('"a.c"', "backtrace.sources", 'as keys, and paths as values; found "a.c"'),
+        ("{ a = 1 }", 'backtrace.sources."a"', "expected a path; found 1 (an integer)"),
+        ('{ "a.c" = "" }', 'backtrace.sources."a.c"', 'expected a path; found ""'),
+        ('{ "a.c" = "${NOWHERE}/a.c" }', 'backtrace.sources."a.c"', "${NOWHERE} is not known"),
+        ('{ ".../" = "a.c" }', "backtrace.sources", 'found the key ".../"'),
+    ],
+)
+def test_sources_of_backtraces_that_make_no_sense(read: Read, sources: str, key: str, message: str):
+    ((_, found, text),) = problems(read, f"{COMPONENT}backtrace.sources = {sources}\n")
+    assert found == key
+    assert message in text

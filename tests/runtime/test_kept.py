@@ -211,3 +211,36 @@ def test_versions_live_side_by_side_each_with_its_own_policy(
         ("acts", new[0].digest),
         ("asks", new[1].digest),
     ]
+
+
+def test_source_code_is_kept_with_its_component_and_stays_as_it_was(
+    loader: ComponentLoader, kept: KeptComponents, testing_components: Any, tmp_path: Path
+) -> None:
+    first, second = tmp_path / "first.c", tmp_path / "second.c"
+    first.write_text("one")
+    second.write_text("two")
+
+    def keep(**sources: Path) -> DeployedComponent:
+        config = ComponentConfig(
+            FunctionKind.WORKFLOW, "flows", testing_components.workflow, None, backtrace_sources=sources
+        )
+        (active,) = load_active(loader, (activity(testing_components.activity), config))[1:]
+        kept.keep([active])
+        return active
+
+    active = keep(a=first)
+    digest = active.digest
+    assert files(tmp_path) == [f"{stem(active)}.{suffix}" for suffix in ("json", "sources", "wasm")]
+    first.write_text("edited since")
+    keep(a=first, b=second)
+    assert [kept.source_text(digest, key) for key in "abc"] == ["one", "two", None]
+    keep(a=second)  # another file was meant
+    assert [kept.source_text(digest, key) for key in "ab"] == ["two", None]
+    kept.forget_all_but(frozenset({digest}))
+    assert kept.source_text(digest, "a") == "two"
+    (tmp_path / "kept" / f"{stem(active)}.sources").write_bytes(b"half a fi")
+    assert kept.source_text(digest, "a") is None
+    keep(a=first)
+    assert kept.source_text(digest, "a") == "edited since"
+    kept.forget_all_but(frozenset())
+    assert files(tmp_path) == []

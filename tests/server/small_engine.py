@@ -17,6 +17,7 @@ import msgspec
 from obelisk.api.service import Service
 from obelisk.config import Config
 from obelisk.core import calls, transitions
+from obelisk.core.backtraces import Backtrace, Frame, Symbol
 from obelisk.core.batch import Expect, NewEvent, NewResponse, RequestBody, Snapshot, Unit
 from obelisk.core.events import (
     ChildRequested,
@@ -45,9 +46,10 @@ from obelisk.core.ids import (
 )
 from obelisk.core.instants import SECOND_US, Instant
 from obelisk.core.names import FunctionName, function_of
-from obelisk.core.ports import FunctionInfo, FunctionKind, Rejection, Typed
+from obelisk.core.ports import Called, FunctionInfo, FunctionKind, Rejection, Step, Typed
 from obelisk.core.replay import Replayed, replay
 from obelisk.core.responses import ChildFinished, DelayFinished, Response
+from obelisk.core.tracing import Found, find_call
 from obelisk.core.values import Err, Json, Ok, Outcome
 from obelisk.engine.effects import Answer, AnswerKind
 from obelisk.engine.inbox import InboxFull
@@ -253,6 +255,46 @@ class LockedReader:
         return call
 
 
+class TracedPythonGuest:
+    """A guest of Python that tells a stack of its own with each call, as interpreters do."""
+
+    def __init__(self, guest: PythonGuest) -> None:
+        self._guest = guest
+        self._calls = 0
+        self._in_call = False
+
+    def start(self, params: Json) -> Step:
+        return self._note(self._guest.start(params))
+
+    def send(self, reply: calls.Reply) -> Step:
+        return self._note(self._guest.send(reply))
+
+    def resume(self) -> Step:
+        return self._note(self._guest.resume())
+
+    def close(self) -> None:
+        self._guest.close()
+
+    def _note(self, step: Step) -> Step:
+        self._in_call = isinstance(step, Called)
+        self._calls += self._in_call
+        return step
+
+    @property
+    def call_number(self) -> int | None:
+        return self._calls if self._in_call else None
+
+    def told(self) -> tuple[Frame, ...] | None:
+        called = Symbol(f"call_{self._calls}", "/src/flow.py", 1 + self._calls)
+        return (Frame("flow", "fiboa", (called, Symbol("fiboa", "lib.py"))), Frame("<unknown>", "run"))
+
+    def stop_in(self, call_number: int) -> None:
+        raise AssertionError("it tells of itself")
+
+    def stack(self) -> tuple[Frame, ...]:
+        raise AssertionError("it tells of itself")
+
+
 class SmallEngine:
     """`obelisk.api.ports.Engine`, with the means to drive executions."""
 
@@ -277,6 +319,9 @@ class SmallEngine:
             (WORKFLOW_DIGEST, FIBOA): fiboa,
             (OLD_DIGEST, FIBOA): fiboa_of_old,
         }
+        self.traced = 0
+        """How many backtraces were made."""
+        self.sources: dict[tuple[Digest, str], str] = {}
         self._scripts: set[asyncio.Future[None]] = set()
         self._lock = threading.Lock()
         self.reader: Any = LockedReader(self.store, self._lock)
@@ -354,6 +399,25 @@ class SmallEngine:
         return replay(
             state.execution_id, snapshot.log, snapshot.responses, guest, now, typing=typing, calls_max=calls_max
         )
+
+    async def trace(self, snapshot: Snapshot, component: Digest, version: int, now: Instant) -> Found | Backtrace:
+        self._refuse()
+        state = snapshot.state
+        guest = TracedPythonGuest(PythonGuest(state.execution_id, self.flows[component, state.ffqn]))
+        found = find_call(snapshot, version, guest, guest, now, typing=self.catalogue.typed_params)
+        if found.call is None:
+            return found
+        self.traced += 1
+        return Backtrace(found.call.first, found.call.end, component, found.call.told or ())
+
+    def keep_backtrace(self, execution_id: ExecutionId, backtrace: Backtrace) -> None:
+        assert threading.current_thread() is not threading.main_thread(), "it may wait for a commit"
+        with self._lock:
+            self.store.keep_backtrace(execution_id, backtrace)
+
+    def source(self, digest: Digest, file: str) -> str | None:
+        assert threading.current_thread() is not threading.main_thread(), "it reads a file"
+        return self.sources.get((digest, file))
 
     def _script_done(self, script: asyncio.Future[None]) -> None:
         self._scripts.discard(script)

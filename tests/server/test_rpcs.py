@@ -599,7 +599,7 @@ def test_health_and_both_reflections(serving):
 
 def test_an_rpc_of_a_later_version_is_unimplemented(serving):
     async def scenario(engine, service, channel):
-        call = channel.unary_unary("/obelisk.ExecutionRepository/GetBacktrace")
+        call = channel.unary_unary("/obelisk.ExecutionRepository/PersistExecutionBacktraces")
         code, _ = await fails(call(b""))
         assert code is grpc.StatusCode.UNIMPLEMENTED
 

@@ -9,7 +9,6 @@ kept.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final
 
 from obelisk.api.asking import asking
 from obelisk.api.errors import InvalidArgument, NotFound, ReplayFailed
@@ -23,10 +22,7 @@ from obelisk.core.batch import Snapshot
 from obelisk.core.events import kind_of
 from obelisk.core.ids import Digest, ExecutionId
 from obelisk.core.ports import FunctionInfo, FunctionKind
-from obelisk.core.tracing import LAST, Found, recorded_by_calls, written_on
-
-FIRST: Final = -2
-"""As a version: the first host call that left an event. `LAST` is the last one."""
+from obelisk.core.tracing import FIRST, LAST, Found, recorded_by_calls, written_on
 
 
 class Backtraces:
@@ -41,6 +37,9 @@ class Backtraces:
         """The backtrace of the host call that left event `version`; also `FIRST` or `LAST`. Also raises `InvalidArgument`,
         `ReplayFailed`, `Overloaded` or `Stopping`.
         """
+        kept = await self._reads.run(self._kept, execution_id, version)
+        if kept is not None:
+            return kept  # without its log, which may be long
         snapshot = await self._replaying.snapshot(execution_id)
         state = snapshot.state
         info = info_of(self._engine.catalogue, state)
@@ -53,9 +52,8 @@ class Backtraces:
             raise NotFound(f"backtrace not found: {execution_id} has made no host call yet that left an event")
         wanted = recorded[0] if version == FIRST else version
         known = recorded[-1] if version == LAST else wanted
-        kept = await self._reads.run(self._engine.reader.backtrace, execution_id, known)
-        if kept is not None:
-            return BacktraceOf(state.ffqn, kept)
+        if known != version and (kept := await self._reads.run(self._kept, execution_id, known)) is not None:
+            return kept
         if wanted >= len(snapshot.log):
             raise NotFound(f"backtrace not found: the log of {execution_id} ends with version {len(snapshot.log) - 1}")
         component = written_on(snapshot.log, known)
@@ -64,6 +62,12 @@ class Backtraces:
             return BacktraceOf(state.ffqn, made, component)
         await self._reads.run(self._engine.keep_backtrace, execution_id, made)
         return BacktraceOf(state.ffqn, made)
+
+    def _kept(self, execution_id: ExecutionId, version: int) -> BacktraceOf | None:
+        reader = self._engine.reader
+        backtrace = None if version in (FIRST, LAST) else reader.backtrace(execution_id, version)
+        state = None if backtrace is None else reader.state(execution_id)
+        return None if backtrace is None or state is None else BacktraceOf(state.ffqn, backtrace)
 
     async def _trace(self, snapshot: Snapshot, component: Digest, version: int) -> Backtrace:
         """On `component`, or what may stand for it."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from obelisk.cli import operations, reading, repairing, replaying, submitting
+from obelisk.cli import backtraces, operations, reading, repairing, replaying, submitting
 
 
 @click.group("execution")
@@ -25,6 +25,7 @@ for _command in (
     operations.pause,
     operations.unpause,
     operations.stub,
+    backtraces.backtrace,
     replaying.replay,
     replaying.advance,
     replaying.upgrade,

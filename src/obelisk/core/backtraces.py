@@ -16,7 +16,6 @@ FRAMES_MAX: Final = 200
 """Frames of a backtrace, from the innermost on, and symbols of a frame; more are left out."""
 NAME_LENGTH_MAX: Final = 1_000
 """Characters of a name in a frame; the rest is left out."""
-U32_MAX: Final = 2**32 - 1
 
 
 class Symbol(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -97,7 +97,8 @@ def replay(
 ) -> Replayed:
     """Replays `log` on a guest that was not started, and closes it. Goes on for up to `calls_max` new host calls that write
     something, made at `now`. `may_go_on`: asked whenever the guest used up a slice of CPU. `watch`: told after each step of
-    the guest, while it still waits in its call, how many events were met or written by then; True ends the replay.
+    the guest that is as recorded, while it still waits in its call, how many events were met or written by then; True ends
+    the replay.
     """
     created = log[0].event
     assert isinstance(created, Created)
@@ -125,7 +126,7 @@ def replay(
     try:
         decision = _take_step(machine, guest, guest.start(created.params), now, may_go_on)
         while True:
-            if watch is not None and watch(machine.events):
+            if watch is not None and not isinstance(decision, Diverged) and watch(machine.events):
                 return came_to()
             if isinstance(decision, Stopped):
                 new.append(take())

@@ -23,6 +23,8 @@ from obelisk.core.replay import Replayed, replay, replayable
 
 LAST: Final = -1
 """As a version: the last call that left an event."""
+FIRST: Final = -2
+"""As a version: the first one."""
 
 
 class HostCall(msgspec.Struct, frozen=True):
@@ -69,7 +71,7 @@ class _Search:
 
     def __init__(self, log: Sequence[LogEntry], version: int, inside: Inside) -> None:
         self._versions = recorded_by_calls(log)
-        self._version = version
+        self._version = self._versions[0] if version == FIRST and self._versions else version
         self._inside = inside
         self._met = 0
         self._found = False
@@ -99,7 +101,8 @@ class _Search:
 
     def result(self, replayed: Replayed) -> Found:
         """When the replay is over."""
-        if self._found or self._version == LAST:
+        strayed = replayed.divergence is not None or replayed.gave_up
+        if self._found or (self._version == LAST and not strayed):
             return Found(replayed, self._last)
         return Found(replayed, nearest=self._nearest(), closing=self.closing)
 
@@ -121,7 +124,7 @@ def find_call(
     typing: Typing = no_typing,
     may_go_on: Callable[[], bool] = lambda: True,
 ) -> Found:
-    """Finds the call that left event `version`; `LAST`: the last one that left any. The guest was not started, and is closed;
+    """Finds the call that left event `version`; `LAST`: the last one that left any, `FIRST`: the first. The guest was not started, and is closed;
     the rest is as for `replay`.
     """
     search = _Search(snapshot.log, version, inside)

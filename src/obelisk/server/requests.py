@@ -10,7 +10,6 @@ from typing import Final
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from obelisk.api.backtraces import FIRST
 from obelisk.api.errors import InvalidArgument
 from obelisk.core.ids import (
     DelayId,
@@ -26,7 +25,7 @@ from obelisk.core.instants import SECOND_US, Instant
 from obelisk.core.names import FunctionName, InvalidName, function_name
 from obelisk.core.ports import FunctionKind
 from obelisk.core.reading import ExecutionFilter, Page, StateFilter
-from obelisk.core.tracing import LAST
+from obelisk.core.tracing import FIRST, LAST
 from obelisk.proto import obelisk_pb2 as pb
 
 PAGE_LENGTH: Final = 20

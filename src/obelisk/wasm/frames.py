@@ -22,7 +22,7 @@ from obelisk.wit.types import Value
 UNKNOWN: Final = "<unknown>"
 """A module without a name."""
 _HEADER: Final = "wasm backtrace:"
-_FRAME: Final = re.compile(r"\s*\d+:\s+0x[0-9a-f]+ - (.*)")
+_FRAME: Final = re.compile(r"\s*\d+:\s+(?:0x[0-9a-f]+ - )?(.*)")
 _INLINED: Final = re.compile(r"\s+- (.*)")
 _PLACE: Final = re.compile(r"\s+at (.*?)(?::(\d+))?(?::(\d+))?")
 _MACHINERY: Final = ("wit-component:shim", "wit-component:fixups")

@@ -28,6 +28,7 @@ _FLAGS: Final = (
     "--target=wasm32",
     "-std=c17",
     "-O2",
+    "-g",
     "-Wall",
     *(
         f"-Werror={each}"
@@ -39,7 +40,8 @@ _FLAGS: Final = (
     "-Wl,--no-entry",
 )
 """No library: there is none for a world without WASI. `-mbulk-memory`: copies are instructions, and no calls of one. What is
-a mistake in any case is an error, since warnings of a build that went well are not shown.
+a mistake in any case is an error, since warnings of a build that went well are not shown. `-g`: backtraces name functions
+and lines, which makes a component larger, and not slower.
 """
 
 
@@ -73,7 +75,10 @@ class C:
         clang, linker = find_clang(job.tools, manifest.folder), find_linker(job.tools, manifest.folder)
         module = job.made.with_suffix(".core")
         try:
-            command: list[str | Path] = [clang, *_FLAGS, f"-fuse-ld={linker}", "--output", module, manifest.source]
+            # Paths as seen from the folder: the same bytes wherever it is, and nothing of whose machine built them.
+            paths = ("-fdebug-compilation-dir=.", f"-ffile-prefix-map={manifest.folder.resolve()}/=")
+            command: list[str | Path] = [clang, *_FLAGS, *paths, f"-fuse-ld={linker}"]
+            command += ["--output", module, manifest.source]
             job.tools.run(command, manifest.folder)
             embedded = wasm_tools.embed_wit(module.read_bytes(), files, manifest.world)
             job.made.write_bytes(wasm_tools.wrap_module(embedded))
