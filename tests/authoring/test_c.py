@@ -15,7 +15,7 @@ from obelisk.authoring.toolbox import ToolFailed
 from obelisk.wit.component import ComponentWit
 
 MODULE = Path(__file__).resolve().parents[2] / "examples" / "fibo" / "fibo-workflow.wat"
-FLAGS = ["--target=wasm32", "-std=c17", "-O2", "-ffreestanding", "-nostdlib", "-mbulk-memory", "-Wl,--no-entry"]
+FLAGS = ["--target=wasm32", "-std=c17", "-O2", "-g", "-ffreestanding", "-nostdlib", "-mbulk-memory", "-Wl,--no-entry"]
 
 
 @pytest.fixture
@@ -39,7 +39,8 @@ def test_c_is_compiled_without_a_library_and_made_a_component(manifest, tool, to
     made = Path(arguments[arguments.index("--output") + 1])
     assert made.parent == manifest.folder
     rest = [each for each in arguments if not each.startswith("-W") or each == "-Wl,--no-entry"]
-    assert rest == [*FLAGS, f"-fuse-ld={linker.path}", "--output", str(made), str(manifest.source)]
+    paths = ["-fdebug-compilation-dir=.", f"-ffile-prefix-map={manifest.folder.resolve()}/="]
+    assert rest == [*FLAGS, *paths, f"-fuse-ld={linker.path}", "--output", str(made), str(manifest.source)]
     assert [interface.name for interface in built.wit.exports] == ["template-fibo:workflow/fibo-workflow-ifc"]
     assert files(manifest) == sorted([*before, "bindings", "fibo_workflow.wasm"])
     assert [path.name for path in (manifest.folder / "bindings").iterdir()] == ["workflow.h"]

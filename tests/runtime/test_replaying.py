@@ -177,8 +177,8 @@ def test_no_room_for_an_instance_means_busy(flows: Any) -> None:
         def __init__(self, deployed: Any) -> None:
             self.pinned, self.typed_params = deployed.pinned, deployed.typed_params
 
-        def guest(self, *args: Any) -> Any:
-            return self
+        def traceable(self, *args: Any) -> Any:
+            return self, self
 
         def start(self, params: Json) -> Any:
             raise PoolIsFull("no room")

@@ -16,22 +16,22 @@ Caused by:
 INLINED = """error while executing at wasm backtrace:
     0:   0x2319 - wit-component:shim!indirect-template-fibo:activity/fibo-activity-ifc-fibo
     1:    0x643 - fibo
-                    at /work/bindings/workflow.h:784:3
+                    at /build/bindings/workflow.h:784:3
                 - fiboa
-                    at /work/fibo workflow.c:10:10
+                    at /build/fibo workflow.c:10:10
                 - exported_0
-                    at /work/bindings/workflow.h:845:17
+                    at /build/bindings/workflow.h:845:17
 
 Caused by:
     asked for
 """
 PLAIN = """error while executing at wasm backtrace:
     0:    0xb02 - fibo
-                    at /work/bindings/workflow.h:784:3
+                    at /build/bindings/workflow.h:784:3
     1:    0xa1b - <workflow::Component as exports::Guest>::fiboa
-                    at /work/src/lib.rs:10
+                    at /build/src/lib.rs:10
     2: 0x123907 - exported_0
-                    at C:\\\\work\\\\workflow.h
+                    at C:\\\\build\\\\workflow.h
     3:   0x1001 - name_only!core::ops::function!{{closure}}
 
 Caused by:
@@ -55,9 +55,9 @@ def test_functions_in_functions_are_one_frame():
             "<unknown>",
             "exported_0",
             (
-                Symbol("fibo", "/work/bindings/workflow.h", 784, 3),
-                Symbol("fiboa", "/work/fibo workflow.c", 10, 10),
-                Symbol("exported_0", "/work/bindings/workflow.h", 845, 17),
+                Symbol("fibo", "/build/bindings/workflow.h", 784, 3),
+                Symbol("fiboa", "/build/fibo workflow.c", 10, 10),
+                Symbol("exported_0", "/build/bindings/workflow.h", 845, 17),
             ),
         ),
     )
@@ -66,9 +66,9 @@ def test_functions_in_functions_are_one_frame():
 def test_a_frame_for_each_function():
     rust = "<workflow::Component as exports::Guest>::fiboa"
     assert frames_of(PLAIN) == (
-        Frame("<unknown>", "fibo", (Symbol("fibo", "/work/bindings/workflow.h", 784, 3),)),
-        Frame("<unknown>", rust, (Symbol(rust, "/work/src/lib.rs", 10),)),
-        Frame("<unknown>", "exported_0", (Symbol("exported_0", "C:\\\\work\\\\workflow.h"),)),
+        Frame("<unknown>", "fibo", (Symbol("fibo", "/build/bindings/workflow.h", 784, 3),)),
+        Frame("<unknown>", rust, (Symbol(rust, "/build/src/lib.rs", 10),)),
+        Frame("<unknown>", "exported_0", (Symbol("exported_0", "C:\\\\build\\\\workflow.h"),)),
         Frame("name_only", "core::ops::function!{{closure}}"),
     )
 
