@@ -151,6 +151,14 @@ def test_commits_go_on_while_backtraces_are_made(flows: Any) -> None:
     asyncio.run(scenario())
 
 
+def test_a_wait_through_wasi(running: Any, wasi_components: Any) -> None:
+    flows = running(f'[[workflow]]\nname = "workflow"\nlocation = "{wasi_components.workflow}"')
+    execution_id, _ = flows.run_id("testing:wasi-workflow/wasi.waits", 1)
+    found = seen(flows, execution_id, 3)
+    assert (found.first, found.end) == (2, 5)
+    assert len(found.frames) == 1
+
+
 # --- frames that the guest gives itself ------------------------------------------------------------------------------
 
 
