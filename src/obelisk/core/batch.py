@@ -19,6 +19,7 @@ from obelisk.core.backtraces import Backtrace
 from obelisk.core.events import Event, LogEntry
 from obelisk.core.ids import DelayRef, DeploymentId, Digest, ExecutionId, ExecutorId
 from obelisk.core.instants import Instant
+from obelisk.core.lines import NewLogLine
 from obelisk.core.responses import Response
 from obelisk.core.transitions import ExecutionState
 from obelisk.core.values import Failure
@@ -148,6 +149,9 @@ class Unit(msgspec.Struct):
     """Those for an execution that has finished are dropped; when one finishes, its inbox is emptied."""
     requests_done: list[int] = []
     """Ids of requests to delete."""
+    lines: list[NewLogLine] = []
+    """Lines for the logs of executions, in order. One of an execution that does not exist is dropped, as is one whose place
+    is taken."""
 
 
 class RefusedBy(StrEnum):

@@ -15,6 +15,7 @@ from obelisk.core.batch import Snapshot
 from obelisk.core.events import Created, LogEntry
 from obelisk.core.ids import DeploymentId, Digest, ExecutionId
 from obelisk.core.instants import Instant
+from obelisk.core.lines import LineFilter, LinePage, StoredLogLine
 from obelisk.core.responses import Response
 from obelisk.core.transitions import ExecutionState
 from obelisk.core.values import Outcome
@@ -112,6 +113,12 @@ class Reader(Protocol):
 
     def result(self, execution_id: ExecutionId) -> FinalResult | None:
         """How it ended; None when it is unknown or has not ended."""
+        ...
+
+    def lines(self, where: LineFilter, page: LinePage) -> list[StoredLogLine]:
+        """A page of what was logged, the oldest first; empty for an unknown execution. Lines become visible in the order of
+        their cursors: what is read after the last cursor of a page is all that was stored since.
+        """
         ...
 
     def close(self) -> None:

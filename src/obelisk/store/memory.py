@@ -24,11 +24,12 @@ from obelisk.core.batch import (
 from obelisk.core.events import FORMAT, Created, Finished, LogEntry, decode_event, encode_event
 from obelisk.core.ids import DelayRef, DeploymentId, Digest, ExecutionId, ExecutorId
 from obelisk.core.instants import Instant
+from obelisk.core.lines import LineFilter, LinePage, NewLogLine, StoredLogLine
 from obelisk.core.reading import ExecutionFilter, FinalResult, Page
 from obelisk.core.responses import Response
 from obelisk.core.transitions import ExecutionState, Status
 from obelisk.store.fences import check_form, refusal
-from obelisk.store.selection import matches, page_of
+from obelisk.store.selection import is_beyond, matches, page_of, wants
 
 _encode_response: Final = msgspec.json.Encoder().encode
 _decode_response: Final = msgspec.json.Decoder(Response).decode
@@ -54,6 +55,9 @@ class MemoryStore:
         self._delays: dict[tuple[ExecutionId, DelayRef], Delay] = {}
         self._requests: dict[int, Request] = {}
         self._request_id = 0
+        self._lines: list[StoredLogLine] = []
+        self._line_id = 0
+        self._places: set[tuple[ExecutionId, tuple[int, int]]] = set()
         self._deployments: dict[Digest, DeploymentId] = {}
         self._outcomes: dict[str, list[UnitOutcome]] = {}
         self._backtraces: dict[ExecutionId, dict[int, Backtrace]] = {}
@@ -104,7 +108,19 @@ class MemoryStore:
         done = [request_id for request_id, request in self._requests.items() if request.execution_id in over]
         for request_id in unit.requests_done + done:
             self._requests.pop(request_id, None)
+        for line in unit.lines:
+            self._add_line(line)
         return Applied(tuple(ids))
+
+    def _add_line(self, new: NewLogLine) -> None:
+        if new.execution_id not in self._rows:
+            return
+        self._line_id += 1
+        if new.place is not None:
+            if (new.execution_id, new.place) in self._places:
+                return
+            self._places.add((new.execution_id, new.place))
+        self._lines.append(StoredLogLine(self._line_id, new.execution_id, new.run, new.created_at, new.line))
 
     def outcome_of(self, batch_id: str) -> list[UnitOutcome] | None:
         """What `commit` answered for this batch; None when it was not committed."""
@@ -236,6 +252,12 @@ class MemoryStore:
             if isinstance(entry.event, Finished):
                 return FinalResult(row.created_at, row.first_scheduled_at, row.finished_at, entry.event.outcome)
         return None
+
+    def lines(self, where: LineFilter, page: LinePage) -> list[StoredLogLine]:
+        """A page of what was logged, the oldest first."""
+        found = [each for each in self._lines if wants(each, where) and is_beyond(each, page)]
+        length = max(page.length, 0)
+        return found[max(len(found) - length, 0) :] if page.older else found[:length]
 
     def close(self) -> None:
         """Nothing to free."""

@@ -12,6 +12,7 @@ import msgspec
 
 from obelisk.core.ids import ExecutionId, is_top_level
 from obelisk.core.instants import Instant
+from obelisk.core.lines import LineFilter, LinePage, StoredLogLine
 from obelisk.core.reading import ExecutionFilter, Page, StateFilter
 from obelisk.core.transitions import ExecutionState, Lifecycle, Status
 
@@ -86,6 +87,21 @@ def page_of(
         found = [state for state in found if _beyond(state, place, newer=page.newer)]
     length = max(page.length, 0)
     return found[max(len(found) - length, 0) :] if page.newer else found[:length]
+
+
+def wants(line: StoredLogLine, where: LineFilter) -> bool:
+    """Whether `line` is among those that `where` asks for."""
+    is_of = line.execution_id == where.execution_id or (
+        where.derived and line.execution_id.startswith(f"{where.execution_id}.")
+    )
+    return is_of and where.takes(line.line) and (where.after is None or line.created_at > where.after)
+
+
+def is_beyond(line: StoredLogLine, page: LinePage) -> bool:
+    """Whether `line` is on the side of the page's cursor that the page is on."""
+    if page.cursor is None:
+        return True
+    return line.cursor < page.cursor if page.older else line.cursor > page.cursor
 
 
 def _beyond(state: ExecutionState, place: Place, *, newer: bool) -> bool:

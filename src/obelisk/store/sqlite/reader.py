@@ -18,12 +18,14 @@ from obelisk.core.batch import Snapshot, StoreFailed
 from obelisk.core.events import Created, Finished, LogEntry
 from obelisk.core.ids import ExecutionId
 from obelisk.core.instants import Instant
+from obelisk.core.lines import LineFilter, LinePage, StoredLogLine
 from obelisk.core.reading import ExecutionFilter, FinalResult, Page, StateFilter
 from obelisk.core.responses import Response
 from obelisk.core.transitions import ExecutionState
 from obelisk.store.selection import place_of
 from obelisk.store.sqlite import rows
 from obelisk.store.sqlite.connection import Connection, DatabaseFault, explain, open_reader, reading
+from obelisk.store.sqlite.lines import read_lines
 from obelisk.store.sqlite.naming import Names
 from obelisk.store.sqlite.queries import sql
 
@@ -135,6 +137,11 @@ class SqliteReader:
                         state.created_at, state.first_scheduled_at, state.finished_at, entry.event.outcome
                     )
         raise StoreFailed(f"{self._path} is damaged: {execution_id} is finished, but its log has no end")
+
+    def lines(self, where: LineFilter, page: LinePage) -> list[StoredLogLine]:
+        """A page of what was logged, the oldest first."""
+        with self._connection() as connection:
+            return read_lines(connection, where, page)
 
     def close(self) -> None:
         """Frees connections; one that is in use, when its call ends."""

@@ -19,6 +19,7 @@ from obelisk.core.responses import ChildFinished
 from obelisk.core.transitions import ExecutionState, Status
 from obelisk.store.fences import check_form, refusal
 from obelisk.store.sqlite.connection import Connection
+from obelisk.store.sqlite.lines import line_row
 from obelisk.store.sqlite.naming import Names, encode
 from obelisk.store.sqlite.queries import sql
 from obelisk.store.sqlite.rows import place_of_event, request_body_encode
@@ -37,6 +38,8 @@ _REQUEST_ADD: Final = sql("request_add")
 _REQUEST_REMOVE: Final = sql("request_remove")
 _REQUESTS_REMOVE: Final = sql("requests_remove")
 _REQUESTS_OF: Final = sql("requests_of")
+_LINE_ID_LAST: Final = sql("line_id_last")
+_LINE_APPEND: Final = sql("line_append")
 
 
 class Head(msgspec.Struct, gc=False):
@@ -58,6 +61,7 @@ class Heads:
         self._open: dict[ExecutionId, Head] = {}
         self.key_last: int = connection.execute(_KEY_LAST).fetchone()[0]
         self.request_id_last: int = connection.execute(_REQUEST_ID_LAST).fetchone()[0]
+        self.line_id_last: int = connection.execute(_LINE_ID_LAST).fetchone()[0]
         self.asked: set[int] = {key for (key,) in connection.execute(_REQUESTS_OF).fetchall()}
         """Keys of executions whose inbox may have something in it: the others need not be emptied when they finish."""
 
@@ -101,6 +105,7 @@ class Plan:
         self._changed: dict[ExecutionId, Head] = {}
         self._key_last = heads.key_last
         self._request_id_last = heads.request_id_last
+        self._line_id_last = heads.line_id_last
         self._born: set[ExecutionId] = set()
         self._states: dict[ExecutionId, ExecutionState] = {}
         self._events: list[tuple[Any, ...]] = []
@@ -109,6 +114,7 @@ class Plan:
         self._delays_done: list[tuple[Any, ...]] = []
         self._requests: dict[int, tuple[Any, ...]] = {}
         self._requests_done: list[tuple[Any, ...]] = []
+        self._lines: list[tuple[Any, ...]] = []
 
     def _find(self, execution_id: ExecutionId) -> Head | None:
         return self._changed.get(execution_id) or self._heads.find(execution_id)
@@ -152,6 +158,13 @@ class Plan:
         for request_id in unit.requests_done:
             self._requests.pop(request_id, None)
             self._requests_done.append((request_id,))
+        for line in unit.lines:
+            head = self._find(line.execution_id)
+            if head is not None:
+                root, dot, _ = line.execution_id.partition(".")
+                self._line_id_last += 1
+                root_key = self._key(ExecutionId(root)) if dot else head.key
+                self._lines.append(line_row(self._line_id_last, root_key, head.key, line))
         return Applied(tuple(ids)) if ids else _APPLIED
 
     def _apply_state(self, state: ExecutionState) -> None:
@@ -199,6 +212,7 @@ class Plan:
             (_REQUEST_REMOVE, self._requests_done),
             (_REQUESTS_REMOVE, [(key,) for key in self._over() if key in self._heads.asked]),
             (_REQUEST_ADD, [(request_id, *row, row[0]) for request_id, row in self._requests.items()]),
+            (_LINE_APPEND, self._lines),
         ):
             if rows:
                 connection.executemany(statement, rows)
@@ -254,6 +268,7 @@ class Plan:
         """Lets the heads go on from here: the plan is durable."""
         heads = self._heads
         heads.key_last, heads.request_id_last = self._key_last, self._request_id_last
+        heads.line_id_last = self._line_id_last
         heads.asked.update(row[0] for row in self._requests.values())
         if heads.asked:
             heads.asked.difference_update(self._over())
