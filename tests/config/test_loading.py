@@ -13,7 +13,6 @@ from obelisk.config.keys import (
     ROOT,
     ROOT_LATER,
     STUB,
-    STUB_LATER,
     WORKFLOW,
     WORKFLOW_LATER,
     Key,
@@ -26,8 +25,18 @@ from obelisk.config.settings import (
     LogStyle,
     LogWriter,
 )
+from obelisk.core.calls import LogLevel
 from obelisk.core.egress import AllowedHost, EgressPolicy, HostPattern, Place
-from obelisk.core.policy import Blocking, ExecutionPolicy, Limits, OnTrap, RetryPolicy, Sandbox
+from obelisk.core.policy import (
+    Blocking,
+    ExecutionPolicy,
+    Forward,
+    Limits,
+    LogPolicy,
+    OnTrap,
+    RetryPolicy,
+    Sandbox,
+)
 from obelisk.core.ports import FunctionKind
 from obelisk.wit.declared import Declared
 
@@ -138,10 +147,14 @@ def test_every_value_of_an_activity_arrives(read: Read):
         retry_backoff_max.hours = 1
         retry_jitter = 0.25
         retry_on_err = false
+        forward_stdout = "none"
+        forward_stderr = "stdout"
+        logs_store_min_level = "warn"
     """).components
     assert component.content_digest == DIGEST
     retry = RetryPolicy(0, 120_000_000, retry_on_err=False, backoff_max_us=3_600_000_000, jitter=0.25)
-    assert component.policy == ExecutionPolicy(1_500_000, retry)
+    logs = LogPolicy(LogLevel.WARN, Forward.NONE, Forward.STDOUT)
+    assert component.policy == ExecutionPolicy(1_500_000, retry, logs=logs)
     assert component.memory_max_bytes is None
 
 
@@ -156,7 +169,10 @@ def test_every_value_of_a_workflow_arrives(read: Read):
         join_next_blocking_strategy = "interrupt"
         on_trap = "park"
         retry_exp_backoff.seconds = 1
+        forward_stderr = "stderr"
+        logs_store_min_level = "off"
     """).components
+    assert component.policy.logs == LogPolicy(None, Forward.DB, Forward.STDERR)
     assert component.policy.on_trap is OnTrap.PARK
     assert component.policy.lock_expiry_us == 10_000
     assert component.policy.cpu_budget_us == 20_000
@@ -389,8 +405,8 @@ def test_all_problems_are_told_at_once_with_their_places(read: Read, tmp_path: P
         '  environment: api.listening_addr: expected an address "HOST:PORT" (port 0: any free one); found "here"',
         (
             f'  {file}: [[workflow]] "w": max_retries: unknown key; known here: '
-            "backtrace, blocking_strategy, content_digest, exec, join_next_blocking_strategy, location, name, on_trap, "
-            "retry_exp_backoff, stub_wasi"
+            "backtrace, blocking_strategy, content_digest, exec, forward_stderr, forward_stdout, "
+            "join_next_blocking_strategy, location, logs_store_min_level, name, on_trap, retry_exp_backoff, stub_wasi"
         ),
         (
             f'  {file}: [[workflow]] "w": exec.cpu_budget: expected a duration: exactly one of milliseconds, seconds, '
@@ -572,7 +588,10 @@ def test_retries_may_wait_as_long_as_the_first_one(read: Read):
             INLINE + 'params = [{ name = "n", type = "u8" }, { name = "n", type = "u16" }]',
             'params[1].name: "n" is the name of another parameter too',
         ),
-        (INLINE + "max_retries = 1", "max_retries: unknown key; known here: content_digest, ffqn, location, name, "),
+        (
+            INLINE + "max_retries = 1",
+            "max_retries: unknown key; known here: content_digest, ffqn, location, logs_store_",
+        ),
         (
             STUB_COMPONENT + 'location = "none.wit"',
             "location: expected the path of a component, of a .wit file, or of a ",
@@ -660,12 +679,6 @@ def test_later_keys_of_workflows(read: Read, path: str):
 def test_later_keys_of_activities(read: Read, path: str):
     text = f"{ACTIVITY_COMPONENT}{path} = 1"
     assert only_problem(read, text) == f'[[activity_wasm]] "a": {path}: known, not available in this version'
-
-
-@pytest.mark.parametrize("path", [later.path for later in STUB_LATER])
-def test_later_keys_of_stubs(read: Read, path: str):
-    text = f"{INLINE}{path} = 1"
-    assert only_problem(read, text) == f'[[activity_stub]] "s": {path}: known, not available in this version'
 
 
 ZOO = (

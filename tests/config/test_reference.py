@@ -12,7 +12,6 @@ from obelisk.config.keys import (
     ROOT,
     ROOT_LATER,
     STUB,
-    STUB_LATER,
     WORKFLOW,
     WORKFLOW_LATER,
     Key,
@@ -21,7 +20,7 @@ from obelisk.config.keys import (
 from obelisk.config.kinds import Duration
 from obelisk.config.loading import _defaults, load
 from obelisk.config.places import Places
-from obelisk.core.policy import ExecutionPolicy, Limits, RetryPolicy
+from obelisk.core.policy import ExecutionPolicy, Limits, LogPolicy, RetryPolicy
 
 REFERENCE = Path(__file__).parents[2] / "docs/reference/configuration.md"
 
@@ -29,7 +28,7 @@ SECTIONS = {
     "root": (ROOT, ROOT_LATER),
     "workflow": (WORKFLOW, WORKFLOW_LATER),
     "activity_wasm": (ACTIVITY, ACTIVITY_LATER),
-    "activity_stub": (STUB, STUB_LATER),
+    "activity_stub": (STUB, ()),
 }
 
 
@@ -85,6 +84,8 @@ def test_defaults_are_those_of_the_policies(tmp_path: Path):
     assert activity["exec.lock_expiry"] == workflow["exec.lock_expiry"] == policy.lock_expiry_us
     assert (workflow["blocking_strategy"], workflow["exec.cpu_budget"]) == (policy.blocking, policy.cpu_budget_us)
     assert workflow["on_trap"] == policy.on_trap
+    for each in (activity, workflow):
+        assert LogPolicy() == LogPolicy(each["logs_store_min_level"], each["forward_stdout"], each["forward_stderr"])
 
 
 def test_every_limit_of_the_engine_is_a_key():

@@ -46,7 +46,14 @@ def test_every_policy_of_a_component_is_documented() -> None:
     value, unit = SHOWN["exec.memory_max_bytes"]
     assert value * UNITS[unit] == MEMORY_MAX_BYTES_DEFAULT
     # A new field belongs into the page and into this test.
-    assert set(ExecutionPolicy.__struct_fields__) == {"lock_expiry_us", "retry", "blocking", "on_trap", "cpu_budget_us"}
+    assert set(ExecutionPolicy.__struct_fields__) == {
+        "lock_expiry_us",
+        "retry",
+        "blocking",
+        "on_trap",
+        "cpu_budget_us",
+        "logs",
+    }
     retry = {"max_retries", "exp_backoff_us", "retry_on_err", "backoff_max_us", "jitter"}
     assert set(RetryPolicy.__struct_fields__) == retry
     assert (policy.retry.backoff_max_us, policy.retry.jitter, policy.on_trap) == (None, 0, OnTrap.FAIL)

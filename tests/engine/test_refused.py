@@ -10,6 +10,7 @@ from obelisk.core import calls
 from obelisk.core.batch import Unit
 from obelisk.core.events import Finished, Locked
 from obelisk.core.ids import ExecutionId
+from obelisk.core.lines import LineFilter, LinePage
 from obelisk.core.names import FunctionName
 from obelisk.core.policy import ExecutionPolicy, Limits
 from obelisk.core.values import Failure, Json, Ok
@@ -201,14 +202,18 @@ def test_a_child_that_ends_while_its_parent_is_read_waits_for_it(registry: Simul
     assert driver.outcome() == Ok()
 
 
-def test_log_lines_leave_once_with_the_event_that_follows_them(registry: SimulatedRegistry) -> None:
+def test_log_lines_leave_once_with_the_event_that_follows_them_or_when_the_guest_goes_away(
+    registry: SimulatedRegistry,
+) -> None:
     driver = nested(registry)
     driver.tick(Submit(0, ROOT, BURNER, json_array()), refuse=lambda unit: True)
     driver.run()
-    assert of_kind(driver.effects, EmitLog) == []
+    (before,) = of_kind(driver.effects, EmitLog)
     driver.run(came_back(of_kind(driver.effects, RunGuest)[-1]))
     lines = [(told.line.message, told.version, told.ordinal) for told in of_kind(driver.effects, EmitLog)]
     assert lines == [("before", 3, 0), ("after", 3, 1)]
+    stored = driver.store.lines(LineFilter(ROOT), LinePage())
+    assert [(line.line.message, line.run == before.run) for line in stored] == [("before", True), ("after", True)]
     assert driver.tags() == ["created", "locked", "join_set_create", "join_set_create", "finished"]
 
 

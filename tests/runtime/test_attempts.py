@@ -95,6 +95,15 @@ class Waits(Run):
         return Finished(Failure(FailureKind.UNCATEGORIZED, str(error)))
 
 
+class Lines:
+    def __init__(self, effect: StartAttempt) -> None:
+        self.effect = effect
+        self.closed = 0
+
+    def close(self) -> None:
+        self.closed += 1
+
+
 class World:
     def __init__(self, folder: Path) -> None:
         self.runs: list[Run] = []
@@ -103,8 +112,13 @@ class World:
         self.io = IoLoop()
         self.marks = Marks(folder / "marks")
         outgoing = Outgoing(self.io, Clock(), Secrets({}))
-        self.attempts = Attempts(self, self.lane, self.io, outgoing, self.marks, self.reports.append)  # type: ignore[arg-type]
+        self.lines: list[Any] = []
+        self.attempts = Attempts(self, self.lane, self.io, outgoing, self.marks, self, self.reports.append)  # type: ignore[arg-type]
         self.started = 0
+
+    def of_attempt(self, effect: StartAttempt) -> Any:
+        self.lines.append(Lines(effect))
+        return self.lines[-1]
 
     def sandbox(self, component: Any, ffqn: Any) -> Sandbox:
         return Sandbox()

@@ -38,7 +38,8 @@ from obelisk.config.kinds import (
 from obelisk.config.outgoing import AllowedHosts, Secrets
 from obelisk.config.settings import MEMORY_MAX_BYTES_DEFAULT, Allocator, LogStyle, LogWriter
 from obelisk.config.variables import EnvironmentVariables
-from obelisk.core.policy import Limits, OnTrap
+from obelisk.core.calls import LogLevel
+from obelisk.core.policy import Forward, Limits, OnTrap
 from obelisk.core.ports import FunctionKind
 
 U32_MAX: Final = 2**32 - 1
@@ -82,6 +83,11 @@ _LIMIT_MEANINGS: Final = {
     "start_window": "Attempts that may be locked with their first slice still due.",
     "hot_max": "Workflow instances kept in memory; beyond it the one that waited longest is unloaded.",
     "crash_max": "Crashes of the process during an execution's run after which it is not started again.",
+    "log_line_bytes_max": "Bytes of one line that a component logs; what is longer is cut.",
+    "log_run_lines_max": "Lines that one run (an attempt, or a workflow while it is in memory) may log; more are dropped.",
+    "log_run_bytes_max": "Bytes that one run may log; more are dropped.",
+    "log_buffer_lines_max": "Lines of all activities that may wait to be stored; more are dropped.",
+    "log_buffer_bytes_max": "Bytes of such lines.",
     "lease_us": "Microseconds that a lease on an execution lasts where several engines share a store.",
 }
 
@@ -290,8 +296,26 @@ _COMPONENT: Final = (
     ),
 )
 
+_LOGGING: Final = (
+    Key(
+        "forward_stdout",
+        Choice(Forward),
+        "db",
+        'Where its standard output goes: `"db"`: to the log of the execution. `"stdout"` and `"stderr"`: to the server\'s own,'
+        ' each line behind `[COMPONENT EXECUTION_ID stdout] `. `"none"`: nowhere.',
+    ),
+    Key("forward_stderr", Choice(Forward), "db", "The same for its standard error."),
+    Key(
+        "logs_store_min_level",
+        Word(("off", *LogLevel)),
+        "debug",
+        'Lines of `obelisk:log` below this level are not stored; `"off"`: none are. The server\'s log has them all the same.',
+    ),
+)
+
 ACTIVITY: Final = (
     *_COMPONENT,
+    *_LOGGING,
     Key(
         "exec.lock_expiry",
         Duration(positive=True),
@@ -347,6 +371,7 @@ ACTIVITY: Final = (
 
 WORKFLOW: Final = (
     *_COMPONENT,
+    *_LOGGING,
     Key(
         "exec.lock_expiry",
         Duration(positive=True),
@@ -418,6 +443,13 @@ STUB: Final = (
         None,
         "What the digest of the file (of the WIT, for a folder and an `ffqn`) must be; checked at start.",
     ),
+    Key(
+        "logs_store_min_level",
+        Word(("off", *LogLevel)),
+        "debug",
+        "Nothing here runs it, so that it logs nothing.",
+        effect=False,
+    ),
 )
 """Keys of `[[activity_stub]]`."""
 
@@ -477,16 +509,11 @@ ROOT_LATER: Final = _later(
 )
 """Keys outside components that later versions will have."""
 
-STUB_LATER: Final = _later("logs_store_min_level")
-"""Keys of `[[activity_stub]]` that later versions will have."""
-
-_COMPONENT_LATER: Final = _later("logs_store_min_level", "exec.max_inflight_instances")
+_COMPONENT_LATER: Final = _later("exec.max_inflight_instances")
 
 ACTIVITY_LATER: Final = (
     *_COMPONENT_LATER,
     *_later(
-        "forward_stdout",
-        "forward_stderr",
         "directories.enabled",
         "directories.reuse_on_retry",
         "directories.process_provider",
@@ -502,8 +529,6 @@ WORKFLOW_LATER: Final = (
         "lock_extension_leeway",
         "backtrace.ignore_component_digest",
         "env_vars",
-        "forward_stdout",
-        "forward_stderr",
     ),
 )
 """Keys of `[[workflow]]` that later versions will have."""
@@ -511,5 +536,5 @@ WORKFLOW_LATER: Final = (
 LATER_OF: Final = {
     FunctionKind.WORKFLOW: WORKFLOW_LATER,
     FunctionKind.ACTIVITY: ACTIVITY_LATER,
-    FunctionKind.STUB: STUB_LATER,
+    FunctionKind.STUB: (),
 }

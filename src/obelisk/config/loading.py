@@ -27,8 +27,9 @@ from obelisk.config.settings import (
     Wasm,
 )
 from obelisk.config.sources import ENVIRONMENT, find_file, read_environment, read_file
+from obelisk.core.calls import LogLevel
 from obelisk.core.egress import AllowedHost, EgressPolicy
-from obelisk.core.policy import CLOSED, ExecutionPolicy, Limits, RetryPolicy, Sandbox
+from obelisk.core.policy import CLOSED, ExecutionPolicy, Limits, LogPolicy, RetryPolicy, Sandbox
 from obelisk.core.ports import FunctionKind
 from obelisk.wit.declared import Declared
 
@@ -194,7 +195,7 @@ def _component_config(
                 backoff_max_us=values["retry_backoff_max"],
                 jitter=values["retry_jitter"],
             )
-            policy = ExecutionPolicy(lock_expiry_us=values["exec.lock_expiry"], retry=retry)
+            policy = ExecutionPolicy(lock_expiry_us=values["exec.lock_expiry"], retry=retry, logs=_logs(values))
         case FunctionKind.WORKFLOW:
             policy = ExecutionPolicy(
                 lock_expiry_us=values["exec.lock_expiry"],
@@ -202,6 +203,7 @@ def _component_config(
                 blocking=values["blocking_strategy"],
                 on_trap=values["on_trap"],
                 cpu_budget_us=values["exec.cpu_budget"],
+                logs=_logs(values),
             )
     return ComponentConfig(
         kind=kind,
@@ -220,6 +222,15 @@ def _sandbox(kind: FunctionKind, values: Mapping[str, Any], outbound_http: tuple
         return CLOSED
     http = EgressPolicy(values["allowed_host"], outbound_http, values["name"])
     return Sandbox(environment=values["env_vars"], http=http)
+
+
+def _logs(values: Mapping[str, Any]) -> LogPolicy:
+    level = values["logs_store_min_level"]
+    return LogPolicy(
+        store_min_level=None if level == "off" else LogLevel(level),
+        stdout=values["forward_stdout"],
+        stderr=values["forward_stderr"],
+    )
 
 
 def _config(file: Path | None, values: Mapping[str, Any], components: tuple[ComponentConfig, ...]) -> Config:

@@ -10,6 +10,7 @@ from typing import Final
 
 import msgspec
 
+from obelisk.core.calls import Log, LogLevel, LogLine, StdStream
 from obelisk.core.egress import EgressPolicy
 from obelisk.core.instants import MILLISECOND_US, SECOND_US
 
@@ -46,6 +47,44 @@ class RetryPolicy(msgspec.Struct, frozen=True):
     """… and up to this share of it (0 to 1) sooner or later, so that what failed together is not retried together."""
 
 
+class Forward(StrEnum):
+    """Where what a component writes to a stream goes."""
+
+    NONE = "none"
+    """Nowhere."""
+    STDOUT = "stdout"
+    """To the server's own output."""
+    STDERR = "stderr"
+    DB = "db"
+    """To the log of the execution, in the store."""
+
+
+class LogPolicy(msgspec.Struct, frozen=True):
+    """What becomes of what a component logs."""
+
+    store_min_level: LogLevel | None = LogLevel.DEBUG
+    """Lines of `obelisk:log` below this one are not stored; None: none are."""
+    stdout: Forward = Forward.DB
+    stderr: Forward = Forward.DB
+
+    def stores(self, line: LogLine) -> bool:
+        """Whether the line goes to the log of its execution."""
+        if isinstance(line, Log):
+            return self.store_min_level is not None and _RANKS[line.level] >= _RANKS[self.store_min_level]
+        return self.forward_of(line.stream) is Forward.DB
+
+    def forward_of(self, stream: StdStream) -> Forward:
+        """Where a stream goes."""
+        return self.stdout if stream is StdStream.STDOUT else self.stderr
+
+    def drops(self, line: LogLine) -> bool:
+        """Whether nobody wants the line; one of `obelisk:log` always goes to the server's log."""
+        return not isinstance(line, Log) and self.forward_of(line.stream) is Forward.NONE
+
+
+_RANKS: Final = {level: rank for rank, level in enumerate(LogLevel)}
+
+
 class ExecutionPolicy(msgspec.Struct, frozen=True):
     """How the functions of one component are run."""
 
@@ -59,6 +98,7 @@ class ExecutionPolicy(msgspec.Struct, frozen=True):
     """Of workflows."""
     cpu_budget_us: int = 10 * SECOND_US
     """Of workflows: CPU time between two host calls after which the run ends as out of fuel."""
+    logs: LogPolicy = LogPolicy()
 
 
 class Sandbox(msgspec.Struct, frozen=True):
@@ -94,3 +134,13 @@ class Limits(msgspec.Struct, frozen=True):
     """Crashes of the process during an execution's run after which it is not started again."""
     lease_us: int = 10 * SECOND_US
     """How long a lease lasts where several engines share a store; renewed at a third of it."""
+    log_line_bytes_max: int = 16 << 10
+    """Of one line that a component logs; what is longer is cut."""
+    log_run_lines_max: int = 10_000
+    """Lines that one run (an attempt of an activity, a workflow while it is in memory) may log; more are dropped."""
+    log_run_bytes_max: int = 4 << 20
+    """The same, in bytes."""
+    log_buffer_lines_max: int = 20_000
+    """Lines of all activities that may wait to be stored; more are dropped."""
+    log_buffer_bytes_max: int = 16 << 20
+    """The same, in bytes."""

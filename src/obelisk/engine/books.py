@@ -51,7 +51,7 @@ class Books:
         self.runnable: Final[deque[Held]] = deque()
         """Workflows to be stepped, in turn."""
         self.window: Final = StartWindow(limits.start_window)
-        self.warmth: Final = Warmth(limits.hot_max, registry.typed_params)
+        self.warmth: Final = Warmth(limits, registry.typed_params)
         self.attempts: Final[dict[ExecutionId, RunId]] = {}
         """The last attempt that the runtime was told to start. One that has ended stays until its end is durable: its
         completion may have to be offered again, and until then the execution must not look lost."""

@@ -14,6 +14,7 @@ from obelisk.core.calls import LogLine
 from obelisk.core.ids import Digest, ExecutionId, RunId
 from obelisk.core.instants import Instant
 from obelisk.core.names import FunctionName
+from obelisk.core.policy import Forward
 from obelisk.core.ports import Guest
 from obelisk.core.transitions import ExecutionState
 from obelisk.core.values import Json
@@ -99,13 +100,19 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 class EmitLog(msgspec.Struct, frozen=True):
-    """A log line, or output, of a workflow. From: the event with `version`, which follows the line."""
+    """A log line, or output, of a workflow, which is stored if it is to be; tell those who watch, and those who want it at
+    once. From: the unit that it is in. `version` and `ordinal` are its place, see `engine.lines`.
+    """
 
     execution_id: ExecutionId
     version: int
     ordinal: int
     created_at: Instant
     line: LogLine
+    run: RunId | None
+    component: Digest
+    forward: Forward | None
+    """Of output: where it goes."""
 
 
 class Changed(msgspec.Struct, frozen=True):

@@ -22,6 +22,7 @@ from obelisk.core.responses import Response
 from obelisk.core.transitions import ExecutionState
 from obelisk.core.values import Failure, Json
 from obelisk.engine.inputs import Input
+from obelisk.engine.lines import Lines
 
 
 class Phase(StrEnum):
@@ -74,7 +75,7 @@ class Held:
         "kind",
         "last_unit",
         "late",
-        "logged",
+        "lines",
         "machine",
         "params",
         "phase",
@@ -112,13 +113,13 @@ class Held:
         """Whether its next run must begin with a fresh `locked`, although its row says locked: the run was lost."""
         self.last_unit = -1
         """The unit of the current tick that touched it last; -1: none."""
-        self.logged = (-1, 0)
-        """The version that the last log line precedes, and how many lines precede it."""
 
         # of workflows
         self.snapshot: Snapshot | None = None
         """What was loaded to make a machine of, when its turn comes."""
         self.machine: Machine | None = None
+        self.lines: Lines | None = None
+        """Those that it says; there whenever the machine is."""
         self.guest: Guest | None = None
         self.has_begun = False
         """Whether the guest of this machine was started; it may have returned since."""
@@ -156,6 +157,7 @@ class Held:
             self.guest.close()
         self.guest = None
         self.machine = None
+        self.lines = None
         self.snapshot = None
         self.late = []
         self.has_begun = False

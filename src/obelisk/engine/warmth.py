@@ -10,16 +10,19 @@ from collections import deque
 
 from obelisk.core.ids import ExecutionId
 from obelisk.core.machine import Machine, Typing
+from obelisk.core.policy import Limits
 from obelisk.engine.held import Held, Phase
+from obelisk.engine.lines import Lines
 
 
 class Warmth:
     """Books of who is hot. Every machine is given and taken through this."""
 
-    def __init__(self, hot_max: int, typing: Typing) -> None:
+    def __init__(self, limits: Limits, typing: Typing) -> None:
         self.hot = 0
         """Workflows in memory."""
-        self._hot_max = hot_max
+        self._limits = limits
+        self._hot_max = limits.hot_max
         self._typing = typing
         self._idle: dict[ExecutionId, Held] = {}
         """Blocked workflows in memory, least recently blocked first: candidates for eviction."""
@@ -48,10 +51,12 @@ class Warmth:
             self.cool(self._idle[next(iter(self._idle))])
         if held.snapshot is None:
             held.machine = Machine(held.execution_id, typing=self._typing, began_at=held.state.created_at)
+            held.lines = Lines((), self._limits)
         else:
             log, responses = held.snapshot.log, held.snapshot.responses
             late = [response for response in held.late if response.seq > len(responses)]
             held.machine = Machine(held.execution_id, log, responses + late, typing=self._typing)
+            held.lines = Lines(log, self._limits)
             held.snapshot = None
             held.late = []
         self.hot += 1

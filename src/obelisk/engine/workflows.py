@@ -18,6 +18,7 @@ from obelisk.core.calls import LogLine
 from obelisk.core.events import ChildRequested, DelayRequested, Locked, Parked, Scheduled
 from obelisk.core.ids import ChildId, DelayRef
 from obelisk.core.instants import Instant
+from obelisk.core.lines import cut, size_of
 from obelisk.core.machine import (
     Answered,
     Blocked,
@@ -49,6 +50,7 @@ from obelisk.engine.effects import Answer, AnswerKind, EmitLog, RunGuest
 from obelisk.engine.encounters import ElsewhereResult, Encounter, Encounters, Existence, Undecidable, Wait
 from obelisk.engine.ends import Ends
 from obelisk.engine.held import Held, Phase
+from obelisk.engine.lines import Lines
 from obelisk.engine.tick import Draft, OpenUnit
 
 _CALLS_PER_BUDGET_CHECK: Final = 16
@@ -88,6 +90,8 @@ class _Run:
         self._policy: ExecutionPolicy = ExecutionPolicy() if info is None else info.policy
         assert held.machine is not None
         self._machine: Machine = held.machine
+        assert held.lines is not None
+        self._lines: Lines = held.lines
         self._needs_lock = False
         self._lock_expires_at = Instant(0)
         self._look_at_lock()
@@ -166,13 +170,13 @@ class _Run:
                     self._park(Parked(reason, divergence.detail, FailureKind.NONDETERMINISM_DETECTED))
                     return False
                 case _Parks(failure):
-                    if self._flush():
+                    if self._flush(heard=True):
                         kind = None if failure.kind is FailureKind.UNCATEGORIZED else failure.kind
                         self._park(Parked(failure.reason, failure.detail, kind))
                     return False
                 case None:  # it yielded
                     effect = RunGuest(held.execution_id, held.generation, self._guest(), self._policy.cpu_budget_us)
-                    if self._flush(away=effect):
+                    if self._flush(away=effect, heard=True):
                         held.phase = Phase.AWAY
                     return False
                 case _:
@@ -236,6 +240,8 @@ class _Run:
         match step:
             case Called(call):
                 self._calls += 1
+                if isinstance(call, LogLine):  # what is much too long is not kept until it leaves
+                    call = cut(call, self._s.books.limits.log_run_bytes_max)
                 return self._machine.step(call, self._now)
             case Returned(outcome):
                 self._drop_guest()
@@ -295,11 +301,19 @@ class _Run:
                     return ffqn
         return None
 
-    def _flush(self, outcome: Outcome | None = None, away: RunGuest | None = None, rests_on: int = -1) -> bool:
+    def _flush(
+        self,
+        outcome: Outcome | None = None,
+        away: RunGuest | None = None,
+        rests_on: int = -1,
+        *,
+        heard: bool = False,
+    ) -> bool:
         """Turns the machine's writes into a unit. False: a new child cannot be created, so the execution was parked.
 
         `outcome`: how the execution ends with this unit. `away`: where its guest goes once the unit is durable.
-        `rests_on`: a unit of this tick on whose rows they were decided.
+        `rests_on`: a unit of this tick on whose rows they were decided. `heard`: what it has logged leaves now; otherwise
+        what no event follows yet may wait for one.
         """
         held, machine, draft = self._held, self._machine, self._draft
         missing = self._undeployed()
@@ -310,22 +324,23 @@ class _Run:
         self._counted = 0
         lines: list[LogLine] = []
         has_news = bool(writes.cancels) or any(isinstance(item, Write) for item in writes.items)
-        if self._needs_lock or outcome is not None or has_news:
+        said = [item for item in writes.items if isinstance(item, LogLine)]
+        leaves = bool(said) and (heard or len(said) >= self._s.books.limits.tick_events_per_execution_max)
+        if self._needs_lock or outcome is not None or has_news or leaves:
             unit = draft.unit([held], [])
             if rests_on >= 0:
                 unit.rest_on(rests_on)
             self._fill(unit, writes, lines, outcome)
+            if leaves:
+                self._release(lines, unit)
             if away is not None:
                 unit.effect(away)
             unit.close()
         else:
-            lines = [item for item in writes.items if isinstance(item, LogLine)]
+            lines = said
             if away is not None:
                 draft.effects_on(held).append(away)
-        if len(lines) < self._s.books.limits.tick_events_per_execution_max:
-            machine.writes.items[:0] = lines  # they leave with the event that follows them
-        else:  # a flood without events
-            draft.effects_on(held).extend(self._emit(line) for line in lines)
+        machine.writes.items[:0] = lines  # they leave with the event that follows them
         return True
 
     def _fill(self, unit: OpenUnit, writes: Writes, lines: list[LogLine], outcome: Outcome | None) -> None:
@@ -350,11 +365,12 @@ class _Run:
             self._cancel(cancel, unit)
         if outcome is not None:
             self._release(lines, unit)
+            self._emit(self._lines.end(held.state, self._policy.logs, self._now, unit.unit), unit)
             self._s.ends.finish(held, outcome, unit)
 
     def _append(self, write: Write, unit: OpenUnit, due: list[DelayRef]) -> None:
         held, event = self._held, write.event
-        unit.append(held, event, answered=write.answered)
+        self._lines.event_at(unit.append(held, event, answered=write.answered))
         match event:
             case ChildRequested():
                 self._s.births.create_child(held, event, unit)
@@ -368,15 +384,14 @@ class _Run:
 
     def _release(self, lines: list[LogLine], unit: OpenUnit) -> None:
         for line in lines:
-            unit.effect(self._emit(line))
+            self._emit(self._lines.say(line, self._held.state, self._policy.logs, self._now, unit.unit), unit)
         lines.clear()
 
-    def _emit(self, line: LogLine) -> EmitLog:
-        held = self._held
-        version = held.state.next_version
-        ordinal = held.logged[1] + 1 if held.logged[0] == version else 0
-        held.logged = (version, ordinal)
-        return EmitLog(held.execution_id, version, ordinal, self._now, line)
+    def _emit(self, said: list[EmitLog], unit: OpenUnit) -> None:
+        for each in said:
+            unit.effect(each)
+            unit.draft.bytes += size_of(each.line)
+        unit.draft.rows += len(said)
 
     def _cancel(self, cancel: Cancel, unit: OpenUnit) -> None:
         """Cancels a member of a closing join set, if it is a delay, an activity or a stub; workflows are awaited, but for

@@ -16,7 +16,6 @@ import time
 from collections.abc import Callable
 from typing import Any, Final, Protocol
 
-from obelisk.core.calls import LogLine
 from obelisk.core.http_traces import HttpTrace
 from obelisk.core.ids import Digest, ExecutionId, RunId
 from obelisk.core.names import FunctionName
@@ -26,7 +25,7 @@ from obelisk.engine.effects import KillAttempt, StartAttempt
 from obelisk.engine.inputs import AttemptFinished, AttemptKilled, AttemptSliced, AttemptStopped, Input
 from obelisk.runtime.io_loop import IoLoop
 from obelisk.runtime.lane import CpuLane, Turn
-from obelisk.runtime.logs import component_line
+from obelisk.runtime.lines import AttemptLines, ComponentLines
 from obelisk.runtime.marks import Marks
 from obelisk.runtime.outgoing import Outgoing
 from obelisk.wasm.activity import ActivityRun, ActivityStep, Finished, RunHost, Waiting
@@ -61,9 +60,11 @@ class Attempts:
         io: IoLoop,
         outgoing: Outgoing,
         marks: Marks,
+        lines: ComponentLines,
         offer: Callable[[Input], None],
     ) -> None:
         self._activities = activities
+        self._lines = lines
         self._lane = lane
         self._io = io
         self._outgoing = outgoing
@@ -123,6 +124,7 @@ class _Attempt:
         "_came_to",
         "_effect",
         "_http",
+        "_lines",
         "_owner",
         "_run",
         "_slot",
@@ -138,6 +140,7 @@ class _Attempt:
     def __init__(self, owner: Attempts, effect: StartAttempt) -> None:
         self._owner = owner
         self._effect = effect
+        self._lines: AttemptLines | None = None
         self._run: ActivityRun | None = None
         self._http: HttpClient | None = None
         self._used_ns = 0
@@ -211,14 +214,11 @@ class _Attempt:
             return go_on(self._run)
         if self._slot < 0:
             self._slot = owner._marks.set(effect.execution_id)
-        execution_id = effect.execution_id
-
-        def sink(line: LogLine) -> None:
-            component_line(line, execution_id, effect.run)
-
+        if self._lines is None:
+            self._lines = owner._lines.of_attempt(effect)
         sandbox = owner._activities.sandbox(effect.component, effect.ffqn)
         http = owner._outgoing.client(sandbox.http, effect.trace_context)
-        host = ActivityHost(sandbox, owner._io.loop, sink, http)
+        host = ActivityHost(sandbox, owner._io.loop, self._lines, http)
         self._http = http
         run = owner._activities.attempt(effect.component, effect.ffqn, host)
         try:
@@ -291,6 +291,8 @@ class _Attempt:
         if self._run is not None:
             self._run.close()
             self._run = None
+        if self._lines is not None:
+            self._lines.close()
         owner = self._owner
         owner._marks.clear(self._slot)
         self._slot = -1

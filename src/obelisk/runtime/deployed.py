@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 from obelisk.core.events import RejectReason
 from obelisk.core.ids import DeploymentId, Digest, ExecutionId
@@ -26,6 +27,8 @@ from obelisk.wasm.source import Source
 from obelisk.wit.component import ComponentWit
 from obelisk.wit.executable import Executable
 from obelisk.wit.reader import InvalidJson, ValueMismatch
+
+_SHOWN_DIGEST: Final = len("sha256:") + 12
 
 
 class FunctionNotFound(LookupError):
@@ -86,8 +89,10 @@ class _Tables:
         self.active: dict[FunctionName, _Known] = {}
         self.pinned: dict[tuple[Digest, FunctionName], _Known] = {} if before is None else dict(before.pinned)
         self.runnable: dict[tuple[Digest, FunctionName], _Runnable] = {} if before is None else dict(before.runnable)
+        self.names: dict[Digest, str] = {} if before is None else dict(before.names)
         for component in (*older, *active):
             digest = component.digest
+            self.names[digest] = component.name or self.names.get(digest) or digest[:_SHOWN_DIGEST]
             for ffqn, function in component.functions.items():
                 info = FunctionInfo(ffqn, component.kind, digest, function.outcomes.form, component.policy)
                 self.pinned[digest, ffqn] = _Known(info, function)
@@ -138,6 +143,10 @@ class Deployed:
         """The function as component `component` has it."""
         found = self._tables.pinned.get((component, ffqn))
         return None if found is None else found.info
+
+    def name_of(self, component: Digest) -> str:
+        """What a component is called; the beginning of its digest when no configuration of this process names it."""
+        return self._tables.names.get(component, component[:_SHOWN_DIGEST])
 
     def guest(self, component: Digest, ffqn: FunctionName, execution_id: ExecutionId) -> Guest:
         """A workflow's guest, marked while it is being polled."""

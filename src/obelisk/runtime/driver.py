@@ -16,9 +16,11 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Final
 
-from obelisk.core.batch import CommitUnknown, Refused, RefusedBy, Store, StoreFailed, UnitOutcome
+from obelisk.core.batch import CommitUnknown, Refused, RefusedBy, Store, StoreFailed, Unit, UnitOutcome
 from obelisk.core.instants import SECOND_US, Instant
+from obelisk.core.lines import NewLogLine
 from obelisk.core.policy import Limits
+from obelisk.core.transitions import Status
 from obelisk.engine.effects import (
     Answer,
     Changed,
@@ -38,12 +40,13 @@ from obelisk.engine.engine import Engine
 from obelisk.engine.inbox import Inbox
 from obelisk.engine.inputs import Claimed, Input, Loaded, Looked, News
 from obelisk.engine.tick import Tick
+from obelisk.runtime import entropy
 from obelisk.runtime.attempts import Attempts
 from obelisk.runtime.changes import Changes, ShuttingDown
 from obelisk.runtime.clock import Clock
 from obelisk.runtime.guests import AwayGuest
 from obelisk.runtime.lane import CpuLane
-from obelisk.runtime.logs import component_line
+from obelisk.runtime.lines import LineBuffer
 from obelisk.wasm.engine import EpochTicker
 
 _log: Final = logging.getLogger(__name__)
@@ -65,28 +68,36 @@ class Driver:
         lane: CpuLane,
         ticker: EpochTicker,
         changes: Changes,
+        line_changes: Changes,
         on_failure: Callable[[BaseException], None],
     ) -> None:
-        """`on_failure`: called once, on the engine thread, when it cannot go on."""
+        """`line_changes`: told which executions have logged something new, and which have ended. `on_failure`: called once, on
+        the engine thread, when it cannot go on.
+        """
         self._engine = engine
         self._store = store
         self._clock = clock
         self._lane = lane
         self._ticker = ticker
         self._changes = changes
+        self._line_changes = line_changes
         self._on_failure = on_failure
         self._inbox = Inbox(limits.inbox_max)
         self._wake = threading.Event()
+        self.lines: Final = LineBuffer(limits, self._wake.set)
+        """Where activities put their lines; this stores them."""
         self._stopping = False
         self._ended = False
         self._answers: dict[int, tuple[asyncio.AbstractEventLoop, asyncio.Future[Answer]]] = {}
         self._attempts: Attempts | None = None
+        self._emit: Callable[[EmitLog], None] = _nowhere
         self._calls: deque[tuple[Callable[[], None], Future[None]]] = deque()
         self._thread = threading.Thread(target=self._run, name="obelisk-engine", daemon=True)
 
-    def start(self, attempts: Attempts) -> None:
-        """Starts the thread. The engine must have recovered."""
+    def start(self, attempts: Attempts, emit: Callable[[EmitLog], None]) -> None:
+        """Starts the thread. The engine must have recovered. `emit`: told of lines of workflows once they are stored."""
         self._attempts = attempts
+        self._emit = emit
         self._thread.start()
 
     def offer(self, item: Input) -> None:
@@ -144,6 +155,9 @@ class Driver:
             return
         due = self._engine.next_due()
         seconds = _IDLE_WAIT_S if due is None else (due - self._clock.now()) / SECOND_US
+        lines_due_s = self.lines.due_in_s
+        if lines_due_s is not None:
+            seconds = min(seconds, lines_due_s)
         if seconds > 0:
             self._wake.wait(min(seconds, _IDLE_WAIT_S))
 
@@ -164,7 +178,7 @@ class Driver:
         if not inputs and not engine.has_work:
             due = engine.next_due()
             if due is None or due > now:
-                return False
+                return self._store_due_lines()
         self._tick(inputs, now)
         return True
 
@@ -182,23 +196,56 @@ class Driver:
 
     def _tick(self, inputs: list[Input], now: Instant) -> None:
         tick = self._engine.decide(inputs, now)
-        outcomes = self._commit(tick) if tick.units else []
+        outcomes = self._commit_with_lines(tick) if tick.units else []
         for effect in self._engine.settle(tick, outcomes):
             self._perform(effect)
 
-    def _commit(self, tick: Tick) -> list[UnitOutcome]:
+    def _commit_with_lines(self, tick: Tick) -> list[UnitOutcome]:
+        """Commits a tick, with as many lines of activities as a batch may have: they cost no commit of their own then."""
+        if not self.lines:
+            return self._commit(tick.batch_id, tick.units)
+        lines = self.lines.take()
+        *outcomes, last = self._commit(tick.batch_id, [*tick.units, Unit(expects=[], lines=lines)])
+        self._stored(lines, last)
+        return outcomes
+
+    def _store_due_lines(self) -> bool:
+        """Stores lines that have waited long enough for a tick to go with; whether there may be more."""
+        due_s = self.lines.due_in_s
+        if due_s is None or due_s > 0:
+            return False
+        self._store_lines()
+        return True
+
+    def _store_lines(self) -> None:
+        lines = self.lines.take()
+        (outcome,) = self._commit(entropy.batch_id(), [Unit(expects=[], lines=lines)])
+        self._stored(lines, outcome)
+
+    def _stored(self, lines: list[NewLogLine], outcome: UnitOutcome) -> None:
+        if isinstance(outcome, Refused):  # of a batch that was not committed
+            self.lines.give_back(lines)
+        else:
+            self._line_changes.publish({line.execution_id for line in lines})
+
+    def store_lines(self) -> None:
+        """Stores all lines that wait; on the engine thread, between two ticks."""
+        while self.lines:
+            self._store_lines()
+
+    def _commit(self, batch_id: str, units: list[Unit]) -> list[UnitOutcome]:
         try:
-            return self._store.commit(tick.batch_id, tick.units)
+            return self._store.commit(batch_id, units)
         except CommitUnknown:
             _log.warning("the outcome of a commit is unknown; asking the store")
         while True:
             try:
-                outcomes = self._store.outcome_of(tick.batch_id)
+                outcomes = self._store.outcome_of(batch_id)
             except CommitUnknown:
                 self._wake.wait(_ASK_AGAIN_S)
                 continue
             if outcomes is None:  # it was not committed: believe nothing that was decided on top of it
-                return [Refused(RefusedBy.DEPENDENCY) for _ in tick.units]
+                return [Refused(RefusedBy.DEPENDENCY) for _ in units]
             return outcomes
 
     def _wind_up(self) -> None:
@@ -209,9 +256,10 @@ class Driver:
         for _ in range(_LAST_TICKS_MAX):
             inputs = self._inbox.admit(_INPUTS_PER_TICK_MAX)
             if not inputs:
-                return
+                break
             with self._ticker.polling():
                 self._tick(inputs, self._clock.now())
+        self.store_lines()
 
     # --- effects -----------------------------------------------------------------------------------------------------
 
@@ -219,6 +267,8 @@ class Driver:
         match effect:
             case Changed(state):
                 self._changes.publish((state.execution_id,))
+                if state.status is Status.FINISHED:
+                    self._line_changes.publish((state.execution_id,))
             case StartAttempt():
                 assert self._attempts is not None
                 self._attempts.start(effect)
@@ -234,7 +284,8 @@ class Driver:
             case Answer():
                 self._answer(effect)
             case EmitLog():
-                component_line(effect.line, effect.execution_id)
+                self._emit(effect)
+                self._line_changes.publish((effect.execution_id,))
             case Renew(lease_expires_at):
                 self._store.renew(self._engine.executor, lease_expires_at)
             case Claim(count_max):
@@ -264,6 +315,10 @@ class Driver:
         if waiting is not None:
             loop, future = waiting
             loop.call_soon_threadsafe(_set_answer, future, answer)
+
+
+def _nowhere(effect: EmitLog) -> None:
+    """Before the thread was started."""
 
 
 def _set_refusal(future: asyncio.Future[Answer]) -> None:

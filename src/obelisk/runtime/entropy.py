@@ -34,6 +34,11 @@ class SystemEntropy:
         return self._random().hex()
 
 
+def batch_id() -> str:
+    """A fresh id of a batch that no engine decided."""
+    return os.urandom(_BYTES).hex()
+
+
 def execution_id(now: Instant) -> ExecutionId:
     """A fresh top-level execution id."""
     return ExecutionId(f"E_{ulid(now // 1_000, os.urandom(_BYTES))}")

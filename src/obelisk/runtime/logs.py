@@ -1,14 +1,11 @@
-"""Log lines of components in the server's log: logger `app`, one record a line, with the execution it belongs to.
-
-Output is logged as it comes, by its stream's name; it is told from `obelisk:log` by the field `stream`.
-"""
+"""Lines of `obelisk:log` in the server's log: logger `app`, one record a line, with the execution it belongs to."""
 
 from __future__ import annotations
 
 import logging
 from typing import Final
 
-from obelisk.core.calls import Log, LogLevel, LogLine
+from obelisk.core.calls import Log, LogLevel
 from obelisk.core.ids import ExecutionId, RunId
 
 TRACE: Final = 5
@@ -24,14 +21,9 @@ _LEVELS: Final = {
 }
 
 
-def component_line(line: LogLine, execution_id: ExecutionId, run: RunId | None = None) -> None:
+def component_line(line: Log, execution_id: ExecutionId, run: RunId | None = None) -> None:
     """Emits one line of a component."""
     extra: dict[str, str] = {"execution_id": execution_id}
     if run is not None:
         extra["run_id"] = run
-    if isinstance(line, Log):
-        _app.log(_LEVELS[line.level], "%s", line.message, extra=extra)
-        return
-    extra["stream"] = line.stream
-    for text in line.data.decode("utf-8", "replace").splitlines():
-        _app.log(logging.INFO, "%s", text, extra=extra)
+    _app.log(_LEVELS[line.level], "%s", line.message, extra=extra)

@@ -43,10 +43,12 @@ from obelisk.runtime.driver import Driver
 from obelisk.runtime.io_loop import IoLoop
 from obelisk.runtime.kept import KeptComponents
 from obelisk.runtime.lane import BEGUN_MAX, CpuLane
+from obelisk.runtime.lines import ComponentLines
 from obelisk.runtime.marks import Marks
 from obelisk.runtime.outgoing import Outgoing, Secrets
 from obelisk.runtime.redeploying import Redeploying, Replaced, deployment_digest
 from obelisk.runtime.replaying import Replays
+from obelisk.runtime.streams import Streams
 from obelisk.runtime.upkeep import Upkeep
 from obelisk.store.sqlite import SqliteStore
 from obelisk.wasm.component import ComponentLoader
@@ -75,6 +77,7 @@ class Runtime:
         replays: Replays,
         clock: Clock,
         changes: Changes,
+        line_changes: Changes,
         wit: Callable[[Digest], str | None],
         sources: Callable[[Digest, str], str | None],
         keep_backtrace: Callable[[ExecutionId, Backtrace], None],
@@ -86,6 +89,7 @@ class Runtime:
         self._replays = replays
         self._clock = clock
         self._changes = changes
+        self._line_changes = line_changes
         self._redeploying = redeploying
         self._one_redeploys = asyncio.Lock()
         self._stack = stack
@@ -175,11 +179,20 @@ class Runtime:
         """Watches the tree that an execution belongs to. `ShuttingDown` on entry."""
         return self._changes.watch(root_of(root))
 
+    def watch_lines(self, root: ExecutionId) -> AbstractAsyncContextManager[Subscription]:
+        """Watches what the tree that an execution belongs to logs, and its ends. `ShuttingDown` on entry."""
+        return self._line_changes.watch(root_of(root))
+
+    async def lines_stored(self) -> None:
+        """Returns once all that was logged by now can be read. `ShuttingDown`."""
+        await asyncio.wrap_future(self._driver.between_ticks(self._driver.store_lines))
+
     def refuse_new_work(self) -> None:
         """The first step of a stop: no more calls of clients, no more replays, and all change streams end."""
         self._stopped = True
         self._replays.refuse()
         self._changes.close()
+        self._line_changes.close()
 
     def stop(self) -> None:
         """Stops everything and frees the database; blocks until it is done. `refuse_new_work` must have been called."""
@@ -262,11 +275,14 @@ def _start(config: Config, failure: Failure, building: ExitStack) -> Runtime:
     stack.callback(io.stop)
     outgoing = Outgoing(io, clock, secrets)
     stack.callback(outgoing.stop)
-    changes = Changes()
+    changes, line_changes = Changes(), Changes()
+    streams = Streams()
+    stack.callback(streams.stop)
     budget = TickBudget(limits.tick_deciding_us_max)
     engine = Engine(executor, deployment, deployed, entropy.SystemEntropy(), budget, limits)
     engine.recover(recovered, now)
-    driver = Driver(engine, store, clock, limits, lane, ticker, changes, failure.report)
+    driver = Driver(engine, store, clock, limits, lane, ticker, changes, line_changes, failure.report)
+    lines = ComponentLines(deployed, limits, driver.lines, streams, clock.now)
     redeploying = Redeploying(loader, kept, deployed, store, engine, secrets, clock)
     upkeep = Upkeep(store, failure.report)
     upkeep.start()
@@ -274,12 +290,23 @@ def _start(config: Config, failure: Failure, building: ExitStack) -> Runtime:
     replays = Replays(deployed, ticker)
     stack.callback(replays.stop)
     keep_backtrace = _keeper(store, failure) if config.wasm.backtrace_persist else _keep_nothing
-    wit = partial(_wit, kept, loader)
+    wit, source_text = partial(_wit, kept, loader), kept.source_text
     runtime = Runtime(
-        store, deployed, driver, replays, clock, changes, wit, kept.source_text, keep_backtrace, redeploying, stack
+        store,
+        deployed,
+        driver,
+        replays,
+        clock,
+        changes,
+        line_changes,
+        wit,
+        source_text,
+        keep_backtrace,
+        redeploying,
+        stack,
     )
     stack.callback(driver.stop)
-    driver.start(Attempts(deployed, lane, io, outgoing, marks, driver.offer))
+    driver.start(Attempts(deployed, lane, io, outgoing, marks, lines, driver.offer), lines.emitted)
     return runtime
 
 
