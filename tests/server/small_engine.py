@@ -45,6 +45,7 @@ from obelisk.core.ids import (
     ulid,
 )
 from obelisk.core.instants import SECOND_US, Instant
+from obelisk.core.lines import NewLogLine
 from obelisk.core.names import FunctionName, function_of
 from obelisk.core.ports import Called, FunctionInfo, FunctionKind, Rejection, Step, Typed
 from obelisk.core.replay import Replayed, replay
@@ -302,6 +303,9 @@ class SmallEngine:
         self.store = MemoryStore()
         self.catalogue = SmallCatalogue()
         self.changes = Changes()
+        self.line_changes = Changes()
+        self.late_lines: list[NewLogLine] = []
+        """Of activities: stored when somebody must see all."""
         self.is_full = False
         self.is_stopping = False
         self.script: Callable[[ExecutionId], Awaitable[None]] | None = None
@@ -427,9 +431,18 @@ class SmallEngine:
     def watch(self, root: ExecutionId) -> AbstractAsyncContextManager[Any]:
         return self.changes.watch(root)
 
+    def watch_lines(self, root: ExecutionId) -> AbstractAsyncContextManager[Any]:
+        return self.line_changes.watch(root)
+
+    async def lines_stored(self) -> None:
+        self._refuse()
+        late, self.late_lines = self.late_lines, []
+        self.log(*late)
+
     def stop(self) -> None:
         self.is_stopping = True
         self.changes.close()
+        self.line_changes.close()
 
     # --- driving -------------------------------------------------------------------------------------------------
 
@@ -510,6 +523,7 @@ class SmallEngine:
         assert state is not None
         version = state.next_version
         self.append(execution_id, Finished(outcome))
+        self.line_changes.publish((execution_id,))
         parent = parent_of(execution_id)
         if parent is not None:
             self.respond(parent, ChildFinished(relative(execution_id), version, outcome))
@@ -536,6 +550,11 @@ class SmallEngine:
             self.advance(10_000)
             self.finish(child, Ok(Json(b"55")))
         self.finish(execution_id, Ok(Json(b"55")))
+
+    def log(self, *lines: NewLogLine) -> None:
+        """Components log."""
+        self._commit(Unit(expects=[], lines=list(lines)))
+        self.line_changes.publish({line.execution_id for line in lines})
 
     def _commit(self, unit: Unit) -> None:
         self._batches += 1
@@ -583,5 +602,6 @@ class SmallServer:
 
     async def close(self) -> None:
         self.engine.changes.close()
+        self.engine.line_changes.close()
         await self.door.stop(0.1)
         self.service.close()

@@ -178,6 +178,14 @@ class Engine(Protocol):
         """
         ...
 
+    def watch_lines(self, root: ExecutionId) -> AbstractAsyncContextManager[Subscription]:
+        """Watches what a top-level execution's tree logs, and its ends. `ShuttingDown` on entry."""
+        ...
+
+    async def lines_stored(self) -> None:
+        """Returns once all that was logged by now can be read. `ShuttingDown`."""
+        ...
+
     def watch(self, root: ExecutionId) -> AbstractAsyncContextManager[Subscription]:
         """Watches the tree of a top-level execution. `ShuttingDown` on entry."""
         ...

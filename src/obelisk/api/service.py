@@ -7,6 +7,7 @@ from obelisk.api.components import Components
 from obelisk.api.executions import Executions
 from obelisk.api.following import Following
 from obelisk.api.forking import Forking
+from obelisk.api.lines import Lines
 from obelisk.api.operations import Operations
 from obelisk.api.ports import Engine
 from obelisk.api.reads import Reads
@@ -23,6 +24,7 @@ class Service:
         self.submitting = Submitting(engine, self._reads)
         self.executions = Executions(engine, self._reads)
         self.following = Following(engine, self.executions, self._reads)
+        self.lines = Lines(engine, self._reads)
         self.operations = Operations(engine, self.executions, self._reads)
         self.replaying = Replaying(engine, self.executions, self._reads)
         self.backtraces = Backtraces(engine, self.replaying, self._reads)

@@ -6,6 +6,7 @@ are JSON themselves, enums lower-case words, and a choice is an object with one 
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Callable
 from typing import Any, Final
@@ -157,6 +158,25 @@ def _function(message: Any) -> dict[str, Document]:
     }
 
 
+def _log_entry(message: Any) -> dict[str, Document]:
+    kind = message.WhichOneof("entry")
+    body = getattr(message, kind)
+    if kind == "stream":
+        said = {
+            "stream_type": _value(body.DESCRIPTOR.fields_by_name["stream_type"], body.stream_type),
+            "payload": base64.b64encode(body.payload).decode(),
+        }
+    else:
+        said = {"level": _value(body.DESCRIPTOR.fields_by_name["level"], body.level), "message": body.message}
+    return {
+        "type": kind,
+        "created_at": message.created_at.ToJsonString(),
+        "execution_id": message.execution_id.id,
+        "run_id": message.run_id.id or None,
+        **said,
+    }
+
+
 _SPECIAL: Final[dict[str, Callable[[Any], Document]]] = {
     Timestamp.DESCRIPTOR.full_name: lambda message: message.ToJsonString(),
     Duration.DESCRIPTOR.full_name: lambda message: message.ToJsonString(),
@@ -175,4 +195,5 @@ _SPECIAL: Final[dict[str, Callable[[Any], Document]]] = {
     pb.ExecutionEvent.DESCRIPTOR.full_name: _event,
     pb.ComponentId.DESCRIPTOR.full_name: _component_id,
     pb.FunctionDetail.DESCRIPTOR.full_name: _function,
+    pb.ListLogsResponse.LogEntry.DESCRIPTOR.full_name: _log_entry,
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from obelisk.cli import backtraces, operations, reading, repairing, replaying, submitting
+from obelisk.cli import backtraces, logs, operations, reading, repairing, replaying, submitting
 
 
 @click.group("execution")
@@ -21,6 +21,7 @@ for _command in (
     reading.events,
     reading.responses,
     reading.trace,
+    logs.logs,
     operations.cancel,
     operations.pause,
     operations.unpause,

@@ -66,6 +66,12 @@ class Follower:
         request = pb.WatchExecutionsRequest(execution_id=self._execution_id)
         return self._unbroken(lambda: self._connection.changes.WatchExecutions(request))
 
+    def logs(self, request: pb.ListLogsRequest) -> Iterator[pb.ListLogsResponse.LogEntry]:
+        """What was logged, and what is. After a break it goes on where it was."""
+        for message in self._unbroken(lambda: self._connection.changes.FollowLogs(request)):
+            request.page_token = message.next_page_token
+            yield from message.logs
+
     def _unbroken(self, stream: Callable[[], Iterable[T]]) -> Iterator[T]:
         told = None
         while True:

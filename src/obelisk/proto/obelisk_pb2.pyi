@@ -82,6 +82,46 @@ EXECUTION_FAILURE_KIND_CANCELLED: ExecutionFailureKind.ValueType  # 4
 EXECUTION_FAILURE_KIND_UNCATEGORIZED: ExecutionFailureKind.ValueType  # 5
 Global___ExecutionFailureKind: _TypeAlias = ExecutionFailureKind  # noqa: Y015
 
+class _LogLevel:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _LogLevelEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_LogLevel.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    LOG_LEVEL_UNSPECIFIED: _LogLevel.ValueType  # 0
+    LOG_LEVEL_TRACE: _LogLevel.ValueType  # 1
+    LOG_LEVEL_DEBUG: _LogLevel.ValueType  # 2
+    LOG_LEVEL_INFO: _LogLevel.ValueType  # 3
+    LOG_LEVEL_WARN: _LogLevel.ValueType  # 4
+    LOG_LEVEL_ERROR: _LogLevel.ValueType  # 5
+
+class LogLevel(_LogLevel, metaclass=_LogLevelEnumTypeWrapper): ...
+
+LOG_LEVEL_UNSPECIFIED: LogLevel.ValueType  # 0
+LOG_LEVEL_TRACE: LogLevel.ValueType  # 1
+LOG_LEVEL_DEBUG: LogLevel.ValueType  # 2
+LOG_LEVEL_INFO: LogLevel.ValueType  # 3
+LOG_LEVEL_WARN: LogLevel.ValueType  # 4
+LOG_LEVEL_ERROR: LogLevel.ValueType  # 5
+Global___LogLevel: _TypeAlias = LogLevel  # noqa: Y015
+
+class _LogStreamType:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _LogStreamTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_LogStreamType.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    LOG_STREAM_TYPE_UNSPECIFIED: _LogStreamType.ValueType  # 0
+    LOG_STREAM_TYPE_STDOUT: _LogStreamType.ValueType  # 1
+    LOG_STREAM_TYPE_STDERR: _LogStreamType.ValueType  # 2
+
+class LogStreamType(_LogStreamType, metaclass=_LogStreamTypeEnumTypeWrapper): ...
+
+LOG_STREAM_TYPE_UNSPECIFIED: LogStreamType.ValueType  # 0
+LOG_STREAM_TYPE_STDOUT: LogStreamType.ValueType  # 1
+LOG_STREAM_TYPE_STDERR: LogStreamType.ValueType  # 2
+Global___LogStreamType: _TypeAlias = LogStreamType  # noqa: Y015
+
 class _FunctionExtension:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -1270,6 +1310,176 @@ class ListResponsesResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListResponsesResponse: _TypeAlias = ListResponsesResponse  # noqa: Y015
+
+@_typing.final
+class ListLogsRequest(_message.Message):
+    """What a component logged, or wrote to its streams."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EXECUTION_ID_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    SHOW_LOGS_FIELD_NUMBER: _builtins.int
+    SHOW_STREAMS_FIELD_NUMBER: _builtins.int
+    LEVELS_FIELD_NUMBER: _builtins.int
+    STREAM_TYPES_FIELD_NUMBER: _builtins.int
+    SHOW_DERIVED_FIELD_NUMBER: _builtins.int
+    AFTER_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """1 to 200; anything else is 20."""
+    page_token: _builtins.str
+    """Of an earlier answer. Without one, or with one that is none: from the beginning."""
+    show_logs: _builtins.bool
+    """Lines of `obelisk:log`. One of the two must be set."""
+    show_streams: _builtins.bool
+    """What was written to standard output and standard error."""
+    show_derived: _builtins.bool
+    """Also those of all executions that derive from it."""
+    @_builtins.property
+    def execution_id(self) -> Global___ExecutionId: ...
+    @_builtins.property
+    def levels(self) -> _containers.RepeatedScalarFieldContainer[Global___LogLevel.ValueType]:
+        """Only lines of these levels; none given: of all."""
+
+    @_builtins.property
+    def stream_types(self) -> _containers.RepeatedScalarFieldContainer[Global___LogStreamType.ValueType]:
+        """Only these streams; none given: both."""
+
+    @_builtins.property
+    def after(self) -> _timestamp_pb2.Timestamp:
+        """Only what was logged later."""
+
+    def __init__(
+        self,
+        *,
+        execution_id: Global___ExecutionId | None = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+        show_logs: _builtins.bool = ...,
+        show_streams: _builtins.bool = ...,
+        levels: _abc.Iterable[Global___LogLevel.ValueType] | None = ...,
+        stream_types: _abc.Iterable[Global___LogStreamType.ValueType] | None = ...,
+        show_derived: _builtins.bool = ...,
+        after: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_after", b"_after", "after", b"after", "execution_id", b"execution_id"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_after", b"_after", "after", b"after", "execution_id", b"execution_id", "levels", b"levels", "page_size", b"page_size", "page_token", b"page_token", "show_derived", b"show_derived", "show_logs", b"show_logs", "show_streams", b"show_streams", "stream_types", b"stream_types"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__after: _TypeAlias = _typing.Literal["after"]  # noqa: Y015
+    _WhichOneofArgType__after: _TypeAlias = _typing.Literal["_after", b"_after"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__after) -> _WhichOneofReturnType__after | None: ...
+
+Global___ListLogsRequest: _TypeAlias = ListLogsRequest  # noqa: Y015
+
+@_typing.final
+class ListLogsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class LogEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        @_typing.final
+        class LogVariant(_message.Message):
+            DESCRIPTOR: _descriptor.Descriptor
+
+            LEVEL_FIELD_NUMBER: _builtins.int
+            MESSAGE_FIELD_NUMBER: _builtins.int
+            level: Global___LogLevel.ValueType
+            message: _builtins.str
+            def __init__(
+                self,
+                *,
+                level: Global___LogLevel.ValueType = ...,
+                message: _builtins.str = ...,
+            ) -> None: ...
+            _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+            def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+            _ClearFieldArgType: _TypeAlias = _typing.Literal["level", b"level", "message", b"message"]  # noqa: Y015
+            def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+            def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+        @_typing.final
+        class StreamVariant(_message.Message):
+            DESCRIPTOR: _descriptor.Descriptor
+
+            PAYLOAD_FIELD_NUMBER: _builtins.int
+            STREAM_TYPE_FIELD_NUMBER: _builtins.int
+            payload: _builtins.bytes
+            stream_type: Global___LogStreamType.ValueType
+            def __init__(
+                self,
+                *,
+                payload: _builtins.bytes = ...,
+                stream_type: Global___LogStreamType.ValueType = ...,
+            ) -> None: ...
+            _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+            def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+            _ClearFieldArgType: _TypeAlias = _typing.Literal["payload", b"payload", "stream_type", b"stream_type"]  # noqa: Y015
+            def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+            def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+        CREATED_AT_FIELD_NUMBER: _builtins.int
+        LOG_FIELD_NUMBER: _builtins.int
+        STREAM_FIELD_NUMBER: _builtins.int
+        RUN_ID_FIELD_NUMBER: _builtins.int
+        EXECUTION_ID_FIELD_NUMBER: _builtins.int
+        @_builtins.property
+        def created_at(self) -> _timestamp_pb2.Timestamp: ...
+        @_builtins.property
+        def log(self) -> Global___ListLogsResponse.LogEntry.LogVariant: ...
+        @_builtins.property
+        def stream(self) -> Global___ListLogsResponse.LogEntry.StreamVariant: ...
+        @_builtins.property
+        def run_id(self) -> Global___RunId: ...
+        @_builtins.property
+        def execution_id(self) -> Global___ExecutionId: ...
+        def __init__(
+            self,
+            *,
+            created_at: _timestamp_pb2.Timestamp | None = ...,
+            log: Global___ListLogsResponse.LogEntry.LogVariant | None = ...,
+            stream: Global___ListLogsResponse.LogEntry.StreamVariant | None = ...,
+            run_id: Global___RunId | None = ...,
+            execution_id: Global___ExecutionId | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "entry", b"entry", "execution_id", b"execution_id", "log", b"log", "run_id", b"run_id", "stream", b"stream"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "entry", b"entry", "execution_id", b"execution_id", "log", b"log", "run_id", b"run_id", "stream", b"stream"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        _WhichOneofReturnType_entry: _TypeAlias = _typing.Literal["log", "stream"]  # noqa: Y015
+        _WhichOneofArgType_entry: _TypeAlias = _typing.Literal["entry", b"entry"]  # noqa: Y015
+        def WhichOneof(self, oneof_group: _WhichOneofArgType_entry) -> _WhichOneofReturnType_entry | None: ...
+
+    LOGS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    PREV_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Always set: what is logged later is behind it."""
+    prev_page_token: _builtins.str
+    """Not set at the beginning."""
+    @_builtins.property
+    def logs(self) -> _containers.RepeatedCompositeFieldContainer[Global___ListLogsResponse.LogEntry]:
+        """The oldest first."""
+
+    def __init__(
+        self,
+        *,
+        logs: _abc.Iterable[Global___ListLogsResponse.LogEntry] | None = ...,
+        next_page_token: _builtins.str = ...,
+        prev_page_token: _builtins.str | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_prev_page_token", b"_prev_page_token", "prev_page_token", b"prev_page_token"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_prev_page_token", b"_prev_page_token", "logs", b"logs", "next_page_token", b"next_page_token", "prev_page_token", b"prev_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__prev_page_token: _TypeAlias = _typing.Literal["prev_page_token"]  # noqa: Y015
+    _WhichOneofArgType__prev_page_token: _TypeAlias = _typing.Literal["_prev_page_token", b"_prev_page_token"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__prev_page_token) -> _WhichOneofReturnType__prev_page_token | None: ...
+
+Global___ListLogsResponse: _TypeAlias = ListLogsResponse  # noqa: Y015
 
 @_typing.final
 class ListExecutionEventsAndResponsesRequest(_message.Message):

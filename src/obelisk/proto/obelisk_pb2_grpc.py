@@ -122,6 +122,11 @@ class ExecutionRepositoryStub:
                 request_serializer=obelisk_dot_proto_dot_obelisk__pb2.UpgradeExecutionComponentRequest.SerializeToString,
                 response_deserializer=obelisk_dot_proto_dot_obelisk__pb2.UpgradeExecutionComponentResponse.FromString,
                 _registered_method=True)
+        self.ListLogs = channel.unary_unary(
+                '/obelisk.ExecutionRepository/ListLogs',
+                request_serializer=obelisk_dot_proto_dot_obelisk__pb2.ListLogsRequest.SerializeToString,
+                response_deserializer=obelisk_dot_proto_dot_obelisk__pb2.ListLogsResponse.FromString,
+                _registered_method=True)
         self.GetBacktrace = channel.unary_unary(
                 '/obelisk.ExecutionRepository/GetBacktrace',
                 request_serializer=obelisk_dot_proto_dot_obelisk__pb2.GetBacktraceRequest.SerializeToString,
@@ -259,6 +264,13 @@ class ExecutionRepositoryServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListLogs(self, request, context):
+        """What an execution logged, and wrote to its streams, the oldest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetBacktrace(self, request, context):
         """Where in its code a workflow was when it made a host call that left an event. Made by a replay when it is first asked for.
         """
@@ -360,6 +372,11 @@ def add_ExecutionRepositoryServicer_to_server(servicer, server):
                     servicer.UpgradeExecutionComponent,
                     request_deserializer=obelisk_dot_proto_dot_obelisk__pb2.UpgradeExecutionComponentRequest.FromString,
                     response_serializer=obelisk_dot_proto_dot_obelisk__pb2.UpgradeExecutionComponentResponse.SerializeToString,
+            ),
+            'ListLogs': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListLogs,
+                    request_deserializer=obelisk_dot_proto_dot_obelisk__pb2.ListLogsRequest.FromString,
+                    response_serializer=obelisk_dot_proto_dot_obelisk__pb2.ListLogsResponse.SerializeToString,
             ),
             'GetBacktrace': grpc.unary_unary_rpc_method_handler(
                     servicer.GetBacktrace,
@@ -845,6 +862,33 @@ class ExecutionRepository:
             _registered_method=True)
 
     @staticmethod
+    def ListLogs(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/obelisk.ExecutionRepository/ListLogs',
+            obelisk_dot_proto_dot_obelisk__pb2.ListLogsRequest.SerializeToString,
+            obelisk_dot_proto_dot_obelisk__pb2.ListLogsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def GetBacktrace(request,
             target,
             options=(),
@@ -1034,6 +1078,11 @@ class ExecutionChangesStub:
                 request_serializer=obelisk_dot_proto_dot_obelisk__pb2.WatchExecutionsRequest.SerializeToString,
                 response_deserializer=obelisk_dot_proto_dot_obelisk__pb2.WatchExecutionsResponse.FromString,
                 _registered_method=True)
+        self.FollowLogs = channel.unary_stream(
+                '/obelisk.ExecutionChanges/FollowLogs',
+                request_serializer=obelisk_dot_proto_dot_obelisk__pb2.ListLogsRequest.SerializeToString,
+                response_deserializer=obelisk_dot_proto_dot_obelisk__pb2.ListLogsResponse.FromString,
+                _registered_method=True)
 
 
 class ExecutionChangesServicer:
@@ -1047,6 +1096,14 @@ class ExecutionChangesServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def FollowLogs(self, request, context):
+        """What an execution logged, then what it logs, until it has finished. Each message has a token with which the stream can
+        be taken up again behind it; `page_size` and `prev_page_token` mean nothing here.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ExecutionChangesServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -1054,6 +1111,11 @@ def add_ExecutionChangesServicer_to_server(servicer, server):
                     servicer.WatchExecutions,
                     request_deserializer=obelisk_dot_proto_dot_obelisk__pb2.WatchExecutionsRequest.FromString,
                     response_serializer=obelisk_dot_proto_dot_obelisk__pb2.WatchExecutionsResponse.SerializeToString,
+            ),
+            'FollowLogs': grpc.unary_stream_rpc_method_handler(
+                    servicer.FollowLogs,
+                    request_deserializer=obelisk_dot_proto_dot_obelisk__pb2.ListLogsRequest.FromString,
+                    response_serializer=obelisk_dot_proto_dot_obelisk__pb2.ListLogsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -1084,6 +1146,33 @@ class ExecutionChanges:
             '/obelisk.ExecutionChanges/WatchExecutions',
             obelisk_dot_proto_dot_obelisk__pb2.WatchExecutionsRequest.SerializeToString,
             obelisk_dot_proto_dot_obelisk__pb2.WatchExecutionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def FollowLogs(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/obelisk.ExecutionChanges/FollowLogs',
+            obelisk_dot_proto_dot_obelisk__pb2.ListLogsRequest.SerializeToString,
+            obelisk_dot_proto_dot_obelisk__pb2.ListLogsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -78,6 +78,8 @@ class ExecutionRepositoryStub:
     """Lets a paused workflow go on by what a replay showed, and stand still again."""
     UpgradeExecutionComponent: _grpc.UnaryUnaryMultiCallable[_obelisk_pb2.UpgradeExecutionComponentRequest, _obelisk_pb2.UpgradeExecutionComponentResponse]
     """Runs an execution on another component from now on. A parked one is resumed by that."""
+    ListLogs: _grpc.UnaryUnaryMultiCallable[_obelisk_pb2.ListLogsRequest, _obelisk_pb2.ListLogsResponse]
+    """What an execution logged, and wrote to its streams, the oldest first."""
     GetBacktrace: _grpc.UnaryUnaryMultiCallable[_obelisk_pb2.GetBacktraceRequest, _obelisk_pb2.GetBacktraceResponse]
     """Where in its code a workflow was when it made a host call that left an event. Made by a replay when it is first asked for."""
     GetBacktraceSource: _grpc.UnaryUnaryMultiCallable[_obelisk_pb2.GetBacktraceSourceRequest, _obelisk_pb2.GetBacktraceSourceResponse]
@@ -125,6 +127,8 @@ class ExecutionRepositoryAsyncStub(ExecutionRepositoryStub):
     """Lets a paused workflow go on by what a replay showed, and stand still again."""
     UpgradeExecutionComponent: _aio.UnaryUnaryMultiCallable[_obelisk_pb2.UpgradeExecutionComponentRequest, _obelisk_pb2.UpgradeExecutionComponentResponse]  # type: ignore[assignment]
     """Runs an execution on another component from now on. A parked one is resumed by that."""
+    ListLogs: _aio.UnaryUnaryMultiCallable[_obelisk_pb2.ListLogsRequest, _obelisk_pb2.ListLogsResponse]  # type: ignore[assignment]
+    """What an execution logged, and wrote to its streams, the oldest first."""
     GetBacktrace: _aio.UnaryUnaryMultiCallable[_obelisk_pb2.GetBacktraceRequest, _obelisk_pb2.GetBacktraceResponse]  # type: ignore[assignment]
     """Where in its code a workflow was when it made a host call that left an event. Made by a replay when it is first asked for."""
     GetBacktraceSource: _aio.UnaryUnaryMultiCallable[_obelisk_pb2.GetBacktraceSourceRequest, _obelisk_pb2.GetBacktraceSourceResponse]  # type: ignore[assignment]
@@ -273,6 +277,14 @@ class ExecutionRepositoryServicer(metaclass=_abc_1.ABCMeta):
         """Runs an execution on another component from now on. A parked one is resumed by that."""
 
     @_abc_1.abstractmethod
+    def ListLogs(
+        self,
+        request: _obelisk_pb2.ListLogsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_obelisk_pb2.ListLogsResponse, _abc.Awaitable[_obelisk_pb2.ListLogsResponse]]:
+        """What an execution logged, and wrote to its streams, the oldest first."""
+
+    @_abc_1.abstractmethod
     def GetBacktrace(
         self,
         request: _obelisk_pb2.GetBacktraceRequest,
@@ -342,6 +354,10 @@ class ExecutionChangesStub:
     def __new__(cls, channel: _aio.Channel) -> ExecutionChangesAsyncStub: ...
     WatchExecutions: _grpc.UnaryStreamMultiCallable[_obelisk_pb2.WatchExecutionsRequest, _obelisk_pb2.WatchExecutionsResponse]
     """First a snapshot of the execution and all that derives from it, then what changes, until it has finished."""
+    FollowLogs: _grpc.UnaryStreamMultiCallable[_obelisk_pb2.ListLogsRequest, _obelisk_pb2.ListLogsResponse]
+    """What an execution logged, then what it logs, until it has finished. Each message has a token with which the stream can
+    be taken up again behind it; `page_size` and `prev_page_token` mean nothing here.
+    """
 
 @_typing.type_check_only
 class ExecutionChangesAsyncStub(ExecutionChangesStub):
@@ -350,6 +366,10 @@ class ExecutionChangesAsyncStub(ExecutionChangesStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     WatchExecutions: _aio.UnaryStreamMultiCallable[_obelisk_pb2.WatchExecutionsRequest, _obelisk_pb2.WatchExecutionsResponse]  # type: ignore[assignment]
     """First a snapshot of the execution and all that derives from it, then what changes, until it has finished."""
+    FollowLogs: _aio.UnaryStreamMultiCallable[_obelisk_pb2.ListLogsRequest, _obelisk_pb2.ListLogsResponse]  # type: ignore[assignment]
+    """What an execution logged, then what it logs, until it has finished. Each message has a token with which the stream can
+    be taken up again behind it; `page_size` and `prev_page_token` mean nothing here.
+    """
 
 class ExecutionChangesServicer(metaclass=_abc_1.ABCMeta):
     """Changes of whole trees of executions. An addition of this server."""
@@ -361,6 +381,16 @@ class ExecutionChangesServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_obelisk_pb2.WatchExecutionsResponse], _abc.AsyncIterator[_obelisk_pb2.WatchExecutionsResponse]]:
         """First a snapshot of the execution and all that derives from it, then what changes, until it has finished."""
+
+    @_abc_1.abstractmethod
+    def FollowLogs(
+        self,
+        request: _obelisk_pb2.ListLogsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_obelisk_pb2.ListLogsResponse], _abc.AsyncIterator[_obelisk_pb2.ListLogsResponse]]:
+        """What an execution logged, then what it logs, until it has finished. Each message has a token with which the stream can
+        be taken up again behind it; `page_size` and `prev_page_token` mean nothing here.
+        """
 
 def add_ExecutionChangesServicer_to_server(servicer: ExecutionChangesServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
 

@@ -16,7 +16,7 @@ from obelisk.api.service import Service
 from obelisk.api.submitting import Submitted
 from obelisk.proto import obelisk_pb2 as pb
 from obelisk.proto import obelisk_pb2_grpc as pb_grpc
-from obelisk.server import events, messages, requests
+from obelisk.server import events, lines, messages, requests
 from obelisk.server.answers import LIST_BYTES_MAX, answering, fitting
 from obelisk.server.operations import OperationRpcs
 
@@ -37,6 +37,7 @@ class ExecutionRepository(OperationRpcs, pb_grpc.ExecutionRepositoryServicer):
         self._executions = service.executions
         self._following = service.following
         self._backtraces = service.backtraces
+        self._lines = service.lines
 
     async def GenerateExecutionId(
         self, request: pb.GenerateExecutionIdRequest, context: Any
@@ -152,6 +153,12 @@ class ExecutionRepository(OperationRpcs, pb_grpc.ExecutionRepositoryServicer):
             component = requests.digest(request.component_id.digest)
             return pb.GetBacktraceSourceResponse(content=await self._backtraces.source(component, request.file))
 
+    async def ListLogs(self, request: pb.ListLogsRequest, context: Any) -> pb.ListLogsResponse:
+        """A page of what was logged."""
+        async with answering(context):
+            where, page = lines.where_of(request), lines.page_of(request)
+            return lines.page(await self._lines.page(where, page), page)
+
 
 class FunctionRepository(pb_grpc.FunctionRepositoryServicer):
     """Functions."""
@@ -181,6 +188,7 @@ class ExecutionChanges(pb_grpc.ExecutionChangesServicer):
 
     def __init__(self, service: Service) -> None:
         self._following = service.following
+        self._lines = service.lines
 
     async def WatchExecutions(
         self, request: pb.WatchExecutionsRequest, context: Any
@@ -196,6 +204,15 @@ class ExecutionChanges(pb_grpc.ExecutionChangesServicer):
                     snapshot_complete=change.snapshot_complete,
                     sent_at=messages.timestamp(change.at),
                 )
+
+    async def FollowLogs(self, request: pb.ListLogsRequest, context: Any) -> AsyncIterator[pb.ListLogsResponse]:
+        """What was logged, and what is."""
+        async with answering(context, streaming=True):
+            where, cursor = lines.where_of(request), lines.page_of(request).cursor
+            async with aclosing(self._lines.follow(where, cursor)) as found:
+                async for piece in found:
+                    for message in lines.pieces(piece):
+                        yield message
 
 
 def _first(cursor: int, *, including: bool) -> int:
