@@ -24,6 +24,7 @@ def out(data: bytes, stream: StdStream = StdStream.STDOUT) -> Output:
         (b"no end", [b"no end"]),
         (b"one\ntwo\n", [b"one\n", b"two\n"]),
         (b"one\r\n\ntw", [b"one\r\n", b"\n", b"tw"]),
+        (b"10 %\r20 %\r", [b"10 %\r20 %\r"]),
         (b"", [b""]),
     ],
 )

@@ -23,6 +23,7 @@ from click.testing import CliRunner, Result
 from obelisk.cli.main import cli
 from obelisk.core.events import DelayRequested, Event, Finished, Locked, LogEntry, TemporarilyFailed, kind_of
 from obelisk.core.ids import ExecutionId
+from obelisk.core.lines import LineFilter, LinePage, StoredLogLine
 from obelisk.core.reading import ExecutionFilter, Page
 from obelisk.core.responses import Response
 from obelisk.core.transitions import ExecutionState, Status
@@ -85,6 +86,12 @@ class Served:
         """The responses in the file."""
         with closing(self.server.reader()) as reader:
             found: list[Response] = reader.responses(ExecutionId(execution_id), 0, ALL)
+        return found
+
+    def lines(self, execution_id: str, *, derived: bool = False) -> list[StoredLogLine]:
+        """What was logged, in the file."""
+        with closing(self.server.reader()) as reader:
+            found: list[StoredLogLine] = reader.lines(LineFilter(ExecutionId(execution_id), derived), LinePage(ALL))
         return found
 
     def state(self, execution_id: str) -> ExecutionState | None:
@@ -152,6 +159,9 @@ def table(kind: str, name: str, location: Path, *lines: str) -> str:
     return "\n".join([f"[[{kind}]]", f'name = "{name}"', f'location = "{location}"', *lines, ""])
 
 
+FAST = "retry_exp_backoff.milliseconds = 10"
+
+
 @pytest.fixture(scope="session")
 def shared_server(tmp_path_factory: pytest.TempPathFactory, components: Components, fixture_module: Any) -> Any:
     """`acts` takes 0.7 s when it fails or is out of time: three retries after 0.1, 0.2 and 0.4 s. The three workflows of
@@ -168,6 +178,12 @@ def shared_server(tmp_path_factory: pytest.TempPathFactory, components: Componen
         table("workflow", "brief", features.brief, "exec.lock_expiry.milliseconds = 200"),
         table("workflow", "hasty", features.hasty, 'join_next_blocking_strategy = "interrupt"'),
         table("workflow", "features", features.flows),
+        table(
+            "activity_wasm", "talk_activity", features.talk_activity, "max_retries = 1", FAST, "forward_stderr = 'none'"
+        ),
+        table("workflow", "talk_workflow", features.talk_workflow),
+        table("workflow", "loud", features.loud, "forward_stdout = 'stdout'", "forward_stderr = 'stderr'"),
+        table("workflow", "quiet", features.quiet, "logs_store_min_level = 'off'", "forward_stdout = 'none'"),
         table("workflow", "five", five),
         table("workflow", "six", six),
         table(

@@ -40,6 +40,12 @@ ROWS = {
         "w46": "exec.lock_expiry",
         "w47": "persistent sleep",
     },
+    "test_logs.py": {
+        "w36": "forward_stdout and forward_stderr of workflows: stored by default, or to the server's own streams",
+        "w37": "obelisk:log, with levels",
+        "m32": "forwarding stdout and stderr of activities",
+        "f14": "optional persistence and forwarding of stdout and stderr",
+    },
     "test_principles.py": {
         "r01": "Linux x64",
         "r02": "schema first",

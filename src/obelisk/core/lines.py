@@ -76,7 +76,8 @@ def lines_of(line: LogLine) -> list[LogLine]:
     """Output taken apart at its ends of lines, which stay; a line of `obelisk:log` is one, whatever it contains."""
     if isinstance(line, Log) or line.data.find(b"\n", 0, -1) < 0:
         return [line]
-    return [Output(line.stream, data) for data in line.data.splitlines(keepends=True)]
+    *whole, last = line.data.split(b"\n")
+    return [Output(line.stream, data + b"\n") for data in whole] + ([Output(line.stream, last)] if last else [])
 
 
 def size_of(line: LogLine) -> int:

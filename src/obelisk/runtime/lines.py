@@ -24,7 +24,7 @@ from obelisk.engine.effects import EmitLog, StartAttempt
 from obelisk.runtime.logs import component_line
 from obelisk.runtime.streams import Streams
 
-BATCH_LINES_MAX: Final = 500
+BATCH_LINES_MAX: Final = 200
 """Lines of activities in one commit; the next one has more."""
 BATCH_BYTES_MAX: Final = 512 << 10
 WAIT_S: Final = 0.02

@@ -33,7 +33,7 @@ class Streams:
     def write(self, prefix: str, data: bytes, *, is_error: bool) -> None:
         """Each line of `data` behind `prefix`."""
         begin = prefix.encode()
-        lines = b"".join(begin + line.removesuffix(b"\n") + b"\n" for line in data.splitlines(keepends=True))
+        lines = b"".join(begin + line + b"\n" for line in data.removesuffix(b"\n").split(b"\n"))
         try:
             self._waiting.put_nowait((lines, is_error))
         except queue.Full:

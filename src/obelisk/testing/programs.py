@@ -17,9 +17,10 @@ import msgspec
 
 from obelisk.core import calls
 from obelisk.core.batch import Snapshot
-from obelisk.core.events import Created, Persist, PersistExecutionId
+from obelisk.core.events import ComponentUpgraded, Created, Persist, PersistExecutionId, Resumed
 from obelisk.core.ids import Digest, ExecutionId, JoinSetId
 from obelisk.core.instants import In, Now
+from obelisk.core.lines import LineFilter, LinePage
 from obelisk.core.names import FunctionName
 from obelisk.core.policy import Blocking, ExecutionPolicy, RetryPolicy
 from obelisk.core.values import Err, Failure, FailureKind, Json, Ok
@@ -326,24 +327,42 @@ class Programs(Subject):
         return self.programs[_index(created.params)] if created.ffqn == RUN else None
 
     def check(self, store: Memory, lines: Sequence[EmitLog], *, calm: bool) -> None:
-        """A workflow was answered the random values that are in its log, and no others are there. In an undisturbed run
-        each log line of a workflow leaves once, in order.
+        """A workflow was answered the random values that are in its log, and no others are there. Each of its log lines is
+        stored once, in order; in an undisturbed run it also leaves once.
         """
         for execution_id in invariants.everything(store):
             created = store.created(execution_id)
             program = None if created is None else self.program_of(created)
             if program is None:
                 continue
-            _drew_what_is_logged(invariants.snapshot_of(store, execution_id))
-            if not calm:
-                continue
+            snapshot = invariants.snapshot_of(store, execution_id)
+            _drew_what_is_logged(snapshot)
             said = [
                 calls.Log(calls.LogLevel.INFO, line.message) for line in program.statements if isinstance(line, Say)
             ]
+            stored = [each.line for each in store.lines(LineFilter(execution_id), LinePage(len(said) * 10))]
+            _stored_what_it_said(snapshot, stored, said)
+            if not calm:
+                continue
             told = [line for line in lines if line.execution_id == execution_id]
             places = [(line.version, line.ordinal) for line in told]
             if [each.line for each in told] != said or sorted(set(places)) != places:
                 raise Violation(f"{execution_id} said {said}, told was {told}")
+
+
+def _stored_what_it_said(snapshot: Snapshot, stored: list[calls.LogLine], said: list[calls.Log]) -> None:
+    """One that was let go on after it was parked, or on another component, or that goes on as another one did, may have said
+    something twice, or not have said the beginning.
+    """
+    log = [entry.event for entry in snapshot.log]
+    if any(isinstance(event, Resumed | ComponentUpgraded) for event in log) or snapshot.state.component == UNLIKE:
+        return
+    created = log[0]
+    if isinstance(created, Created) and created.forked_from is not None:
+        return
+    has_ended = isinstance(invariants.outcome_of(snapshot), Ok)
+    if stored != (said if has_ended else said[: len(stored)]):
+        raise Violation(f"{snapshot.state.execution_id} said {said}, stored was {stored}", snapshot.state.execution_id)
 
 
 def _drew_what_is_logged(snapshot: Snapshot) -> None:
