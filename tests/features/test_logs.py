@@ -44,6 +44,7 @@ def test_w37_what_is_logged_is_there_with_its_level_and_once(served: Any) -> Non
     assert texts(served.done("execution", "logs", execution_id)) == [f"[INFO  ] step {index}" for index in range(3)]
     served.done("execution", "replay", execution_id)
     assert lines(served, execution_id) == said
+    served.until(lambda: f"step 2 execution_id={execution_id}" in served.server.log.read_text())
     assert served.server.log.read_text().count(f"step 1 execution_id={execution_id}") == 1
 
     everybody = texts(served.done("execution", "logs", "--show-derived", "--follow", execution_id))

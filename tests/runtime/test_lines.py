@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from typing import Any
@@ -10,7 +11,7 @@ import msgspec
 import pytest
 
 from obelisk.core.calls import Log, LogLevel, LogLine, Output, StdStream
-from obelisk.core.lines import NewLogLine
+from obelisk.core.lines import LineFilter, LinePage, NewLogLine
 from obelisk.core.policy import ExecutionPolicy, Forward, Limits, LogPolicy
 from obelisk.core.ports import FunctionInfo, FunctionKind
 from obelisk.core.values import ErrForm, Json
@@ -158,3 +159,44 @@ def test_an_attempt_may_log_so_much() -> None:
     again = world.lines.of_attempt(START)
     again(OUT)
     assert world.stored() == [OUT]  # each attempt has its own
+
+
+@pytest.fixture
+def talking(running: Any, feature_components: Any) -> Any:
+    return running(
+        f"""
+        [[activity_wasm]]
+        name = "talk_activity"
+        location = "{feature_components.talk_activity}"
+        [[workflow]]
+        name = "talk_workflow"
+        location = "{feature_components.talk_workflow}"
+        """
+    )
+
+
+def read(talking: Any, execution_id: str) -> list[str]:
+    where = LineFilter(execution_id, derived=True)  # type: ignore[arg-type]
+    return [each.line.message for each in talking.runtime.reader.lines(where, LinePage(1_000))]
+
+
+def test_what_an_activity_logged_comes_before_what_follows_from_it(talking: Any) -> None:
+    execution_id, outcome = talking.run_id("testing:talk-workflow/talk.works", 20, 0)
+    assert outcome == ("ok", 20)
+    assert read(talking, execution_id) == [text for index in range(20) for text in (f"step {index}", "said 0")]
+
+
+def test_lines_of_an_activity_that_goes_on_are_stored_soon(talking: Any) -> None:
+    """Nothing else is committed; and whoever must see all does."""
+
+    async def scenario() -> None:
+        runtime = talking.runtime
+        execution_id = await talking.submit("testing:talk-activity/talk.says", 5_000)
+        async with runtime.watch_lines(execution_id) as changes:
+            assert execution_id in await changes.changed()
+        await asyncio.wait_for(talking.result(execution_id), 30)
+        await runtime.lines_stored()
+        where = LineFilter(execution_id)
+        assert len(runtime.reader.lines(where, LinePage(10_000))) == 5_000
+
+    asyncio.run(scenario())

@@ -11,21 +11,24 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import closing
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
 from obelisk.core.batch import Applied, CancelRequest, Delay, Request, StoreFailed, Unit
+from obelisk.core.calls import Log, LogLevel
 from obelisk.core.events import ChildRejected, Finished, JoinSetCreated, RejectReason, ScheduleRejected
 from obelisk.core.instants import Now
+from obelisk.core.lines import LineFilter, LinePage, NewLogLine
 from obelisk.core.reading import ExecutionFilter, Page
 from obelisk.core.transitions import ExecutionState
 from obelisk.core.values import Ok
 from obelisk.store.sqlite import SqliteReader, SqliteStore, StoreBusy, StoreTooNew, StoreUnusable
 from obelisk.store.sqlite import __file__ as package_file
 from obelisk.store.sqlite.queries import load, parse
-from obelisk.store.sqlite.schema import migrations
+from obelisk.store.sqlite.schema import migrate, migrations
 
 
 @pytest.fixture
@@ -61,6 +64,31 @@ def test_a_query_without_description_or_text_is_refused(source):
 
 def test_migrations_are_numbered_from_one():
     assert [migration.number for migration in migrations()] == list(range(1, len(migrations()) + 1))
+
+
+def test_a_file_of_the_first_release_is_brought_up_to_date(path, author, monkeypatch):
+    first = [migration for migration in migrations() if migration.number == 1]
+    connection = sqlite3.connect(path, isolation_level=None)
+    monkeypatch.setattr("obelisk.store.sqlite.schema.migrations", lambda: first)
+    migrate(connection, str(path))
+    connection.close()
+    monkeypatch.undo()
+    with closing(SqliteStore(path)) as store:
+        unit = author.create(author.id(1))
+        unit.lines = [NewLogLine(author.id(1), author.now, Log(LogLevel.INFO, "new"))]
+        store.commit("b", [unit])
+        with closing(store.reader()) as reader:
+            assert len(reader.lines(LineFilter(author.id(1)), LinePage())) == 1
+
+
+def test_lines_can_be_read_in_a_shell(path, author):
+    with closing(SqliteStore(path)) as store:
+        unit = author.create(author.id(1))
+        unit.lines = [NewLogLine(author.id(1), author.now, Log(LogLevel.INFO, "new"), "Run_1")]
+        store.commit("b", [unit])
+    with closing(sqlite3.connect(path)) as connection:
+        rows = connection.execute("SELECT execution_id, run, kind, payload FROM logged").fetchall()
+    assert rows == [(author.id(1), "Run_1", 3, "new")]
 
 
 def test_the_view_of_states_has_the_fields_of_a_state_in_their_order(path):

@@ -201,12 +201,16 @@ class Driver:
             self._perform(effect)
 
     def _commit_with_lines(self, tick: Tick) -> list[UnitOutcome]:
-        """Commits a tick, with as many lines of activities as a batch may have: they cost no commit of their own then."""
+        """Commits a tick, with as many lines of activities as a batch may have: they cost no commit of their own then. They
+        go first, since what a workflow logs may follow from an activity that has logged before.
+        """
         if not self.lines:
             return self._commit(tick.batch_id, tick.units)
         lines = self.lines.take()
-        *outcomes, last = self._commit(tick.batch_id, [*tick.units, Unit(expects=[], lines=lines)])
-        self._stored(lines, last)
+        for unit in tick.units:
+            unit.after = [index + 1 for index in unit.after]
+        first, *outcomes = self._commit(tick.batch_id, [Unit(expects=[], lines=lines), *tick.units])
+        self._stored(lines, first)
         return outcomes
 
     def _store_due_lines(self) -> bool:
