@@ -77,7 +77,8 @@ def lines_of(line: LogLine) -> list[LogLine]:
     if isinstance(line, Log) or line.data.find(b"\n", 0, -1) < 0:
         return [line]
     *whole, last = line.data.split(b"\n")
-    return [Output(line.stream, data + b"\n") for data in whole] + ([Output(line.stream, last)] if last else [])
+    pieces = [data + b"\n" for data in whole] + ([last] if last else [])
+    return [Output(line.stream, piece) for piece in pieces]
 
 
 def size_of(line: LogLine) -> int:
