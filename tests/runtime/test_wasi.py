@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import threading
 import time
 from typing import Any
@@ -11,7 +10,10 @@ from typing import Any
 import pytest
 
 from obelisk.core.batch import CancelRequest
+from obelisk.core.calls import LogLine, Output, StdStream
 from obelisk.core.events import kind_of
+from obelisk.core.ids import ExecutionId
+from obelisk.core.lines import LineFilter, LinePage
 from obelisk.core.reading import FinalResult
 from obelisk.engine.effects import AnswerKind
 
@@ -98,16 +100,17 @@ def test_a_workflow_sleeps_durably_and_draws_the_same_again(world: Any) -> None:
 
 
 @pytest.mark.parametrize("package", [ACTIVITY, WORKFLOW])
-def test_output_is_logged_also_when_the_guest_traps(world: Any, package: str, caplog: Any) -> None:
-    caplog.set_level(logging.INFO, logger="app")
-    assert world.run(package + "says", "one\ntwo\nthree") == ("ok", None)
-    kind, _, reason = world.run(package + "says-and-traps", "last words")
+def test_output_is_logged_also_when_the_guest_traps(world: Any, package: str) -> None:
+    def lines(execution_id: ExecutionId) -> list[LogLine]:
+        asyncio.run(world.runtime.lines_stored())
+        return [each.line for each in world.runtime.reader.lines(LineFilter(execution_id), LinePage())]
+
+    execution_id, outcome = world.run_id(package + "says", "one\ntwo\nthree")
+    assert outcome == ("ok", None)
+    assert lines(execution_id) == [Output(StdStream.STDOUT, text) for text in (b"one\n", b"two\n", b"three")]
+    execution_id, (kind, _, reason) = world.run_id(package + "says-and-traps", "last words")
     assert kind == "failure" and "unreachable" in reason
-    ends = time.monotonic() + 10  # the result can be read before the lines are out
-    while len(told := [(each.message, each.stream) for each in caplog.records if each.name == "app"]) < 4:
-        assert time.monotonic() < ends, told
-        time.sleep(0.01)
-    assert told == [(text, "stdout") for text in ("one", "two", "three", "last words")]
+    assert lines(execution_id) == [Output(StdStream.STDOUT, b"last words")]
 
 
 @pytest.mark.parametrize("package", [ACTIVITY, WORKFLOW])
