@@ -96,7 +96,7 @@ def test_new_executions_are_on_the_new_component_and_open_ones_move_to_it(
 def test_what_does_not_replay_on_the_new_component_goes_on_on_the_old_one(
     flows: Any, redeploy: Any, testing_components: Any, altered: Path
 ) -> None:
-    asleep, not_begun = begun(flows, "many-sleeps", 2, 400), begun(flows, "sleeper", 400)
+    asleep, not_begun = begun(flows, "many-sleeps", 2, 1_500), begun(flows, "sleeper", 1_500)
     old = flows.runtime.reader.state(asleep).component
     found = redeploy(str(testing_components.workflow), str(altered))
     assert found.moved == [not_begun]
