@@ -18,6 +18,7 @@ from obelisk.authoring.languages import Job
 from obelisk.authoring.languages.c import C
 from obelisk.authoring.manifest import read_manifest
 from obelisk.wit.component import ComponentWit
+from obelisk.wit.packages import WASI_PACKAGES, package_files
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(300)]
 
@@ -31,6 +32,10 @@ IFC = "testing:fetch/fetching"
 def component(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("fetch") / "fetch"
     shutil.copytree(FETCH, folder)
+    for package in WASI_PACKAGES:
+        (folder / "wit" / "deps" / package).mkdir(parents=True)
+        for name, text in package_files(package).items():
+            (folder / "wit" / "deps" / package / name).write_text(text)
     manifest = read_manifest(folder / "component.toml")
     C().build(Job(manifest, ComponentWit(), manifest.output, Toolbox.of(os.environ)))
     return manifest.output

@@ -851,6 +851,11 @@ def test_a_secret_means_the_same_in_all_entries_of_a_component(read: Read):
     read(f'{two}"ONE"')
 
 
+def test_a_secret_is_no_other_variable_too(read: Read):
+    text = f'{ACTIVITY_COMPONENT}env_vars = ["KEY=x"]\n[[activity_wasm.allowed_host]]\npattern = "a"\nsecrets.KEY.env = "K"'
+    assert "KEY is in env_vars too" in only_problem(read, text)
+
+
 def test_an_activity_alone_sends_requests(read: Read):
     assert "unknown key" in only_problem(read, COMPONENT + '[[workflow.allowed_host]]\npattern = "a"')
 

@@ -69,7 +69,7 @@ def test_constants_have_the_documented_values() -> None:
 
 def test_public_constants_are_documented() -> None:
     found = set()
-    for ring in ("engine", "runtime", "api", "server"):
+    for ring in ("engine", "runtime", "api", "server", "wasm.wasi.http"):
         package = importlib.import_module(f"{obelisk.__name__}.{ring}")
         for each in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
             module = importlib.import_module(each.name)

@@ -2,6 +2,7 @@
 
 import os
 import re
+import resource
 import signal
 import socket
 import subprocess
@@ -14,6 +15,7 @@ import pytest
 
 from obelisk.proto import obelisk_pb2 as pb
 from obelisk.proto import obelisk_pb2_grpc as pb_grpc
+from obelisk.server import process
 
 COMMAND = [sys.executable, "-W", "error", "-c", "from obelisk.cli.main import main; main()", "server", "run"]
 
@@ -180,3 +182,21 @@ def test_what_runs_beside_a_server_ends_with_it(tmp_path, body, said):
     assert (lines[1], lines[-1]) == ("beside 0", "over")
     assert [line.partition(". Nothing")[0] for line in lines[2:-1]] == said
     assert "never awaited" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ((1024, 4096), (4096, 4096)),
+        ((1024, 10**6), (process.OPEN_FILES_MAX, 10**6)),
+        ((1024, resource.RLIM_INFINITY), (process.OPEN_FILES_MAX, resource.RLIM_INFINITY)),
+        ((10**6, 10**6), (10**6, 10**6)),
+        ((resource.RLIM_INFINITY, resource.RLIM_INFINITY), (resource.RLIM_INFINITY, resource.RLIM_INFINITY)),
+    ],
+)
+def test_the_limit_of_open_files_is_raised_as_far_as_that_goes(monkeypatch, before, after):
+    limits = [before]
+    monkeypatch.setattr(resource, "getrlimit", lambda _: limits[-1])
+    monkeypatch.setattr(resource, "setrlimit", lambda _, given: limits.append(given))
+    process._allow_open_files()
+    assert limits[-1] == after

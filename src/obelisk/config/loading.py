@@ -135,6 +135,7 @@ def _give_variables(reading: Reading, secrets: Mapping[str, str]) -> None:
     """Secrets that are only named are those of the server."""
     entries = reading.values.get("allowed_host", ())
     variables: dict[str, str] = {}
+    seen = {name for name, _ in reading.values.get("env_vars", ())}
     for index, entry in enumerate(entries):
         unknown = [name for name, variable in entry.secrets.items() if not variable and name not in secrets]
         if unknown:
@@ -142,6 +143,11 @@ def _give_variables(reading: Reading, secrets: Mapping[str, str]) -> None:
             reading.problem(f"allowed_host[{index}].secrets", f"{unknown[0]} is not in [secrets]; {known}")
             return
         for name, variable in entry.secrets.items():
+            if name in seen:
+                reading.problem(
+                    f"allowed_host[{index}].secrets", f"{name} is in env_vars too; the guest can see only one"
+                )
+                return
             if variables.setdefault(name, variable or secrets[name]) != (variable or secrets[name]):
                 reading.problem(
                     f"allowed_host[{index}].secrets", f"{name} is another secret in an entry above; rename one"

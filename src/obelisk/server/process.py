@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import resource
 import signal
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
@@ -29,6 +30,8 @@ from obelisk.store.sqlite import StoreUnusable
 
 GRACE_S: Final = 2.0
 """How long open calls may go on when the server stops."""
+OPEN_FILES_MAX: Final = 65_536
+"""To how many open files the process raises its own limit: each request of an activity that waits has a socket."""
 _STOPS: Final = (signal.SIGINT, signal.SIGTERM)
 
 _log: Final = logging.getLogger(__name__)
@@ -50,6 +53,7 @@ def run(path: Path | None, announce: Callable[[str], None], beside: Beside | Non
     """
     config = _loaded(path)
     log = logs.configure(config.console)
+    _allow_open_files()
     try:
         asyncio.run(_serve(config, log, announce, beside))
     except (PortUnavailable, DeploymentRefused, StoreUnusable) as error:
@@ -184,3 +188,11 @@ def _reason(error: BaseException) -> str:
     if isinstance(error, StoreFailed):
         return f"the database cannot be written any more: {error}. Nothing that was acknowledged is lost: put it right, then start again"
     return f"the engine failed, which is a bug of Obelisk: {type(error).__name__}: {error}. Nothing that was acknowledged is lost"
+
+
+def _allow_open_files() -> None:
+    """Raises the soft limit as far as the system lets an ordinary process do so."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = OPEN_FILES_MAX if hard == resource.RLIM_INFINITY else min(hard, OPEN_FILES_MAX)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
