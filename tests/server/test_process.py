@@ -15,7 +15,7 @@ import pytest
 
 from obelisk.proto import obelisk_pb2 as pb
 from obelisk.proto import obelisk_pb2_grpc as pb_grpc
-from obelisk.server import process
+from obelisk.server.process import OPEN_FILES_MAX, _allow_open_files
 
 COMMAND = [sys.executable, "-W", "error", "-c", "from obelisk.cli.main import main; main()", "server", "run"]
 
@@ -141,7 +141,7 @@ def test_a_wrong_configuration_is_told_whole(started, tmp_path):
 BESIDE = """
 import asyncio, os, signal, sys
 from pathlib import Path
-from obelisk.server import process
+from obelisk.server.process import OPEN_FILES_MAX, _allow_open_files
 
 async def {name}(service):
     print("beside", len(service.components.list()), flush=True)
@@ -188,8 +188,8 @@ def test_what_runs_beside_a_server_ends_with_it(tmp_path, body, said):
     ("before", "after"),
     [
         ((1024, 4096), (4096, 4096)),
-        ((1024, 10**6), (process.OPEN_FILES_MAX, 10**6)),
-        ((1024, resource.RLIM_INFINITY), (process.OPEN_FILES_MAX, resource.RLIM_INFINITY)),
+        ((1024, 10**6), (OPEN_FILES_MAX, 10**6)),
+        ((1024, resource.RLIM_INFINITY), (OPEN_FILES_MAX, resource.RLIM_INFINITY)),
         ((10**6, 10**6), (10**6, 10**6)),
         ((resource.RLIM_INFINITY, resource.RLIM_INFINITY), (resource.RLIM_INFINITY, resource.RLIM_INFINITY)),
     ],
@@ -198,5 +198,5 @@ def test_the_limit_of_open_files_is_raised_as_far_as_that_goes(monkeypatch, befo
     limits = [before]
     monkeypatch.setattr(resource, "getrlimit", lambda _: limits[-1])
     monkeypatch.setattr(resource, "setrlimit", lambda _, given: limits.append(given))
-    process._allow_open_files()
+    _allow_open_files()
     assert limits[-1] == after
