@@ -6,6 +6,7 @@ run; the connections are those of the process.
 
 from __future__ import annotations
 
+import logging
 import re
 import secrets
 from collections.abc import Callable, Mapping
@@ -23,6 +24,7 @@ from obelisk.wasm.wasi.http.placeholders import Placeholders, basic_credentials
 from obelisk.wasm.wasi.http.records import Now, Record, Records
 from obelisk.wasm.wasi.http.sending import Request, Timeouts
 
+_log: Final = logging.getLogger(__name__)
 _METHOD: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _AUTHORITY: Final = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::(?P<port>[0-9]{1,5}))?")
 _PATH: Final = re.compile(r"[/?][!\"$-~]*|\*")
@@ -78,6 +80,7 @@ class HttpClient:
             return self._exchange(method, scheme, authority, path_with_query, headers, body, timeouts, record)
         except HttpFailure as failure:
             record.fail(self._placeholders.shown(failure.text))
+            self._tell(failure)
             raise
 
     def close(self) -> None:
@@ -89,11 +92,20 @@ class HttpClient:
         """Sends the request and waits for the head of its response. On the loop. `HttpFailure`."""
         if len(self._open) >= OPEN_MAX:
             failure = HttpFailure(Code.CONNECTION_LIMIT_REACHED, f"{OPEN_MAX} requests of this run are under way")
-            exchange.close(failure)
+            exchange.fail(failure)
             raise failure
         self._open.add(exchange)
         exchange.on_end = self._open.discard
-        return await exchange.respond()
+        try:
+            return await exchange.respond()
+        except HttpFailure as failure:
+            self._tell(failure)
+            raise
+
+    def _tell(self, failure: HttpFailure) -> None:
+        """What the operator's own entries keep from going out is told to the operator."""
+        if failure.code in {Code.HTTP_REQUEST_DENIED, Code.DESTINATION_IP_PROHIBITED}:
+            _log.warning("%s", self._placeholders.shown(str(failure)))
 
     def _exchange(
         self,

@@ -60,7 +60,7 @@ class Exchange:
             if self._has_no_body(head):
                 await self._next_piece()
         except HttpFailure as failure:
-            self._fail(failure)
+            self.fail(failure)
             raise
         except BaseException:
             self.close()
@@ -75,7 +75,7 @@ class Exchange:
                     raise self._failure
                 self._ahead = await self._next_piece()
         except HttpFailure as failure:
-            self._fail(failure)
+            self.fail(failure)
             raise
         except BaseException:
             self.close()
@@ -104,7 +104,8 @@ class Exchange:
         self._record.close()
         self.on_end(self)
 
-    def _fail(self, failure: HttpFailure) -> None:
+    def fail(self, failure: HttpFailure) -> None:
+        """Ends it, and records why."""
         self._record.fail(self._placeholders.shown(failure.text))
         self.close(failure)
 
@@ -200,8 +201,9 @@ class Exchange:
                 http.receive_data(data)
             elif isinstance(event, _Message):
                 return event
-            else:
-                raise HttpFailure(Code.HTTP_RESPONSE_INCOMPLETE, "the server closed the connection")
+            else:  # before all of the request was sent
+                code = Code.HTTP_RESPONSE_INCOMPLETE if self._has_heard else Code.CONNECTION_TERMINATED
+                raise HttpFailure(code, "the server closed the connection")
 
     async def _read(self, connection: Connection, left: Callable[[], float]) -> bytes:
         while (seconds := left()) > 0:
@@ -217,7 +219,7 @@ class Exchange:
         if self._is_at_eof and not self._has_heard:
             return HttpFailure(Code.CONNECTION_TERMINATED, "the server closed the connection without a response")
         if self._is_at_eof:
-            return HttpFailure(Code.HTTP_RESPONSE_INCOMPLETE, str(error))
+            return HttpFailure(Code.HTTP_RESPONSE_INCOMPLETE, _told(error))
         if error.error_status_hint == 431:
             if self.status:
                 return HttpFailure(
@@ -231,8 +233,13 @@ class Exchange:
                 (HEADER_BYTES_MAX,),
             )
         if error.error_status_hint == 501:
-            return HttpFailure(Code.HTTP_RESPONSE_TRANSFER_CODING, str(error), None)
-        return HttpFailure(Code.HTTP_PROTOCOL_ERROR, f"the response is not HTTP: {error}")
+            return HttpFailure(Code.HTTP_RESPONSE_TRANSFER_CODING, _told(error))
+        return HttpFailure(Code.HTTP_PROTOCOL_ERROR, f"the response is not HTTP: {_told(error)}")
+
+
+def _told(error: h11.RemoteProtocolError) -> str:
+    """Without what it quotes: a server may have sent a secret back, and in a quotation it would not be found."""
+    return str(error).partition(":")[0]
 
 
 def _nothing(_exchange: Exchange) -> None:

@@ -26,6 +26,8 @@ def unfit_value(value: bytes) -> str | None:
     """Why that cannot be a secret's value; None: it can."""
     if len(value) < SECRET_BYTES_MIN:
         return f"it has {len(value)} bytes; expected {SECRET_BYTES_MIN} or more"
+    if value != value.strip():
+        return "it begins or ends with a blank"
     if any(byte < 0x20 or byte == 0x7F for byte in value):
         return "it has control characters (a line break at its end?)"
     return None

@@ -7,6 +7,7 @@ on the loop only.
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import Final
 
 import h11
@@ -32,6 +33,7 @@ from obelisk.wasm.wasi.http.placeholders import (
     in_url,
 )
 
+_log: Final = logging.getLogger(__name__)
 _REPEATABLE: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
 _WITH_BODY: Final = frozenset({"POST", "PUT", "PATCH"})
 
@@ -83,6 +85,9 @@ class Sending:
                 connection.wire.abort(failure)
             elif not self.may_repeat and self._request.body is not None:
                 self._request.body.abort(failure)
+        except Exception:  # noqa: BLE001 - who reads must hear of it
+            _log.exception("a request was ended by an error of the host")
+            connection.wire.abort(internal("an error of the host"))
 
     async def _send(self, connection: Connection) -> None:
         http, body = connection.http, self._request.body
@@ -96,7 +101,8 @@ class Sending:
             trailers = self._resolved(body.trailers) if has_body and body is not None else []
             await self._write(connection, http.send(h11.EndOfMessage(headers=trailers)))
         except h11.LocalProtocolError as error:
-            raise internal(f"the request is not HTTP: {error}") from None
+            # What h11 quotes may have secrets in it.
+            raise internal(f"the request is not HTTP: {str(error).partition(':')[0]}") from None
 
     async def _write(self, connection: Connection, data: bytes | None) -> None:
         timeout_s = self._request.timeouts.between_bytes_s
@@ -158,6 +164,7 @@ class _Pieces:
         self._body = body
         self._replacer = replacer
         self._ahead: bytes | None = None
+        self._held: list[bytes] = []
         self._is_at_end = body is None
 
     @property
@@ -178,11 +185,10 @@ class _Pieces:
             return None
 
     async def hold(self) -> int:
-        """Takes all of it ahead; its length."""
-        held = [self._ahead or b""]
+        """Takes all of it ahead; its length. Goes on where it was when it was cut off."""
         while piece := await self._take():
-            held.append(piece)
-        self._ahead = b"".join(held)
+            self._held.append(piece)
+        self._ahead = b"".join(self._held)
         return len(self._ahead)
 
     async def _peek(self) -> bytes:
