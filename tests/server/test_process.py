@@ -141,7 +141,7 @@ def test_a_wrong_configuration_is_told_whole(started, tmp_path):
 BESIDE = """
 import asyncio, os, signal, sys
 from pathlib import Path
-from obelisk.server.process import OPEN_FILES_MAX, _allow_open_files
+from obelisk.server import process
 
 async def {name}(service):
     print("beside", len(service.components.list()), flush=True)
