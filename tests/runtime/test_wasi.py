@@ -114,6 +114,14 @@ def test_output_is_logged_also_when_the_guest_traps(world: Any, package: str) ->
 
 
 @pytest.mark.parametrize("package", [ACTIVITY, WORKFLOW])
+def test_a_guest_holds_a_bounded_number_of_handles(world: Any, package: str, monkeypatch: Any) -> None:
+    monkeypatch.setattr("obelisk.wasm.fiber.HANDLES_MAX", 100)
+    assert world.run(package + "hoards", 100) == ("ok", 0)
+    kind, _, reason = world.run(package + "hoards", 101)
+    assert kind == "failure" and "trap: the guest holds" in reason and "drop some" in reason
+
+
+@pytest.mark.parametrize("package", [ACTIVITY, WORKFLOW])
 def test_what_an_interface_forbids_traps(world: Any, package: str) -> None:
     kind, _, reason = world.run(package + "writes-too-much")
     assert kind == "failure" and "trap: a blocking write may have at most 4096 bytes; it had 5000" in reason

@@ -216,6 +216,7 @@ class _Attempt:
             self._slot = owner._marks.set(effect.execution_id)
         if self._lines is None:
             self._lines = owner._lines.of_attempt(effect)
+        owner._io.start()  # what a host starts runs there, whether or not the guest waits for it
         sandbox = owner._activities.sandbox(effect.component, effect.ffqn)
         http = owner._outgoing.client(sandbox.http, effect.trace_context)
         host = ActivityHost(sandbox, owner._io.loop, self._lines, http)
@@ -247,7 +248,6 @@ class _Attempt:
     def _begin_wait(self, step: Waiting) -> None:
         owner = self._owner
         owner._marks.lift(self._slot)  # what only waits takes no process down
-        owner._io.start()
         self.is_waiting = True
         owner._io.loop.call_soon_threadsafe(self._wait, step)
 

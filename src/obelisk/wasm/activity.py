@@ -17,7 +17,7 @@ from obelisk.core.ports import FunctionKind, Yielded
 from obelisk.core.values import Json, Outcome
 from obelisk.wasm import trap
 from obelisk.wasm.codec import CodecError
-from obelisk.wasm.fiber import CallbackFailed, Fiber, State
+from obelisk.wasm.fiber import CallbackFailed, Fiber, State, TooManyHandles
 from obelisk.wasm.guest import PoolIsFull
 from obelisk.wasm.link import EntryPoint
 from obelisk.wasm.wasi.host import GuestTrap, is_later
@@ -94,14 +94,14 @@ class ActivityRun:
         """Runs on with what the guest waited for."""
         try:
             return self._step(self._fiber.answer(value))
-        except CallbackFailed as fault:
-            return _host_failed(fault)
+        except (CallbackFailed, TooManyHandles) as fault:
+            return self.fail(fault)
 
     def fail(self, error: Exception) -> ActivityStep:
         """What the guest waited for ended in `error`, which is the end of the run too: a pending call cannot be answered with
         one.
         """
-        if isinstance(error, GuestTrap):
+        if isinstance(error, (GuestTrap, TooManyHandles)):
             return Finished(trap.trapped(_KIND, str(error)))
         return _host_failed(error)
 
@@ -119,11 +119,13 @@ class ActivityRun:
                 self._drop()
             try:
                 answer = called.meaning(self._host, *fiber.arguments)
+                if is_later(answer):
+                    return Waiting(answer)
+                state = fiber.answer(answer)
+            except CallbackFailed:
+                raise
             except Exception as error:  # noqa: BLE001 - a guest's mistake, or ours: the run ends, the process must not
                 return self.fail(error)
-            if is_later(answer):
-                return Waiting(answer)
-            state = fiber.answer(answer)
         if state is State.RUNNABLE:
             return _YIELDED
         if state is State.RETURNED:

@@ -51,6 +51,17 @@ SLICE_EPOCHS: Final = 2
 _TABLE_ELEMENTS_MAX: Final = 1_000_000
 
 
+HANDLES_MAX: Final = 50_000
+"""Handles that one guest may hold at once: each is an object of the host, which the guest's memory limit does not count."""
+
+
+class TooManyHandles(CodecError):
+    """The guest holds `HANDLES_MAX` handles and was to get one more. Its fault; it cannot be answered."""
+
+    def __init__(self) -> None:
+        super().__init__(f"the guest holds {HANDLES_MAX} handles already, the most that it may; drop some")
+
+
 class FiberMisuse(RuntimeError):
     """The owner of a fiber did what would have ended the process. A bug of the caller; the fiber is as it was before."""
 
@@ -402,6 +413,8 @@ class Fiber:
 
     def lower(self, value: Value, resource: int) -> int:
         """For the codec: gives the guest a handle for `value`."""
+        if len(self._handles) >= HANDLES_MAX:
+            raise TooManyHandles
         rep = self._next_rep
         scratch = self._base + _SCRATCH
         host = capi.resource_host_new(True, rep, resource)

@@ -19,7 +19,7 @@ from obelisk.core.values import Json
 from obelisk.wasm import trap
 from obelisk.wasm.calls import Immediate, Meaning
 from obelisk.wasm.codec import CodecError
-from obelisk.wasm.fiber import CallbackFailed, Fiber, FiberMisuse, State
+from obelisk.wasm.fiber import CallbackFailed, Fiber, FiberMisuse, State, TooManyHandles
 from obelisk.wasm.frames import frames_of
 from obelisk.wasm.link import EntryPoint
 from obelisk.wasm.wasi.host import GuestTrap, is_later
@@ -82,7 +82,10 @@ class WorkflowGuest:
             meaning = self._meaning
             if meaning is None:
                 raise FiberMisuse("a guest was sent a reply without having called; resume or close it")
-            state = self._fiber.answer(meaning.result(reply))
+            try:
+                state = self._fiber.answer(meaning.result(reply))
+            except TooManyHandles as mistake:
+                return self._wasi_failed(mistake)
             self._meaning = None
             return self._step(state)
         except CallbackFailed as fault:
@@ -180,7 +183,7 @@ class WorkflowGuest:
         """A pending call cannot be answered with an error, so that is the end of the run."""
         if isinstance(error, CallbackFailed):
             raise error
-        if isinstance(error, GuestTrap):
+        if isinstance(error, (GuestTrap, TooManyHandles)):
             return self._wind_up(Trapped(trap.trapped(_KIND, str(error))))
         return self._wind_up(_host_failed(error))
 
