@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from obelisk_tests_web import ANYWHERE, TOKEN, Peer, Server, fields_of, on_a_loop, secret_entry
 
+from obelisk.core.calls import Log, LogLevel, LogLine
 from obelisk.core.egress import EgressPolicy
 from obelisk.core.instants import Instant
 from obelisk.core.policy import Sandbox
@@ -30,10 +31,11 @@ class Guest:
 
     def __init__(self, *entries: Any, secrets: dict[str, bytes] | None = None) -> None:
         self.connections = Connections()
+        self.lines: list[LogLine] = []
         ticks = itertools.count()
         policy = EgressPolicy(entries or ANYWHERE, None, "fetch")
         client = HttpClient(self.connections, policy, lambda: Instant(next(ticks)), secrets, None, lambda: TOKEN)
-        self.host = ActivityHost(Sandbox(), asyncio.get_running_loop(), lambda _: None, client)
+        self.host = ActivityHost(Sandbox(), asyncio.get_running_loop(), self.lines.append, client)
 
     async def call(self, name: str, *arguments: Any) -> Any:
         kind, _, rest = name.rpartition("]")
@@ -239,6 +241,9 @@ async def test_a_request_that_may_not_go_out(guest: Guest, server: Server):
     request = await guest.request(server)
     request.set_authority(("other.example",))
     assert guest.handle(request) == (False, (int(Code.HTTP_REQUEST_DENIED), None))
+    (told,) = guest.lines
+    assert isinstance(told, Log) and told.level is LogLevel.WARN
+    assert "other.example" in told.message and "[[activity_wasm.allowed_host]]" in told.message
     request = await guest.request(server, POST, ("Content-Length", b"7"))
     assert guest.handle(request) == (False, (int(Code.HTTP_REQUEST_BODY_SIZE), (0,)))
     request = await guest.request(server)

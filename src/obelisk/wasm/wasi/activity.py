@@ -52,6 +52,7 @@ class ActivityHost:
         """`http`: None: nothing may be sent."""
         self.arguments: tuple[str, ...] = ()
         self.http = http or sends_nothing()
+        self.http.tell = lambda text: self.log(LogLevel.WARN, text)
         self.environment = (*sandbox.environment, *self.http.environment.items())
         self.loop = loop
         self._sink = sink

@@ -51,6 +51,8 @@ class HttpClient:
         self._trace_context = trace_context or {}
         self._records = Records(now)
         self._open: set[Exchange] = set()
+        self.tell: Callable[[str], None] = _log.warning
+        """Where a request that was denied is told; whoever uses it may say. From any thread."""
         self.is_used = False
         """Whether `close` is to be called; by whoever uses it."""
 
@@ -103,9 +105,9 @@ class HttpClient:
             raise
 
     def _tell(self, failure: HttpFailure) -> None:
-        """What the operator's own entries keep from going out is told to the operator."""
+        """What is kept from going out is told with what is missing: the guest's own error has no room for it."""
         if failure.code in {Code.HTTP_REQUEST_DENIED, Code.DESTINATION_IP_PROHIBITED}:
-            _log.warning("%s", self._placeholders.shown(str(failure)))
+            self.tell(self._placeholders.shown(str(failure)))
 
     def _exchange(
         self,
