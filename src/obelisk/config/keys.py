@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
+from obelisk.config.directories import MappedDirectories, NoProcesses
 from obelisk.config.kinds import (
     BlockingStrategy,
     Choice,
@@ -95,6 +96,53 @@ LIMITS: Final = tuple(
     Key(f"limits.{field.name}", Count(least=1), field.default, _LIMIT_MEANINGS[field.name])
     for field in msgspec.structs.fields(Limits)
 )
+
+DIRECTORIES: Final = (
+    Key(
+        "activities.directories.enabled",
+        Flag(),
+        False,
+        "Whether executions of activities may have a directory of their own; see `directories.enabled` of a component.",
+    ),
+    Key(
+        "activities.directories.parent_directory",
+        Folder(),
+        "${TEMP_DIR}/obelisk",
+        "Where these directories are, each named after its execution. Made when it is missing; must belong to the server's user"
+        " and be writable by nobody else.",
+    ),
+    Key(
+        "activities.directories.bytes_max",
+        Count(least=1, may_be_unlimited=True),
+        256 << 20,
+        "Bytes that the files in one of them may have together.",
+    ),
+    Key(
+        "activities.directories.entries_max",
+        Count(least=1, may_be_unlimited=True),
+        10_000,
+        "Files, directories and links that may be in one of them.",
+    ),
+    Key(
+        "activities.directories.cleanup.enabled",
+        Flag(),
+        True,
+        "Whether directories of executions that have finished are removed.",
+    ),
+    Key(
+        "activities.directories.cleanup.run_every",
+        Duration(positive=True),
+        {"minutes": 1},
+        "How often it is looked whether there are some to remove.",
+    ),
+    Key(
+        "activities.directories.cleanup.older_than",
+        Duration(),
+        {"minutes": 5},
+        "How long after the end of its execution a directory is kept.",
+    ),
+)
+"""Directories of executions."""
 
 ROOT: Final = (
     Key("api.listening_addr", SocketAddress(), "127.0.0.1:5005", "Where the gRPC API listens."),
@@ -258,6 +306,7 @@ ROOT: Final = (
         None,
         "When it is set: what any component may send, in addition to what its own `allowed_host` says. Both must allow a request.",
     ),
+    *DIRECTORIES,
     *LIMITS,
 )
 """Keys outside components."""
@@ -365,6 +414,32 @@ ACTIVITY: Final = (
         AllowedHosts(),
         [],
         "Which HTTP requests its functions may send: tables `[[activity_wasm.allowed_host]]`. Without any: none.",
+    ),
+    Key(
+        "directories.enabled",
+        Flag(),
+        False,
+        "Whether each execution has a directory of its own, `.` to the guest. Needs `activities.directories.enabled`.",
+    ),
+    Key(
+        "directories.reuse_on_retry",
+        Flag(),
+        False,
+        "Whether a retry finds what the attempt before left in it; else it finds it empty.",
+    ),
+    Key(
+        "directories.process_provider",
+        NoProcesses(),
+        "none",
+        "Guests cannot start processes.",
+        effect=False,
+    ),
+    Key(
+        "directory",
+        MappedDirectories(),
+        [],
+        "Directories of the host for all executions: tables `[[activity_wasm.directory]]`. What is written there is kept, and"
+        " under no limit.",
     ),
 )
 """Keys of `[[activity_wasm]]`."""
@@ -486,9 +561,6 @@ ROOT_LATER: Final = _later(
     "timers_watcher.enabled",
     "timers_watcher.leeway",
     "timers_watcher.tick_sleep",
-    "activities.directories.enabled",
-    "activities.directories.parent_directory",
-    *(f"activities.directories.cleanup.{key}" for key in ("enabled", "run_every", "older_than")),
     "workflows.lock_extension_leeway",
     "workflows.subscription_interruption",
     "workflows.max_replay_captured_writes",
@@ -511,14 +583,7 @@ ROOT_LATER: Final = _later(
 
 _COMPONENT_LATER: Final = _later("exec.max_inflight_instances")
 
-ACTIVITY_LATER: Final = (
-    *_COMPONENT_LATER,
-    *_later(
-        "directories.enabled",
-        "directories.reuse_on_retry",
-        "directories.process_provider",
-    ),
-)
+ACTIVITY_LATER: Final = _COMPONENT_LATER
 """Keys of `[[activity_wasm]]` that later versions will have."""
 
 WORKFLOW_LATER: Final = (

@@ -23,13 +23,14 @@ from obelisk.config.settings import (
     ComponentConfig,
     Config,
     Console,
+    ExecutionDirectories,
     Sqlite,
     Wasm,
 )
 from obelisk.config.sources import ENVIRONMENT, find_file, read_environment, read_file
 from obelisk.core.calls import LogLevel
 from obelisk.core.egress import AllowedHost, EgressPolicy
-from obelisk.core.policy import CLOSED, ExecutionPolicy, Limits, LogPolicy, RetryPolicy, Sandbox
+from obelisk.core.policy import CLOSED, DirectoryPolicy, ExecutionPolicy, Limits, LogPolicy, RetryPolicy, Sandbox
 from obelisk.core.ports import FunctionKind
 from obelisk.wit.declared import Declared
 
@@ -77,9 +78,11 @@ def load(
         config = _component(component, from_file, names, root, problems)
         if config is not None:
             components.append(config)
+    values = _defaults(ROOT, places) | from_file.values | from_environment.values
+    if not values["activities.directories.enabled"]:
+        problems += _without_directories(components, from_file.source)
     if problems:
         raise ConfigError(problems)
-    values = _defaults(ROOT, places) | from_file.values | from_environment.values
     return _config(file, values, tuple(components))
 
 
@@ -127,6 +130,7 @@ def _check_together(kind: FunctionKind, reading: Reading) -> None:
     match kind:
         case FunctionKind.ACTIVITY:
             _check_backoff(reading)
+            _check_directories(reading)
         case FunctionKind.STUB:
             _check_description(reading)
 
@@ -169,6 +173,25 @@ def _check_backoff(reading: Reading) -> None:
     first = reading.values.get("retry_exp_backoff", unread)
     if reading.values.get("retry_backoff_max", first) < first:
         reading.problem("retry_backoff_max", "is less than retry_exp_backoff, which the first retry waits")
+
+
+def _check_directories(reading: Reading) -> None:
+    """The directory of the execution is where relative paths lead; so is the one that a guest calls `/`."""
+    mapped = [each.guest for each in reading.values.get("directory", ())]
+    if reading.values.get("directories.enabled") and "/" in mapped:
+        reading.problem(
+            f"directory[{mapped.index('/')}].guest", "/ is the execution's own directory (directories.enabled)"
+        )
+
+
+def _without_directories(components: Iterable[ComponentConfig], source: str) -> list[Problem]:
+    """Those that want what the server does not have."""
+    message = "needs activities.directories.enabled = true, outside components"
+    return [
+        Problem(source, f'[[activity_wasm]] "{component.name}"', "directories.enabled", message)
+        for component in components
+        if component.sandbox.directories.own
+    ]
 
 
 def _check_description(reading: Reading) -> None:
@@ -227,7 +250,15 @@ def _sandbox(kind: FunctionKind, values: Mapping[str, Any], outbound_http: tuple
     if kind is not FunctionKind.ACTIVITY:
         return CLOSED
     http = EgressPolicy(values["allowed_host"], outbound_http, values["name"])
-    return Sandbox(environment=values["env_vars"], http=http)
+    return Sandbox(environment=values["env_vars"], directories=_directories(values), http=http)
+
+
+def _directories(values: Mapping[str, Any]) -> DirectoryPolicy:
+    return DirectoryPolicy(
+        own=values["directories.enabled"],
+        reuse_on_retry=values["directories.reuse_on_retry"],
+        mapped=values["directory"],
+    )
 
 
 def _logs(values: Mapping[str, Any]) -> LogPolicy:
@@ -261,6 +292,19 @@ def _config(file: Path | None, values: Mapping[str, Any], components: tuple[Comp
             writer=values["log.console.writer"],
         ),
         limits=Limits(**{key.path.removeprefix("limits."): values[key.path] for key in LIMITS}),
+        directories=_execution_directories(values),
         components=components,
         outbound_http=values["outbound_http.allowed_host"],
+    )
+
+
+def _execution_directories(values: Mapping[str, Any]) -> ExecutionDirectories:
+    return ExecutionDirectories(
+        enabled=values["activities.directories.enabled"],
+        parent_directory=values["activities.directories.parent_directory"],
+        bytes_max=values["activities.directories.bytes_max"],
+        entries_max=values["activities.directories.entries_max"],
+        cleanup_enabled=values["activities.directories.cleanup.enabled"],
+        cleanup_run_every_us=values["activities.directories.cleanup.run_every"],
+        cleanup_older_than_us=values["activities.directories.cleanup.older_than"],
     )

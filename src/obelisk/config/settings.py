@@ -108,6 +108,23 @@ class Console(msgspec.Struct, frozen=True):
     writer: LogWriter
 
 
+class ExecutionDirectories(msgspec.Struct, frozen=True):
+    """The directories that executions of activities have for their own."""
+
+    enabled: bool
+    """Whether there are any; if not, no component may ask for them."""
+    parent_directory: Path
+    bytes_max: int | None
+    """Bytes of the files in one; None: unlimited."""
+    entries_max: int | None
+    """Files, directories and links in one; None: unlimited."""
+    cleanup_enabled: bool
+    """Whether those of executions that have finished are removed …"""
+    cleanup_run_every_us: int
+    cleanup_older_than_us: int
+    """… this long after their end."""
+
+
 class ComponentConfig(msgspec.Struct, frozen=True):
     """One `[[workflow]]`, `[[activity_wasm]]` or `[[activity_stub]]`."""
 
@@ -144,6 +161,7 @@ class Config(msgspec.Struct, frozen=True):
     codegen_cache: CodegenCache
     console: Console
     limits: Limits
+    directories: ExecutionDirectories
     components: tuple[ComponentConfig, ...]
     """In the order of the file."""
     outbound_http: tuple[AllowedHost, ...] | None = None

@@ -101,6 +101,26 @@ class ExecutionPolicy(msgspec.Struct, frozen=True):
     logs: LogPolicy = LogPolicy()
 
 
+class MappedDirectory(msgspec.Struct, frozen=True):
+    """A directory of the host that the functions of a component are given."""
+
+    host: str
+    """Absolute."""
+    guest: str
+    """What they call it; absolute."""
+    read_only: bool = True
+
+
+class DirectoryPolicy(msgspec.Struct, frozen=True):
+    """Which directories the functions of one activity component are given; by default none."""
+
+    own: bool = False
+    """One for each execution, its working directory …"""
+    reuse_on_retry: bool = False
+    """… that a retry finds as the attempt before left it; else it is empty."""
+    mapped: tuple[MappedDirectory, ...] = ()
+
+
 class Sandbox(msgspec.Struct, frozen=True):
     """What the guests of one component may touch of the world around them; by default nothing. It is the operator's word of
     today: an execution that began before is held to it too.
@@ -110,6 +130,7 @@ class Sandbox(msgspec.Struct, frozen=True):
     """Environment variables, by name."""
     http: EgressPolicy = EgressPolicy()
     """Which HTTP requests may be sent."""
+    directories: DirectoryPolicy = DirectoryPolicy()
 
 
 CLOSED: Final = Sandbox()
