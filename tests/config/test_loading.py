@@ -28,16 +28,20 @@ from obelisk.config.settings import (
 from obelisk.core.calls import LogLevel
 from obelisk.core.egress import AllowedHost, EgressPolicy, HostPattern, Place
 from obelisk.core.policy import (
+    CLOSED,
     Blocking,
+    DirectoryPolicy,
     ExecutionPolicy,
     Forward,
     Limits,
     LogPolicy,
+    MappedDirectory,
     OnTrap,
     RetryPolicy,
     Sandbox,
 )
 from obelisk.core.ports import FunctionKind
+from obelisk.core.tcp import TcpTarget
 from obelisk.wit.declared import Declared
 
 DIGEST = "sha256:" + "0a" * 32
@@ -428,7 +432,7 @@ def test_all_problems_are_told_at_once_with_their_places(read: Read, tmp_path: P
         ("[[activity]]", "activity: unknown key; did you mean activity_wasm?"),
         (
             "zzz = 1",
-            "zzz: unknown key; known here: activity_external, activity_stub, activity_wasm, api, codegen_cache, ",
+            "zzz: unknown key; known here: activities, activity_external, activity_stub, activity_wasm, api, codegen_cache, ",
         ),
         ("api = 5", "api: expected a table with listening_addr; found 5 (an integer)"),
         ('api.listening_addr = "x:65536"', "api.listening_addr: expected an address "),
@@ -896,3 +900,103 @@ def test_sources_of_backtraces_that_make_no_sense(read: Read, sources: str, key:
     ((_, found, text),) = problems(read, f"{COMPONENT}backtrace.sources = {sources}\n")
     assert found == key
     assert message in text
+
+
+# --- what activities may touch ---------------------------------------------------------------------------------------
+
+DIRECTORIES = "activities.directories.enabled = true\n"
+
+
+def test_an_activity_may_touch_nothing_by_default(read: Read):
+    (component,) = read(ACTIVITY_COMPONENT).components
+    assert component.sandbox == CLOSED
+
+
+def test_directories_of_executions(read: Read, tmp_path: Path):
+    defaults = read("", TMPDIR=str(tmp_path / "temporary")).directories
+    assert (defaults.enabled, defaults.parent_directory) == (False, tmp_path / "temporary" / "obelisk")
+    assert (defaults.bytes_max, defaults.entries_max) == (256 << 20, 10_000)
+    assert defaults.cleanup_enabled
+    assert (defaults.cleanup_run_every_us, defaults.cleanup_older_than_us) == (60_000_000, 300_000_000)
+    config = read(
+        DIRECTORIES
+        + "activities.directories.bytes_max = 'unlimited'\n"
+        + "activities.directories.cleanup.older_than.hours = 1\n"
+        + ACTIVITY_COMPONENT
+        + "directories.enabled = true\ndirectories.reuse_on_retry = true\ndirectories.process_provider = 'none'\n"
+    )
+    assert (config.directories.enabled, config.directories.bytes_max) == (True, None)
+    assert config.directories.cleanup_older_than_us == 3_600_000_000
+    assert config.components[0].sandbox.directories == DirectoryPolicy(own=True, reuse_on_retry=True)
+
+
+def test_a_component_has_directories_only_where_the_server_has_them(read: Read):
+    wants = ACTIVITY_COMPONENT + "directories.enabled = true\n"
+    message = "needs activities.directories.enabled = true, outside components"
+    assert problems(read, wants) == [('[[activity_wasm]] "a"', "directories.enabled", message)]
+    assert read(wants, OBELISK__ACTIVITIES__DIRECTORIES__ENABLED="true").components[0].sandbox.directories.own
+
+
+def test_directories_of_the_host(read: Read, tmp_path: Path):
+    (tmp_path / "data").mkdir()
+    config = read(
+        ACTIVITY_COMPONENT
+        + '[[activity_wasm.directory]]\nhost = "${OBELISK_TOML_DIR}/data"\nguest = "/data"\n'
+        + '[[activity_wasm.directory]]\nhost = "data"\nguest = "//out/put/"\nread_only = false\n'
+    )
+    data = str(tmp_path / "data")
+    assert config.components[0].sandbox.directories.mapped == (
+        MappedDirectory(data, "/data", read_only=True),
+        MappedDirectory(data, "/out/put", read_only=False),
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("directories.process_provider = 'native'", 'directories.process_provider: "native" is known, not available'),
+        ("directories.process_provider = 'x'", 'directories.process_provider: expected "none"; found "x"'),
+        ("directory = 1", "directory: expected an array of tables with host, guest, and read_only; found 1"),
+        ("directory = [1]", "directory[0]: expected a table with host, guest, read_only; found 1"),
+        ("directory = [{host = '.'}]", "directory[0].guest: is missing; expected the path of a directory"),
+        ("directory = [{guest = '/x'}]", "directory[0].host: is missing; expected the path of a directory"),
+        (
+            "directory = [{host = '.', guest = '/', x = 1}]",
+            "directory[0].x: unknown key; known here: host, guest, read_only",
+        ),
+        (
+            "directory = [{host = 'nowhere', guest = '/x'}]",
+            "directory[0].host: expected the path of a directory; found nothing",
+        ),
+        (
+            "directory = [{host = 'a.wasm', guest = '/x'}]",
+            "directory[0].host: expected the path of a directory; found a file",
+        ),
+        ("directory = [{host = '${X}/a', guest = '/x'}]", "directory[0].host: ${X} is not known"),
+        ("directory = [{host = '.', guest = 'x'}]", "directory[0].guest: expected an absolute path such as /data"),
+        (
+            "directory = [{host = '.', guest = '/x/../y'}]",
+            "directory[0].guest: expected an absolute path such as /data",
+        ),
+        ("directory = [{host = '.', guest = '/x', read_only = 1}]", "directory[0].read_only: expected true or false"),
+        (
+            "directory = [{host = '.', guest = '/x'}, {host = 'home', guest = '/x/'}]",
+            'directory[1].guest: "/x" is another directory too',
+        ),
+        (
+            "directories.enabled = true\ndirectory = [{host = '.', guest = '/'}]",
+            "directory[0].guest: / is the execution's own directory (directories.enabled)",
+        ),
+        ("allowed_tcp = 'x:1'", 'allowed_tcp: expected an array such as ["db.example.com:5432"'),
+        ("allowed_tcp = [1]", 'allowed_tcp[0]: expected an entry such as "db.example.com:5432"; found 1'),
+        ("allowed_tcp = ['x:1', 'x']", 'allowed_tcp[1]: expected "HOST:PORT", with * for any port; found "x"'),
+    ],
+)
+def test_problems_of_what_an_activity_may_touch(read: Read, text: str, problem: str):
+    (found,) = problems(read, DIRECTORIES + ACTIVITY_COMPONENT + text)
+    assert f"{found[1]}: {found[2]}".startswith(problem)
+
+
+def test_tcp_connections(read: Read):
+    (component,) = read(ACTIVITY_COMPONENT + "allowed_tcp = ['DB.example.com:5432', '10.0.0.0/8:*']").components
+    assert component.sandbox.tcp == (TcpTarget("db.example.com", 5432), TcpTarget("10.0.0.0/8", None))

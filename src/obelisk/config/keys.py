@@ -37,6 +37,7 @@ from obelisk.config.kinds import (
     Word,
 )
 from obelisk.config.outgoing import AllowedHosts, Secrets
+from obelisk.config.outgoing_tcp import TcpTargets
 from obelisk.config.settings import MEMORY_MAX_BYTES_DEFAULT, Allocator, LogStyle, LogWriter
 from obelisk.config.variables import EnvironmentVariables
 from obelisk.core.calls import LogLevel
@@ -438,8 +439,15 @@ ACTIVITY: Final = (
         "directory",
         MappedDirectories(),
         [],
-        "Directories of the host for all executions: tables `[[activity_wasm.directory]]`. What is written there is kept, and"
+        "Directories of the host that all executions are given: tables `[[activity_wasm.directory]]`. What is written there is kept, and"
         " under no limit.",
+    ),
+    Key(
+        "allowed_tcp",
+        TcpTargets(),
+        [],
+        "Where TCP connections may be opened to. A name may be looked up, and leads to public addresses only: any other address"
+        " needs an entry of its own.",
     ),
 )
 """Keys of `[[activity_wasm]]`."""

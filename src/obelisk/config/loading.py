@@ -249,8 +249,12 @@ def _component_config(
 def _sandbox(kind: FunctionKind, values: Mapping[str, Any], outbound_http: tuple[AllowedHost, ...] | None) -> Sandbox:
     if kind is not FunctionKind.ACTIVITY:
         return CLOSED
-    http = EgressPolicy(values["allowed_host"], outbound_http, values["name"])
-    return Sandbox(environment=values["env_vars"], directories=_directories(values), http=http)
+    return Sandbox(
+        environment=values["env_vars"],
+        directories=_directories(values),
+        tcp=values["allowed_tcp"],
+        http=EgressPolicy(values["allowed_host"], outbound_http, values["name"]),
+    )
 
 
 def _directories(values: Mapping[str, Any]) -> DirectoryPolicy:

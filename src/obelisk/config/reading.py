@@ -111,7 +111,8 @@ def nearest(path: str, name: str, schema: Schema, root: Schema) -> str:
     above = path.removesuffix(name)
     everywhere = [known for known, entry in _leaves(root) if not isinstance(entry, Later)]
     guesses = (
-        [above + close for close in difflib.get_close_matches(name, _usable(schema), n=1)]
+        [above + longer for longer in _usable(schema) if longer.startswith(f"{name}_")]
+        or [above + close for close in difflib.get_close_matches(name, _usable(schema), n=1)]
         or [known for known in everywhere if known.rpartition(".")[2] == name]
         or [above + close for close in difflib.get_close_matches(name, schema, n=1)]
         or difflib.get_close_matches(path, everywhere, n=1)

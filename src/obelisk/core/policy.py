@@ -13,6 +13,7 @@ import msgspec
 from obelisk.core.calls import Log, LogLevel, LogLine, StdStream
 from obelisk.core.egress import EgressPolicy
 from obelisk.core.instants import MILLISECOND_US, SECOND_US
+from obelisk.core.tcp import TcpTarget
 
 
 class Blocking(StrEnum):
@@ -131,6 +132,8 @@ class Sandbox(msgspec.Struct, frozen=True):
     http: EgressPolicy = EgressPolicy()
     """Which HTTP requests may be sent."""
     directories: DirectoryPolicy = DirectoryPolicy()
+    tcp: tuple[TcpTarget, ...] = ()
+    """Where connections may be opened to."""
 
 
 CLOSED: Final = Sandbox()

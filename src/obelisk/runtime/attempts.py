@@ -23,6 +23,7 @@ from obelisk.core.policy import Sandbox
 from obelisk.core.values import Failure, FailureKind
 from obelisk.engine.effects import KillAttempt, StartAttempt
 from obelisk.engine.inputs import AttemptFinished, AttemptKilled, AttemptSliced, AttemptStopped, Input
+from obelisk.runtime.directories import Directories, preopens
 from obelisk.runtime.io_loop import IoLoop
 from obelisk.runtime.lane import CpuLane, Turn
 from obelisk.runtime.lines import AttemptLines, ComponentLines
@@ -62,7 +63,9 @@ class Attempts:
         marks: Marks,
         lines: ComponentLines,
         offer: Callable[[Input], None],
+        directories: Directories | None = None,
     ) -> None:
+        """`directories`: of executions; None: they have none."""
         self._activities = activities
         self._lines = lines
         self._lane = lane
@@ -70,6 +73,7 @@ class Attempts:
         self._outgoing = outgoing
         self._offer = offer
         self._marks = marks
+        self._directories = directories
         self._long: set[tuple[Digest, FunctionName]] = set()
         """Functions whose first slice runs on the lane, since they were seen to take longer than one."""
         self._running: dict[ExecutionId, _Attempt] = {}
@@ -219,7 +223,11 @@ class _Attempt:
         owner._io.start()  # what a host starts runs there, whether or not the guest waits for it
         sandbox = owner._activities.sandbox(effect.component, effect.ffqn)
         http = owner._outgoing.client(sandbox.http, effect.trace_context)
-        host = ActivityHost(sandbox, owner._io.loop, self._lines, http)
+        try:
+            given = preopens(owner._directories, sandbox.directories, effect.execution_id)
+        except OSError as error:
+            return Finished(Failure(FailureKind.UNCATEGORIZED, f"its directory cannot be made: {error}"))
+        host = ActivityHost(sandbox, owner._io.loop, self._lines, http, given)
         self._http = http
         run = owner._activities.attempt(effect.component, effect.ffqn, host)
         try:

@@ -148,7 +148,9 @@ def preopens(
 ) -> tuple[Preopen, ...]:
     """What an attempt at an activity is given. `OSError`."""
     given = []
-    if policy.own and directories is not None:
+    if policy.own:
+        if directories is None:
+            raise ParentUnusable(errno.ENOTSUP, "the server was started without activities.directories.enabled")
         given.append(directories.preopen(execution_id, reuse=policy.reuse_on_retry))
     given += [Preopen(Path(each.host), each.guest, read_only=each.read_only) for each in policy.mapped]
     return tuple(given)

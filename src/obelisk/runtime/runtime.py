@@ -39,6 +39,7 @@ from obelisk.runtime.changes import Changes, ShuttingDown, Subscription
 from obelisk.runtime.clock import Clock, TickBudget
 from obelisk.runtime.components import DeploymentRefused, load_active
 from obelisk.runtime.deployed import Deployed, DeployedComponent
+from obelisk.runtime.directories import Directories
 from obelisk.runtime.driver import Driver
 from obelisk.runtime.io_loop import IoLoop
 from obelisk.runtime.kept import KeptComponents
@@ -284,6 +285,12 @@ def _start(config: Config, failure: Failure, building: ExitStack) -> Runtime:
     driver = Driver(engine, store, clock, limits, lane, ticker, changes, line_changes, failure.report)
     lines = ComponentLines(deployed, limits, driver.lines, streams, clock.now)
     redeploying = Redeploying(loader, kept, deployed, store, engine, secrets, clock)
+    directories = None
+    if config.directories.enabled:
+        reader = stack.enter_context(closing(store.reader()))
+        directories = Directories(config.directories, clock.now)
+        stack.callback(directories.stop)
+        directories.start(reader)
     upkeep = Upkeep(store, failure.report)
     upkeep.start()
     stack.callback(upkeep.stop)
@@ -306,7 +313,8 @@ def _start(config: Config, failure: Failure, building: ExitStack) -> Runtime:
         stack,
     )
     stack.callback(driver.stop)
-    driver.start(Attempts(deployed, lane, io, outgoing, marks, lines, driver.offer), lines.emitted)
+    attempts = Attempts(deployed, lane, io, outgoing, marks, lines, driver.offer, directories)
+    driver.start(attempts, lines.emitted)
     return runtime
 
 

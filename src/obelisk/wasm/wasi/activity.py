@@ -15,9 +15,12 @@ from typing import Any
 
 from obelisk.core.calls import Log, LogLevel, LogLine, Output, StdStream
 from obelisk.core.policy import Sandbox
+from obelisk.wasm.wasi.filesystem import Files, Preopen
 from obelisk.wasm.wasi.host import Answer, Pollable
 from obelisk.wasm.wasi.http.client import HttpClient, sends_nothing
 from obelisk.wasm.wasi.output import Lines, LogOutput
+from obelisk.wasm.wasi.room import PROCESS
+from obelisk.wasm.wasi.sockets import Network
 from obelisk.wasm.wasi.streams import EmptyInput
 from obelisk.wit.types import Value
 
@@ -48,8 +51,9 @@ class ActivityHost:
         loop: asyncio.AbstractEventLoop,
         sink: Callable[[LogLine], None],
         http: HttpClient | None = None,
+        preopens: Sequence[Preopen] = (),
     ) -> None:
-        """`http`: None: nothing may be sent."""
+        """`http`: None: nothing may be sent. `preopens`: the directories that it is given."""
         self.arguments: tuple[str, ...] = ()
         self.http = http or sends_nothing()
         self.http.tell = lambda text: self.log(LogLevel.WARN, text)
@@ -60,6 +64,9 @@ class ActivityHost:
         self._tasks: set[Future[Any]] = set()
         self._closers: list[Callable[[], None]] = []
         self._closed = False
+        self.files = Files(preopens, self._warn)
+        self.network = Network(sandbox.tcp, self._warn, loop, self.spawn, PROCESS)
+        self.on_close(self.network.close)
 
     # --- the guest's world -------------------------------------------------------------------------------------------
 
@@ -128,8 +135,15 @@ class ActivityHost:
                 self._sink(piece)
         for task in tuple(self._tasks):
             task.cancel()
+        self.files.close()
         for callback in self._closers:
-            self.loop.call_soon_threadsafe(callback)
+            if self.loop.is_running():
+                self.loop.call_soon_threadsafe(callback)
+            else:
+                callback()  # nothing of this run can be on it
+
+    def _warn(self, event: str) -> None:
+        self.log(LogLevel.WARN, event)
 
     def _output(self, stream: StdStream) -> LogOutput:
         return LogOutput(self._lines[stream], self._emit)

@@ -10,15 +10,22 @@ from functools import partial
 from typing import Final
 
 from obelisk.core.calls import LogLevel
-from obelisk.wasm.wasi import cli, clocks, io, random
+from obelisk.wasm.wasi import cli, clocks, filesystem, io, random, sockets
 from obelisk.wasm.wasi.activity import ActivityHost
 from obelisk.wasm.wasi.host import Answer, WasiFunction
 from obelisk.wasm.wasi.http import functions as http
 
 Table = Mapping[str, Mapping[str, WasiFunction]]
 
-WORKFLOW: Final[Table] = {**io.FUNCTIONS, **clocks.FUNCTIONS, **random.FUNCTIONS, **cli.FUNCTIONS}
-"""What a workflow is supplied with, apart from what is asked of the machine."""
+WORKFLOW: Final[Table] = {
+    **io.FUNCTIONS,
+    **clocks.FUNCTIONS,
+    **random.FUNCTIONS,
+    **cli.FUNCTIONS,
+    **filesystem.FUNCTIONS,
+    **sockets.FUNCTIONS,
+}
+"""What a workflow is supplied with, apart from what is asked of the machine. Its host has neither files nor a network."""
 
 
 def _log(level: LogLevel, host: ActivityHost, message: str) -> Answer:

@@ -7,7 +7,6 @@ is open is closed when the guest drops the last handle on it, or at the end of t
 from __future__ import annotations
 
 import os
-import resource
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -19,43 +18,13 @@ import msgspec
 from obelisk.wasm.wasi.filesystem.errors import ErrorCode, Refused
 from obelisk.wasm.wasi.filesystem.quota import Quota
 from obelisk.wasm.wasi.host import GuestTrap
+from obelisk.wasm.wasi.room import PROCESS, NoRoom, Room
 
 HANDLES_MAX: Final = 256
 """What one run may have open: files, directories, their streams and listings."""
 EVENTS_MAX: Final = 20
 """Refusals of one run that are told in its log."""
-_PROCESS_SHARE: Final = 2
-"""Guests may have this part of the descriptors of the process: one half."""
-
 _ROOT: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-
-
-class Room:
-    """How many descriptors all guests of the process may have open together."""
-
-    def __init__(self, count_max: int) -> None:
-        self.count_max = count_max
-        self.count = 0
-        self._lock = threading.Lock()
-
-    def take(self) -> None:
-        """One more. `Refused`."""
-        with self._lock:
-            if self.count >= self.count_max:
-                raise Refused(
-                    ErrorCode.INSUFFICIENT_MEMORY,
-                    f"all activities of the server together may have {self.count_max} files open"
-                    " (half of its limit of open files, ulimit -n)",
-                )
-            self.count += 1
-
-    def give_back(self) -> None:
-        """One less."""
-        with self._lock:
-            self.count -= 1
-
-
-PROCESS_ROOM: Final = Room(resource.getrlimit(resource.RLIMIT_NOFILE)[0] // _PROCESS_SHARE)
 
 
 class Preopen(msgspec.Struct, frozen=True):
@@ -139,7 +108,7 @@ class Closable(Protocol):
 class Files:
     """What a run may touch of the file system. Handles are made and dropped on the guest's thread; `close` is for any."""
 
-    def __init__(self, preopens: Sequence[Preopen], event: Callable[[str], None], room: Room = PROCESS_ROOM) -> None:
+    def __init__(self, preopens: Sequence[Preopen], event: Callable[[str], None], room: Room = PROCESS) -> None:
         """`event` takes a line for the log of the execution."""
         self.preopens = tuple(preopens)
         self.room = room
@@ -175,7 +144,10 @@ class Files:
     @contextmanager
     def opening(self) -> Iterator[None]:
         """Around what opens a descriptor. `Refused` when there is no room."""
-        self.room.take()
+        try:
+            self.room.take()
+        except NoRoom as full:
+            raise Refused(ErrorCode.INSUFFICIENT_MEMORY, str(full)) from None
         try:
             yield
         except BaseException:
