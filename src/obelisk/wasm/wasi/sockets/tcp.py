@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import select
 import socket
+import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from enum import Enum
@@ -28,7 +29,7 @@ _SECOND_NS: Final = 1_000_000_000
 _KEEP_ALIVE_S_MAX: Final = 32_767
 _KEEP_ALIVE_COUNT_MAX: Final = 127
 _BUFFER_MAX: Final = 2**30
-_BUFFER_DOUBLED: Final = 2 if hasattr(socket, "SO_RCVBUFFORCE") else 1
+_BUFFER_DOUBLED: Final = 2 if sys.platform == "linux" else 1
 """Linux tells twice the size that was asked for."""
 
 
