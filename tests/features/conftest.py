@@ -166,11 +166,21 @@ FAST = "retry_exp_backoff.milliseconds = 10"
 def shared_server(tmp_path_factory: pytest.TempPathFactory, components: Components, fixture_module: Any) -> Any:
     """`acts` takes 0.7 s when it fails or is out of time: three retries after 0.1, 0.2 and 0.4 s. The three workflows of
     one text, `flows`, `brief` and `hasty`, differ in how long their locks stand and what they do when they block.
+
+    `files_clean` and `files_reused` have a directory of their own, number 0, and two of the host: `/state`, number 1, and
+    `/data`, number 2, to read; `files_closed` has none.
     """
     five, six = components.calling.without_stubs
     features = components.features
+    directory = tmp_path_factory.mktemp("served") / "server"
+    mapped = {name: directory / "mapped" / name for name in ("clean", "reused", "data")}
+    for each in mapped.values():
+        each.mkdir(parents=True)
+    (mapped["data"] / "a.txt").write_text("of the host")
     retries = ("max_retries = 3", "retry_exp_backoff.milliseconds = 100")
     toml = [
+        "activities.directories.enabled = true",
+        f'activities.directories.parent_directory = "{directory}/directories"',
         table("activity_wasm", "acts", components.testing.activity, *retries, "exec.lock_expiry.milliseconds = 50"),
         table("activity_wasm", "fibo", components.fibo.activity, "max_retries = 0", "exec.lock_expiry.seconds = 60"),
         table("workflow", "fiboa", components.fibo.workflow),
@@ -195,9 +205,21 @@ def shared_server(tmp_path_factory: pytest.TempPathFactory, components: Componen
         ),
         table("workflow", "forms_workflow", features.forms_workflow, "exec.cpu_budget.milliseconds = 50"),
         table("workflow", "forms_caller", features.forms_caller),
+        table("activity_wasm", "files_closed", features.files["closed"], "max_retries = 0"),
+        *(
+            table(
+                "activity_wasm",
+                f"files_{kind}",
+                features.files[kind],
+                "directories.enabled = true",
+                f"directories.reuse_on_retry = {str(kind == 'reused').lower()}",
+                "retry_exp_backoff.milliseconds = 1",
+                f"directory = [{{ host = '{mapped[kind]}', guest = '/state', read_only = false }},"
+                f" {{ host = '{mapped['data']}', guest = '/data' }}]",
+            )
+            for kind in ("clean", "reused")
+        ),
     ]
-    directory = tmp_path_factory.mktemp("served") / "server"
-    directory.mkdir()
     return fixture_module("serving").Server(directory, "\n".join(toml))
 
 

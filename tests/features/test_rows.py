@@ -68,6 +68,11 @@ ROWS = {
         "r25": "pending executions are taken up in order, no more than there is room for",
         "r26": "executions whose run was lost are taken up again",
     },
+    "test_files.py": {
+        "r11": "WASI activities in a sandbox: files and environment are denied by default",
+        "r13": "read and write files: a directory for each execution",
+        "m35": "a directory of the host, mapped",
+    },
     "test_schema.py": {
         "w10": "functions are described in WIT",
         "w14": "the layout of a project: packages of the host, of dependencies, and generated ones",
