@@ -66,7 +66,6 @@ class ActivityHost:
         self._closed = False
         self.files = Files(preopens, self._warn)
         self.network = Network(sandbox.tcp, self._warn, loop, self.spawn, PROCESS)
-        self.on_close(self.network.close)
 
     # --- the guest's world -------------------------------------------------------------------------------------------
 
@@ -136,6 +135,8 @@ class ActivityHost:
         for task in tuple(self._tasks):
             task.cancel()
         self.files.close()
+        if self.network.has_sockets:
+            self.on_close(self.network.close)
         for callback in self._closers:
             if self.loop.is_running():
                 self.loop.call_soon_threadsafe(callback)

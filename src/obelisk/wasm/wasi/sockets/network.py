@@ -97,6 +97,11 @@ class Network:
             ErrorCode.ACCESS_DENIED, f'a connection to {there} is not allowed: {why}; if one should, add "{wanted}"'
         )
 
+    @property
+    def has_sockets(self) -> bool:
+        """Whether `close` has something to do."""
+        return bool(self._sockets)
+
     # --- sockets -----------------------------------------------------------------------------------------------------
 
     def add(self, made: Closable) -> None:
