@@ -64,7 +64,7 @@ class ActivityHost:
         self._tasks: set[Future[Any]] = set()
         self._closers: list[Callable[[], None]] = []
         self._closed = False
-        self.files = Files(preopens, self._warn)
+        self.files = Files(preopens, self._warn, self.wall_now)
         self.network = Network(sandbox.tcp, self._warn, loop, self.spawn, PROCESS)
 
     # --- the guest's world -------------------------------------------------------------------------------------------
@@ -84,7 +84,7 @@ class ActivityHost:
         """See `Host`."""
         return self._output(StdStream.STDERR)
 
-    def wall_now(self) -> Answer:
+    def wall_now(self) -> int:
         """See `Host`."""
         return time.time_ns()
 

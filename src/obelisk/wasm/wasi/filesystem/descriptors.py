@@ -248,7 +248,7 @@ def _set_times(this: Descriptor, access: Value, modification: Value) -> Value:
     if not this.flags & (_WRITE | _MUTATE):
         raise Refused(ErrorCode.NOT_PERMITTED)
     with this.file.held() as fd:
-        os.utime(fd, ns=metadata.new_times(os.fstat(fd), access, modification))
+        os.utime(fd, ns=metadata.new_times(os.fstat(fd), access, modification, this.files.now()))
 
 
 def _metadata_hash(this: Descriptor) -> Value:
@@ -357,7 +357,7 @@ def _metadata_hash_at(this: Descriptor, path_flags: int, path: str) -> Value:
 
 def _set_times_at(this: Descriptor, path_flags: int, path: str, access: Value, modification: Value) -> Value:
     with this.at(path, follow=_follows(path_flags, path), change=True) as place:
-        times = metadata.new_times(_stat_at(place), access, modification)
+        times = metadata.new_times(_stat_at(place), access, modification, this.files.now())
         os.utime(place.name, ns=times, dir_fd=place.directory, follow_symlinks=False)
 
 

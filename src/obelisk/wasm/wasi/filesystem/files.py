@@ -108,8 +108,15 @@ class Closable(Protocol):
 class Files:
     """What a run may touch of the file system. Handles are made and dropped on the guest's thread; `close` is for any."""
 
-    def __init__(self, preopens: Sequence[Preopen], event: Callable[[str], None], room: Room = PROCESS) -> None:
-        """`event` takes a line for the log of the execution."""
+    def __init__(
+        self,
+        preopens: Sequence[Preopen],
+        event: Callable[[str], None],
+        now: Callable[[], int],
+        room: Room = PROCESS,
+    ) -> None:
+        """`event` takes a line for the log of the execution; `now` is the time in nanoseconds since 1970."""
+        self.now = now
         self.preopens = tuple(preopens)
         self.room = room
         self.open_files: set[Closable] = set()

@@ -6,7 +6,6 @@ import hashlib
 import os
 import secrets
 import stat
-import time
 from enum import IntEnum
 from typing import Final
 
@@ -76,9 +75,8 @@ def is_same(one: os.stat_result, other: os.stat_result) -> bool:
     return os.path.samestat(one, other)
 
 
-def new_times(found: os.stat_result, access: Value, modification: Value) -> tuple[int, int]:
+def new_times(found: os.stat_result, access: Value, modification: Value, now: int) -> tuple[int, int]:
     """The times that a file gets, in nanoseconds, from two `new-timestamp`. `Refused` where one cannot be written."""
-    now = time.time_ns()
     return _new_time(access, found.st_atime_ns, now), _new_time(modification, found.st_mtime_ns, now)
 
 
