@@ -29,6 +29,8 @@ FOLLOW = 1
 
 @pytest.fixture
 def calls(fixture_module: Any) -> Any:
+    for name in ("components", "signatures"):
+        fixture_module(name)
     return fixture_module("filesystem")
 
 

@@ -23,6 +23,8 @@ from obelisk.wasm.wasi.sockets.network import EVENTS_MAX, LOOKUPS_MAX, SOCKETS_M
 
 V4, V6 = 0, 1
 CLOSED = (False, (1, None))
+NETWORK = SimpleNamespace()
+"""What a guest shows for its network."""
 
 
 class Refused(AssertionError):
@@ -36,6 +38,8 @@ def refuses(code: ErrorCode) -> Any:
 
 class Guest:
     """Calls functions as a guest does: on a thread that is not the loop's. A result that is an error is raised."""
+
+    check: Any = None
 
     def __init__(self, loop: asyncio.AbstractEventLoop, *allowed: str, names: dict[str, Any] | None = None) -> None:
         self.loop = loop
@@ -70,7 +74,10 @@ class Guest:
         return value
 
     def function(self, interface: str, function: str, *arguments: Any) -> Any:
-        return FUNCTIONS[f"wasi:sockets/{interface}"][function](self.host, *arguments)
+        answer = FUNCTIONS[f"wasi:sockets/{interface}"][function](self.host, *arguments)
+        if self.check is not None:
+            self.check(f"wasi:sockets/{interface}", function, arguments, answer)
+        return answer
 
     def __call__(self, method: str, this: Any, *arguments: Any) -> Any:
         answer = self.function("tcp", f"[method]tcp-socket.{method}", this, *arguments)
@@ -81,12 +88,12 @@ class Guest:
 
     def connect(self, port: int, family: int = V4) -> Any:
         made = self.socket(family)
-        self("start-connect", made, None, loopback(port, family))
+        self("start-connect", made, NETWORK, loopback(port, family))
         self.wait(self("subscribe", made).wait())
         return made, *self("finish-connect", made)
 
     def look_up(self, name: str) -> Any:
-        return self.value(self.function("ip-name-lookup", "resolve-addresses", None, name))
+        return self.value(self.function("ip-name-lookup", "resolve-addresses", NETWORK, name))
 
     def next_address(self, stream: Any) -> Any:
         return self.value(
@@ -110,6 +117,12 @@ class Guest:
 
 def loopback(port: int, family: int = V4) -> Any:
     return (0, (port, (127, 0, 0, 1))) if family == V4 else (1, (port, 0, (0,) * 7 + (1,), 0))
+
+
+@pytest.fixture(autouse=True)
+def checked(fixture_module: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    fixture_module("components")
+    monkeypatch.setattr(Guest, "check", staticmethod(fixture_module("signatures").check_call))
 
 
 @pytest.fixture
@@ -175,7 +188,7 @@ def test_there_is_no_udp(make: Any) -> None:
     with refuses(ErrorCode.NOT_SUPPORTED):
         make("*:*").value(make().function("udp-create-socket", "create-udp-socket", V4))
     with pytest.raises(GuestTrap, match="no UDP socket"):
-        make().function("udp", "[method]udp-socket.subscribe", None)
+        make().function("udp", "[method]udp-socket.subscribe", NETWORK)
 
 
 # --- policy ----------------------------------------------------------------------------------------------------------
@@ -184,16 +197,16 @@ def test_there_is_no_udp(make: Any) -> None:
 def test_what_is_not_allowed_is_told_with_the_entry_that_is_missing(make: Any) -> None:
     guest = make("db.example.com:1", names={"db.example.com": ["93.184.215.14", "10.0.0.1"]})
     with refuses(ErrorCode.ACCESS_DENIED):
-        guest("start-connect", guest.socket(), None, (0, (5432, (10, 1, 2, 3))))
+        guest("start-connect", guest.socket(), NETWORK, (0, (5432, (10, 1, 2, 3))))
     with refuses(ErrorCode.ACCESS_DENIED):
-        guest("start-connect", guest.socket(V6), None, loopback(80, V6))
+        guest("start-connect", guest.socket(V6), NETWORK, loopback(80, V6))
     with refuses(ErrorCode.ACCESS_DENIED):
         guest.look_up("Other.example.com.")
     assert guest.addresses("db.example.com") == [(0, (93, 184, 215, 14)), (0, (10, 0, 0, 1))]
     with refuses(ErrorCode.ACCESS_DENIED):
-        guest("start-connect", guest.socket(), None, (0, (443, (93, 184, 215, 14))))
+        guest("start-connect", guest.socket(), NETWORK, (0, (443, (93, 184, 215, 14))))
     with refuses(ErrorCode.ACCESS_DENIED):
-        guest("start-connect", guest.socket(), None, (0, (1, (10, 0, 0, 1))))
+        guest("start-connect", guest.socket(), NETWORK, (0, (1, (10, 0, 0, 1))))
     assert guest.asked == ["db.example.com"]
     one, six, name, port, private = guest.events
     assert one == (
@@ -215,7 +228,7 @@ def test_a_flood_of_refusals_is_not_a_flood_of_lines(make: Any) -> None:
     made = guest.socket()
     for _ in range(EVENTS_MAX + 10):
         with refuses(ErrorCode.ACCESS_DENIED):
-            guest("start-connect", made, None, loopback(1))
+            guest("start-connect", made, NETWORK, loopback(1))
     assert len(guest.events) == EVENTS_MAX + 1
 
 
@@ -233,13 +246,13 @@ def test_nobody_can_be_at_such_an_address(make: Any) -> None:
         (six, (1, (80, 0, (0xFF02, 0, 0, 0, 0, 0, 0, 1), 0))),
     ):
         with refuses(ErrorCode.INVALID_ARGUMENT):
-            guest("start-connect", made, None, address)
+            guest("start-connect", made, NETWORK, address)
 
 
 def test_guests_do_not_listen(make: Any) -> None:
     guest = make("*:*")
     made = guest.socket()
-    for method, *arguments in (("start-bind", None, loopback(0)), ("start-listen",)):
+    for method, *arguments in (("start-bind", NETWORK, loopback(0)), ("start-listen",)):
         with refuses(ErrorCode.ACCESS_DENIED):
             guest(method, made, *arguments)
     for method in ("finish-bind", "finish-listen", "finish-connect"):
@@ -347,7 +360,7 @@ def test_a_conversation(make: Any, family: int) -> None:
         assert guest.wait(incoming.blocking_read(1)) == CLOSED
         assert incoming.read(1) == CLOSED
         with refuses(ErrorCode.INVALID_STATE):
-            guest("start-connect", made, None, loopback(port, family))
+            guest("start-connect", made, NETWORK, loopback(port, family))
         made.close()
         made.close()
         assert guest.room.count == 0
@@ -400,8 +413,9 @@ def test_the_other_side_resets(make: Any) -> None:
         connected.set()
     failed, (case, error) = guest.wait(incoming.blocking_read(1))
     assert (failed, case, error.cause) == (False, 0, ErrorCode.CONNECTION_RESET)
-    assert guest.function("network", "network-error-code", error) == (ErrorCode.CONNECTION_RESET,)
-    assert guest.function("network", "network-error-code", SimpleNamespace(cause=None)) is None
+    code_of = FUNCTIONS["wasi:sockets/network"]["network-error-code"]
+    assert code_of(guest.host, error) == (ErrorCode.CONNECTION_RESET,)
+    assert code_of(guest.host, SimpleNamespace(cause=None)) is None
     assert incoming.read(1) == CLOSED
     outgoing.write(b"x")
     assert outgoing.write(b"x")[1][0] == 0
@@ -414,11 +428,11 @@ def test_nobody_listens(make: Any) -> None:
         taken.bind(("127.0.0.1", 0))
         made = guest.socket()
         with refuses(ErrorCode.CONNECTION_REFUSED):
-            guest("start-connect", made, None, loopback(taken.getsockname()[1]))
+            guest("start-connect", made, NETWORK, loopback(taken.getsockname()[1]))
             guest.wait(made.wait())
             guest("finish-connect", made)
     with refuses(ErrorCode.INVALID_STATE):
-        guest("start-connect", made, None, loopback(1))
+        guest("start-connect", made, NETWORK, loopback(1))
 
 
 def test_a_connection_that_is_being_opened(make: Any) -> None:
@@ -430,13 +444,13 @@ def test_a_connection_that_is_being_opened(make: Any) -> None:
         port = server.getsockname()[1]
         waiting = [guest.socket() for _ in range(4)]
         for each in waiting:
-            guest("start-connect", each, None, loopback(port))
+            guest("start-connect", each, NETWORK, loopback(port))
         last = waiting[-1]
         assert not guest("subscribe", last).ready()
         with refuses(ErrorCode.WOULD_BLOCK):
             guest("finish-connect", last)
         with refuses(ErrorCode.CONCURRENCY_CONFLICT):
-            guest("start-connect", last, None, loopback(port))
+            guest("start-connect", last, NETWORK, loopback(port))
         future = guest.spawn(last.wait())
         time.sleep(0.02)
         guest.close()  # the run ends while something waits

@@ -64,8 +64,10 @@ class ActivityHost:
         self._tasks: set[Future[Any]] = set()
         self._closers: list[Callable[[], None]] = []
         self._closed = False
-        self.files = Files(preopens, self._warn, self.wall_now)
-        self.network = Network(sandbox.tcp, self._warn, loop, self.spawn, PROCESS)
+        self._tcp = sandbox.tcp
+        self._preopens = preopens
+        self._files: Files | None = None
+        self._network: Network | None = None
 
     # --- the guest's world -------------------------------------------------------------------------------------------
 
@@ -83,6 +85,20 @@ class ActivityHost:
     def stderr(self) -> LogOutput:
         """See `Host`."""
         return self._output(StdStream.STDERR)
+
+    @property
+    def files(self) -> Files:
+        """What it may touch of the file system."""
+        if self._files is None:
+            self._files = Files(self._preopens, self._warn, self.wall_now)
+        return self._files
+
+    @property
+    def network(self) -> Network:
+        """What it may reach."""
+        if self._network is None:
+            self._network = Network(self._tcp, self._warn, self.loop, self.spawn, PROCESS)
+        return self._network
 
     def wall_now(self) -> int:
         """See `Host`."""
@@ -134,9 +150,10 @@ class ActivityHost:
                 self._sink(piece)
         for task in tuple(self._tasks):
             task.cancel()
-        self.files.close()
-        if self.network.has_sockets:
-            self.on_close(self.network.close)
+        if self._files is not None:
+            self._files.close()
+        if self._network is not None:
+            self.on_close(self._network.close)
         for callback in self._closers:
             if self.loop.is_running():
                 self.loop.call_soon_threadsafe(callback)

@@ -58,7 +58,7 @@ class Network:
         self.room = room
         self.resolve = resolve or _resolve
         self.lookups = 0
-        self._names: dict[Address, set[str]] = {}
+        self._names: dict[Address, frozenset[str]] = {}
         self._sockets: set[Closable] = set()
         self._event = event
         self._events = 0
@@ -80,7 +80,7 @@ class Network:
     def learn(self, name: str, addresses: Iterable[Address]) -> None:
         """A name was found to lead there; from the loop's thread."""
         for address in addresses:
-            self._names.setdefault(address, set()).add(name)
+            self._names[address] = self._names.get(address, frozenset()) | {name}
 
     def allow_connection(self, there: Endpoint) -> None:
         """`Refused` when a connection must not be opened."""
@@ -96,11 +96,6 @@ class Network:
         raise Refused(
             ErrorCode.ACCESS_DENIED, f'a connection to {there} is not allowed: {why}; if one should, add "{wanted}"'
         )
-
-    @property
-    def has_sockets(self) -> bool:
-        """Whether `close` has something to do."""
-        return bool(self._sockets)
 
     # --- sockets -----------------------------------------------------------------------------------------------------
 
