@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from obelisk.core.policy import Sandbox
+from obelisk.core.policy import DirectoryPolicy, MappedDirectory, Sandbox
 from obelisk.core.ports import Yielded
 from obelisk.core.values import Failure, FailureKind, Json, Ok
 from obelisk.engine.effects import KillAttempt, StartAttempt
@@ -106,6 +106,7 @@ class Lines:
 
 class World:
     def __init__(self, folder: Path) -> None:
+        self.allowed = Sandbox()
         self.runs: list[Run] = []
         self.reports: list[Any] = []
         self.lane = Lane()
@@ -121,7 +122,7 @@ class World:
         return self.lines[-1]
 
     def sandbox(self, component: Any, ffqn: Any) -> Sandbox:
-        return Sandbox()
+        return self.allowed
 
     def attempt(self, component: Any, ffqn: Any, host: Any) -> Any:
         self.started += 1
@@ -293,3 +294,23 @@ def test_when_the_lane_is_full_nothing_begins_here(world: World) -> None:
     world.lane.is_full = True
     world.start(Run(1, 0))
     assert world.started == 0 and len(world.lane.jobs) == 1
+
+
+def test_one_with_files_does_not_begin_on_the_engine_thread(world: World, tmp_path: Path) -> None:
+    """It may wait for a disk, in which no CPU time passes."""
+    world.allowed = Sandbox(directories=DirectoryPolicy(mapped=(MappedDirectory(str(tmp_path), "/data"),)))
+    for number in (1, 2):
+        world.start(Run(1, 0), number)
+        assert len(world.lane.jobs) == number
+    assert world.started == 0 and not world.reports
+    assert world.lane.jobs[0].slice() is Turn.OVER
+    assert world.reports == [AttemptFinished("E_1", "Run_1", Ok())]
+
+
+def test_one_whose_directory_cannot_be_made_fails_and_may_be_tried_again(world: World) -> None:
+    world.allowed = Sandbox(directories=DirectoryPolicy(own=True))
+    world.start(Run(1, 0))
+    assert world.lane.jobs[0].slice() is Turn.OVER
+    (report,) = world.reports
+    assert "its directory cannot be made: " in report.result.reason and not report.final
+    assert world.started == 0 and not world.marks.left_over()

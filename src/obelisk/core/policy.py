@@ -121,6 +121,11 @@ class DirectoryPolicy(msgspec.Struct, frozen=True):
     """… that a retry finds as the attempt before left it; else it is empty."""
     mapped: tuple[MappedDirectory, ...] = ()
 
+    @property
+    def gives_any(self) -> bool:
+        """Whether there is a directory at all."""
+        return self.own or bool(self.mapped)
+
 
 class Sandbox(msgspec.Struct, frozen=True):
     """What the guests of one component may touch of the world around them; by default nothing. It is the operator's word of

@@ -1,7 +1,7 @@
 """Attempts: runs activities, a slice here and the rest on the CPU lane, and reports how they end.
 
-Decides where an attempt's first slice runs (on the engine thread while the function has shown to be short, else on the
-lane) and when an attempt is out of time. What it waits for is awaited on the I/O loop, where it holds neither a thread nor a
+Decides where an attempt's first slice runs (on the engine thread while the function has shown to be short and has no files,
+else on the lane) and when an attempt is out of time. What it waits for is awaited on the I/O loop, where it holds neither a thread nor a
 CPU slot; then it goes back to the lane. It does not decide whether a failed attempt is tried again.
 
 The deadline counts the time in which the attempt runs: CPU time of whatever thread runs it, and the time that it waits for
@@ -86,13 +86,17 @@ class Attempts:
         function = (effect.component, effect.ffqn)
         if self._stopping:
             attempt.abandon()
-        elif function in self._long or self._lane.is_full:
+        elif function in self._long or self._lane.is_full or self._may_wait_for_a_disk(*function):
             self._lane.submit(attempt)
         else:
             turn = attempt.slice(inline=True)
             if turn is Turn.MORE:
                 self._long.add(function)
                 self._lane.submit(attempt)
+
+    def _may_wait_for_a_disk(self, component: Digest, ffqn: FunctionName) -> bool:
+        """A guest waits for its files on its thread, in which no CPU time passes: never on the engine's."""
+        return self._activities.sandbox(component, ffqn).directories.gives_any
 
     def kill(self, effect: KillAttempt) -> None:
         """Stops an attempt; what is reported is that it does nothing any more, whatever it came to."""

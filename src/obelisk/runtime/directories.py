@@ -44,7 +44,7 @@ class ParentUnusable(OSError):
 
 
 class Directories:
-    """The directories of all executions. `preopens` is for the engine thread."""
+    """The directories of all executions. `preopen` is for any thread."""
 
     def __init__(self, config: ExecutionDirectories, now: Callable[[], Instant]) -> None:
         """Makes the parent directory. `ParentUnusable`, or `OSError`."""

@@ -17,9 +17,7 @@ def test_every_function_is_supplied(fixture_module: Any) -> None:
     wanted = {
         key for key in fixture_module("signatures").signatures() if key[0].startswith(("wasi:files", "wasi:sock"))
     }
-    wanted.add(
-        ("wasi:sockets/network", "network-error-code")
-    )  # not stable, so not in the packages; toolchains import it
+    wanted.add(("wasi:sockets/network", "network-error-code"))  # not stable, so not in the packages
     assert wanted == {(interface, function) for interface, functions in SUPPLIED.items() for function in functions}
 
 
