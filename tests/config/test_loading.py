@@ -28,7 +28,6 @@ from obelisk.config.settings import (
 from obelisk.core.calls import LogLevel
 from obelisk.core.egress import AllowedHost, EgressPolicy, HostPattern, Place
 from obelisk.core.policy import (
-    CLOSED,
     Blocking,
     DirectoryPolicy,
     ExecutionPolicy,
@@ -909,7 +908,13 @@ DIRECTORIES = "activities.directories.enabled = true\n"
 
 def test_an_activity_may_touch_nothing_by_default(read: Read):
     (component,) = read(ACTIVITY_COMPONENT).components
-    assert component.sandbox == CLOSED
+    sandbox = component.sandbox
+    assert (sandbox.environment, sandbox.directories, sandbox.tcp, sandbox.http.allowed) == (
+        (),
+        DirectoryPolicy(),
+        (),
+        (),
+    )
 
 
 def test_directories_of_executions(read: Read, tmp_path: Path):

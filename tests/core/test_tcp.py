@@ -6,7 +6,7 @@ from ipaddress import ip_address
 
 import pytest
 
-from obelisk.core.tcp import InvalidTarget, TcpTarget, is_public, may_connect, may_look_up, normal_name, parse_target
+from obelisk.core.tcp import InvalidTarget, TcpTarget, may_connect, may_look_up, normal_name, parse_target
 
 
 @pytest.mark.parametrize(
@@ -114,22 +114,6 @@ def test_names_that_may_be_looked_up() -> None:
 )
 def test_connections(entries: list[str], names: list[str], address: str, port: int, *, allowed: bool) -> None:
     assert may_connect(targets(*entries), names, ip_address(address), port) is allowed
-
-
-def test_public_addresses() -> None:
-    for text in ("93.184.215.14", "2606:2800::1", "::ffff:93.184.215.14", "64:ff9b::5db8:d70e"):
-        assert is_public(ip_address(text))
-    for text in (
-        "0.0.0.0",
-        "224.0.0.1",
-        "255.255.255.255",
-        "fe80::1",
-        "fec0::1",
-        "ff02::1",
-        "2002:7f00:1::1",
-        "100.64.0.1",
-    ):
-        assert not is_public(ip_address(text))
 
 
 def test_names() -> None:

@@ -12,13 +12,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from ipaddress import ip_network
 from typing import Final
 
 import msgspec
 
-Address = IPv4Address | IPv6Address
-Network = IPv4Network | IPv6Network
+from obelisk.core.egress import Address, address_of, is_public
 
 ANY: Final = "*"
 _TARGET: Final = re.compile(
@@ -27,7 +26,6 @@ _TARGET: Final = re.compile(
     re.ASCII,
 )
 _NAME: Final = re.compile(r"[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?)*", re.ASCII)
-_NAT64: Final = IPv6Network("64:ff9b::/96")
 
 
 class InvalidTarget(ValueError):
@@ -76,29 +74,6 @@ def normal_name(text: str) -> str | None:
     if len(name) > 253 or not _NAME.fullmatch(name) or any(len(label) > 63 for label in name.split(".")):
         return None
     return name
-
-
-def address_of(text: str) -> Address | None:
-    """The address that the text writes; None: it writes none."""
-    try:
-        return ip_address(text)
-    except ValueError:
-        return None
-
-
-def is_public(address: Address) -> bool:
-    """Whether it is one of the whole Internet: not of this machine, of a private network, of a link, of a group. One that
-    carries another (IPv4 in IPv6) is what that one is.
-    """
-    if isinstance(address, IPv6Address):
-        inner = address.ipv4_mapped or address.sixtofour
-        if inner is None and address in _NAT64:
-            inner = IPv4Address(int(address) & 0xFFFF_FFFF)
-        if inner is not None:
-            return is_public(inner)
-        if address.is_site_local:
-            return False
-    return address.is_global and not address.is_multicast and not address.is_reserved and not address.is_unspecified
 
 
 def written(host: str, port: int | str) -> str:

@@ -422,6 +422,21 @@ def test_the_other_side_resets(make: Any) -> None:
     assert outgoing.write(b"x") == CLOSED
 
 
+def test_a_pollable_that_is_dropped_leaves_what_it_was_of(make: Any) -> None:
+    guest = make("127.0.0.1:*")
+    with listening(echo) as port:
+        made = guest.socket()
+        guest("start-connect", made, NETWORK, loopback(port))
+        for resource in (guest("subscribe", made), guest("subscribe", made)):
+            guest.wait(resource.wait())
+            assert resource.ready()
+            assert not hasattr(resource, "close")
+        incoming, outgoing = guest("finish-connect", made)
+        for stream in (incoming, outgoing):
+            assert not hasattr(stream.subscribe(), "close")
+        guest("shutdown", made, 1)
+
+
 def test_nobody_listens(make: Any) -> None:
     guest = make("127.0.0.1:*")
     with socket.socket() as taken:

@@ -9,7 +9,8 @@ from typing import Any, Final
 
 import msgspec
 
-from obelisk.core.tcp import Address, written
+from obelisk.core.egress import Address
+from obelisk.core.tcp import written
 from obelisk.wasm.wasi.sockets.errors import ErrorCode, Refused
 from obelisk.wit.types import Value
 

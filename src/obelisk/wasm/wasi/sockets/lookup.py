@@ -11,8 +11,9 @@ from collections.abc import Mapping
 from concurrent.futures import Future
 from typing import Any, Final
 
-from obelisk.core.tcp import Address, address_of, normal_name
-from obelisk.wasm.wasi.host import Answer, WasiFunction
+from obelisk.core.egress import Address, address_of
+from obelisk.core.tcp import normal_name
+from obelisk.wasm.wasi.host import Answer, Subscription, WasiFunction
 from obelisk.wasm.wasi.io import Ready
 from obelisk.wasm.wasi.sockets.addresses import ip_address
 from obelisk.wasm.wasi.sockets.errors import ErrorCode, Refused, code_of
@@ -56,9 +57,9 @@ class Lookup(Addresses):
             return False, int(self._code)
         return super().next_address()
 
-    def subscribe(self) -> Lookup:
+    def subscribe(self) -> Any:
         """See `Addresses`."""
-        return self
+        return Subscription(self)
 
     def ready(self) -> bool:
         """See `Pollable`."""

@@ -14,7 +14,8 @@ from concurrent.futures import Future
 from typing import Any, Final, Protocol
 
 from obelisk.core import tcp
-from obelisk.core.tcp import Address, TcpTarget
+from obelisk.core.egress import Address, is_public
+from obelisk.core.tcp import TcpTarget
 from obelisk.wasm.wasi.room import NoRoom, Room
 from obelisk.wasm.wasi.sockets.addresses import Endpoint
 from obelisk.wasm.wasi.sockets.errors import ErrorCode, Refused
@@ -89,7 +90,7 @@ class Network:
             return
         why = f"no entry of allowed_tcp has {there}"
         wanted = str(there)
-        if names and tcp.is_public(there.address):
+        if names and is_public(there.address):
             wanted = tcp.written(names[0], there.port)
         elif names:
             why = f"{names[0]} leads there, which is not a public address, and {why}"

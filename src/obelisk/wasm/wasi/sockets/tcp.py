@@ -16,8 +16,8 @@ from enum import Enum
 from functools import wraps
 from typing import Any, Final
 
-from obelisk.wasm.wasi.host import Answer, GuestTrap, WasiFunction
-from obelisk.wasm.wasi.io import CLOSED, IoError, Ready, failed
+from obelisk.wasm.wasi.host import Answer, GuestTrap, Subscription, WasiFunction
+from obelisk.wasm.wasi.io import CLOSED, IoError, failed
 from obelisk.wasm.wasi.sockets.addresses import Family, remote, socket_address
 from obelisk.wasm.wasi.sockets.errors import ErrorCode, Refused, code_of
 from obelisk.wasm.wasi.sockets.network import Network
@@ -178,9 +178,9 @@ class TcpInput:
         """Reads without giving, once something has come."""
         return self.skip(length) if length == 0 or self.ready() else self._skip_later(length)
 
-    def subscribe(self) -> TcpInput:
+    def subscribe(self) -> Subscription:
         """Ready when something has come, or the end."""
-        return self
+        return Subscription(self)
 
     def ready(self) -> bool:
         """See `Pollable`."""
@@ -263,9 +263,9 @@ class TcpOutput:
         """Until it is sent."""
         return self._flush_later() if self._left else self.flush()
 
-    def subscribe(self) -> TcpOutput:
+    def subscribe(self) -> Subscription:
         """Ready when something may be written."""
-        return self
+        return Subscription(self)
 
     def ready(self) -> bool:
         """See `Pollable`."""
@@ -435,7 +435,7 @@ def _address_family(host: Any, this: TcpSocket) -> Answer:
 
 
 def _subscribe(host: Any, this: TcpSocket) -> Answer:
-    return this if this.state is _State.CONNECTING else Ready()
+    return Subscription(this)
 
 
 def _shutdown(this: TcpSocket, how: int) -> Value:
