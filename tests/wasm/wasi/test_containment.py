@@ -538,6 +538,12 @@ def test_half_of_the_descriptors_are_for_guests() -> None:
     assert Files((), print, time.time_ns).room is PROCESS
 
 
+def test_a_limit_that_is_raised_later_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server raises its own when it starts."""
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (8_000, 8_000))
+    assert PROCESS.count_max == 4_000
+
+
 # --- looks from outside ----------------------------------------------------------------------------------------------
 
 

@@ -17,10 +17,16 @@ class NoRoom(Exception):
 class Room:
     """How many descriptors all guests of the process may have open together. For any thread."""
 
-    def __init__(self, count_max: int) -> None:
-        self.count_max = count_max
+    def __init__(self, count_max: int | None) -> None:
+        """None: the guests' part of what the process may have open at the moment."""
+        self._count_max = count_max
         self.count = 0
         self._lock = threading.Lock()
+
+    @property
+    def count_max(self) -> int:
+        """How many there may be."""
+        return resource.getrlimit(resource.RLIMIT_NOFILE)[0] // _SHARE if self._count_max is None else self._count_max
 
     def take(self) -> None:
         """One more. `NoRoom`."""
@@ -38,4 +44,4 @@ class Room:
             self.count -= 1
 
 
-PROCESS: Final = Room(resource.getrlimit(resource.RLIMIT_NOFILE)[0] // _SHARE)
+PROCESS: Final = Room(None)
