@@ -73,6 +73,12 @@ ROWS = {
         "r13": "read and write files: a directory for each execution",
         "m35": "a directory of the host, mapped",
     },
+    "test_sandbox.py": {
+        "w04": "workflows have no clock, chance, files or network of their own",
+        "r12": "HTTP from activities",
+        "m39": "an allow-list of hosts",
+        "f23": "trace context goes along with outgoing requests",
+    },
     "test_schema.py": {
         "w10": "functions are described in WIT",
         "w14": "the layout of a project: packages of the host, of dependencies, and generated ones",
