@@ -431,7 +431,7 @@ def test_all_problems_are_told_at_once_with_their_places(read: Read, tmp_path: P
         ("[[activity]]", "activity: unknown key; did you mean activity_wasm?"),
         (
             "zzz = 1",
-            "zzz: unknown key; known here: activities, activity_external, activity_stub, activity_wasm, api, codegen_cache, ",
+            "zzz: unknown key; known here: activities, activity_exec, activity_external, ",
         ),
         ("api = 5", "api: expected a table with listening_addr; found 5 (an integer)"),
         ('api.listening_addr = "x:65536"', "api.listening_addr: expected an address "),

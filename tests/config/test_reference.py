@@ -9,6 +9,8 @@ import pytest
 from obelisk.config.keys import (
     ACTIVITY,
     ACTIVITY_LATER,
+    EXEC,
+    EXEC_LATER,
     ROOT,
     ROOT_LATER,
     STUB,
@@ -20,7 +22,7 @@ from obelisk.config.keys import (
 from obelisk.config.kinds import Duration
 from obelisk.config.loading import _defaults, load
 from obelisk.config.places import Places
-from obelisk.core.policy import ExecutionPolicy, Limits, LogPolicy, RetryPolicy
+from obelisk.core.policy import AllowedPrograms, ExecutionPolicy, Limits, LogPolicy, ProgramLimits, RetryPolicy
 
 REFERENCE = Path(__file__).parents[2] / "docs/reference/configuration.md"
 
@@ -28,6 +30,7 @@ SECTIONS = {
     "root": (ROOT, ROOT_LATER),
     "workflow": (WORKFLOW, WORKFLOW_LATER),
     "activity_wasm": (ACTIVITY, ACTIVITY_LATER),
+    "activity_exec": (EXEC, EXEC_LATER),
     "activity_stub": (STUB, ()),
 }
 
@@ -91,3 +94,8 @@ def test_defaults_are_those_of_the_policies(tmp_path: Path):
 def test_every_limit_of_the_engine_is_a_key():
     names = {f"limits.{field.name}" for field in msgspec.structs.fields(Limits)}
     assert {key.path for key in ROOT if key.path.startswith("limits.")} == names
+
+
+def test_limits_of_programs_are_those_of_the_policy(tmp_path: Path):
+    config = load(None, {"XDG_CONFIG_HOME": str(tmp_path)}, tmp_path)
+    assert (config.programs, config.allowed_programs) == (ProgramLimits(), AllowedPrograms())

@@ -18,6 +18,7 @@ def loaded(tmp_path):
         (tmp_path / "wit").mkdir(exist_ok=True)
         for name in ("my_workflow", "my_activity"):
             (tmp_path / f"{name}.wasm").touch()
+        (tmp_path / "my_program.sh").touch()
         return load(path, {"HOME": str(tmp_path)}, Path("/nowhere"))
 
     return load_text
@@ -33,14 +34,14 @@ def test_what_it_says_can_be_turned_on(loaded):
     settings = re.findall(r"^# (\[\[\w+\]\]|[a-z_.]+ = .*)$", template(), re.MULTILINE)
     text = "\n".join(line for line in settings if line != "params = []")
     config = loaded(text)
-    assert [each.name for each in config.components] == ["my_workflow", "my_activity", "my_stub"]
-    bare = "\n".join(line for line in settings if line.startswith(("[[", "name", "location")))
+    assert [each.name for each in config.components] == ["my_workflow", "my_activity", "my_program", "my_stub"]
+    bare = "\n".join(line for line in settings if line.startswith(("[[", "name", "location", "ffqn", "return_type")))
     assert loaded(bare).digest == config.digest
     assert all(len(line) <= 120 for line in template().splitlines())
 
 
 def test_every_key_that_decides_something_is_there():
-    keys = [key for keys in (ROOT, *(KEYS_OF[table.kind] for table in COMPONENT_TABLES)) for key in keys]
+    keys = [key for keys in (ROOT, *(KEYS_OF[table.path] for table in COMPONENT_TABLES)) for key in keys]
     named = re.findall(
         r"^# ([a-z_.]+?)(?:\.(?:milliseconds|seconds|minutes|hours))?(?: = | has no)", template(), re.MULTILINE
     )

@@ -13,9 +13,11 @@ from typing import Any, Final
 
 import msgspec
 
-from obelisk.config.directories import MappedDirectories, NoProcesses
+from obelisk.config.directories import MappedDirectories
 from obelisk.config.kinds import (
+    Allowed,
     BlockingStrategy,
+    Cgroup,
     Choice,
     ComponentFile,
     ContentDigest,
@@ -41,7 +43,7 @@ from obelisk.config.outgoing_tcp import TcpTargets
 from obelisk.config.settings import MEMORY_MAX_BYTES_DEFAULT, Allocator, LogStyle, LogWriter
 from obelisk.config.variables import EnvironmentVariables
 from obelisk.core.calls import LogLevel
-from obelisk.core.policy import Forward, Limits, OnTrap
+from obelisk.core.policy import Forward, Limits, OnTrap, ProcessProvider, ProgramLimits
 from obelisk.core.ports import FunctionKind
 
 U32_MAX: Final = 2**32 - 1
@@ -62,7 +64,7 @@ class Key(msgspec.Struct, frozen=True):
 
 
 class ComponentTable(msgspec.Struct, frozen=True):
-    """An array of tables, one for each component of a kind."""
+    """An array of tables, one for each component of a kind (of which there may be several tables)."""
 
     path: str
     kind: FunctionKind
@@ -308,6 +310,37 @@ ROOT: Final = (
         "When it is set: what any component may send, in addition to what its own `allowed_host` says. Both must allow a request.",
     ),
     *DIRECTORIES,
+    Key(
+        "allow_exec_activities",
+        Allowed(),
+        False,
+        "Which programs of the host activities may run: all of them, none, or those with these digests. The names are those of"
+        " exec activities, and the commands that WASM activities spawn.",
+    ),
+    Key(
+        "programs.running_max",
+        Count(least=1),
+        ProgramLimits().running_max,
+        "Programs that run at once; the attempts of others wait, and their deadlines with them.",
+    ),
+    Key(
+        "programs.tasks_max",
+        Count(least=1),
+        ProgramLimits().tasks_max,
+        "Processes and threads of one program and all that it starts.",
+    ),
+    Key(
+        "programs.memory_max_bytes",
+        Count(least=1 << 20, may_be_unlimited=True),
+        "unlimited",
+        "Memory of one program and all that it starts. Held where the server has a cgroup with the controller memory.",
+    ),
+    Key(
+        "programs.cgroup",
+        Cgroup(),
+        ProgramLimits().cgroup,
+        'Below which cgroup programs get theirs. `"auto"`: that of the server.',
+    ),
     *LIMITS,
 )
 """Keys outside components."""
@@ -315,6 +348,7 @@ ROOT: Final = (
 COMPONENT_TABLES: Final = (
     ComponentTable("workflow", FunctionKind.WORKFLOW, aliases=("workflow_wasm",)),
     ComponentTable("activity_wasm", FunctionKind.ACTIVITY),
+    ComponentTable("activity_exec", FunctionKind.ACTIVITY),
     ComponentTable("activity_stub", FunctionKind.STUB, aliases=("activity_external",)),
 )
 
@@ -429,13 +463,6 @@ ACTIVITY: Final = (
         "Whether a retry finds what the attempt before left in it; else it finds it empty.",
     ),
     Key(
-        "directories.process_provider",
-        NoProcesses(),
-        "none",
-        "Guests cannot start processes.",
-        effect=False,
-    ),
-    Key(
         "directory",
         MappedDirectories(),
         [],
@@ -448,6 +475,12 @@ ACTIVITY: Final = (
         [],
         "Where TCP connections may be opened to. A name may be looked up, and leads to public addresses only: any other address"
         " needs an entry of its own.",
+    ),
+    Key(
+        "directories.process_provider",
+        Choice(ProcessProvider),
+        "none",
+        '`"native"`: it may spawn programs of the host (`obelisk:activity/process`) that `allow_exec_activities` allows.',
     ),
 )
 """Keys of `[[activity_wasm]]`."""
@@ -536,7 +569,42 @@ STUB: Final = (
 )
 """Keys of `[[activity_stub]]`."""
 
-KEYS_OF: Final = {FunctionKind.WORKFLOW: WORKFLOW, FunctionKind.ACTIVITY: ACTIVITY, FunctionKind.STUB: STUB}
+_OF_ACTIVITY: Final = ("exec.lock_expiry", "max_retries", "retry_", "env_vars", "logs_store_min_level", "forward_stderr")
+"""What is said of all activities that are run here."""
+
+EXEC: Final = (
+    _NAME,
+    Key(
+        "location",
+        ComponentFile("the path of a program"),
+        None,
+        "The program: a file that can be executed, a script that begins with `#!` or a binary. What is run is a copy of it.",
+        required=True,
+    ),
+    Key("content_digest", ContentDigest(), None, "What the digest of the program must be; checked at start."),
+    Key("ffqn", Function(), None, "The function that it carries out.", required=True),
+    Key("params", Parameters(), [], "Its parameters."),
+    Key("return_type", TypeText(), None, "What it returns: one of the fallible forms.", required=True),
+    Key(
+        "params_via_stdin",
+        Flag(),
+        False,
+        'How the program gets its parameters: each as an argument, in JSON; or all of them as `{"params": […]}` on its standard'
+        " input.",
+    ),
+    Key(
+        "max_output_bytes",
+        Count(least=1, most=U32_MAX),
+        4096,
+        "What the program may write to its standard output.",
+    ),
+    *(key for key in ACTIVITY if key.path.startswith(_OF_ACTIVITY)),
+    *(key for key in _COMPONENT if not key.effect),
+)
+"""Keys of `[[activity_exec]]`."""
+
+KEYS_OF: Final = {"workflow": WORKFLOW, "activity_wasm": ACTIVITY, "activity_exec": EXEC, "activity_stub": STUB}
+"""By the tables' paths."""
 
 
 def _later(*paths: str) -> tuple[Later, ...]:
@@ -577,14 +645,12 @@ ROOT_LATER: Final = _later(
     *(f"log.file.{key}" for key in ("enabled", "level", "style", "span", "target", "directory", "prefix", "rotation")),
     *(f"otlp.{key}" for key in ("enabled", "level", "service_name", "otlp_endpoint")),
     "max_deployment_file_bytes",
-    "allow_exec_activities",
     "http_server",
     "webhook_endpoint",
     "webhook_endpoint_wasm",
     "webhook_endpoint_js",
     "workflow_js",
     "activity_js",
-    "activity_exec",
     "cron",
 )
 """Keys outside components that later versions will have."""
@@ -606,8 +672,13 @@ WORKFLOW_LATER: Final = (
 )
 """Keys of `[[workflow]]` that later versions will have."""
 
+EXEC_LATER: Final = _later("content", "secrets")
+"""Keys of `[[activity_exec]]` that later versions will have."""
+
 LATER_OF: Final = {
-    FunctionKind.WORKFLOW: WORKFLOW_LATER,
-    FunctionKind.ACTIVITY: ACTIVITY_LATER,
-    FunctionKind.STUB: (),
+    "workflow": WORKFLOW_LATER,
+    "activity_wasm": ACTIVITY_LATER,
+    "activity_exec": EXEC_LATER,
+    "activity_stub": (),
 }
+"""By the tables' paths."""

@@ -19,7 +19,7 @@ from obelisk.config.places import Places, UnknownPlace
 from obelisk.config.settings import SUFFIX, Address, LogFilter
 from obelisk.core.ids import Digest, InvalidId, parse_digest
 from obelisk.core.names import FunctionName, InvalidName, is_word, parse_function_name
-from obelisk.core.policy import Blocking
+from obelisk.core.policy import AllowedPrograms, Blocking
 
 NOT_YET: Final = "known, not available in this version"
 
@@ -422,6 +422,37 @@ class ContentDigest(msgspec.Struct, frozen=True):
             return parse_digest(value)
         except InvalidId:
             raise Unfit.of(self.expected, value) from None
+
+
+class Allowed(msgspec.Struct, frozen=True):
+    """Which programs of the host may be run."""
+
+    expected: str = 'true, false, or a table { name = "sha256:…" } (or an array of such digests)'
+
+    def read(self, value: Any, places: Places) -> AllowedPrograms:
+        if isinstance(value, bool):
+            return AllowedPrograms(all=value)
+        if not isinstance(value, Mapping):
+            raise Unfit.of(self.expected, value)
+        digests = {}
+        for name, written in value.items():
+            several = written if isinstance(written, list) else [written]
+            try:
+                digests[name] = tuple(ContentDigest().read(each, places) for each in several)
+            except Unfit as unfit:
+                raise Unfit(str(unfit), f".{name}") from None
+        return AllowedPrograms(digests=digests)
+
+
+class Cgroup(msgspec.Struct, frozen=True):
+    """Below which cgroup others are made."""
+
+    expected: str = '"auto", "none", or the absolute path of a cgroup (version 2)'
+
+    def read(self, value: Any, places: Places) -> str:
+        if not isinstance(value, str) or not (value in {"auto", "none"} or value.startswith("/")):
+            raise Unfit.of(self.expected, value)
+        return value
 
 
 class BlockingStrategy(msgspec.Struct, frozen=True):

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import msgspec
 
-from obelisk.config.keys import COMPONENT_TABLES, KEYS_OF, LATER_OF, LIMITS, ROOT, ROOT_LATER, STUB, Key
+from obelisk.config.keys import COMPONENT_TABLES, KEYS_OF, LATER_OF, LIMITS, ROOT, ROOT_LATER, STUB, ComponentTable, Key
 from obelisk.config.kinds import describe
 from obelisk.config.places import Places
 from obelisk.config.problems import ConfigError, Problem
@@ -24,18 +24,29 @@ from obelisk.config.settings import (
     Config,
     Console,
     ExecutionDirectories,
+    ProgramConfig,
     Sqlite,
     Wasm,
 )
 from obelisk.config.sources import ENVIRONMENT, find_file, read_environment, read_file
 from obelisk.core.calls import LogLevel
 from obelisk.core.egress import AllowedHost, EgressPolicy
-from obelisk.core.policy import CLOSED, DirectoryPolicy, ExecutionPolicy, Limits, LogPolicy, RetryPolicy, Sandbox
+from obelisk.core.policy import (
+    CLOSED,
+    DirectoryPolicy,
+    ExecutionPolicy,
+    Forward,
+    Limits,
+    LogPolicy,
+    ProgramLimits,
+    RetryPolicy,
+    Sandbox,
+)
 from obelisk.core.ports import FunctionKind
 from obelisk.wit.declared import Declared
 
 _ROOT_SCHEMA: Final = schema_of((*ROOT, *COMPONENT_TABLES, *ROOT_LATER))
-_COMPONENT_SCHEMAS: Final = {kind: schema_of((*KEYS_OF[kind], *LATER_OF[kind])) for kind in KEYS_OF}
+_COMPONENT_SCHEMAS: Final = {path: schema_of((*KEYS_OF[path], *LATER_OF[path])) for path in KEYS_OF}
 
 
 def load(
@@ -103,13 +114,13 @@ def _component(
     given = component.tree.get("name") if isinstance(component.tree, dict) else None
     label = f'"{given}"' if isinstance(given, str) else f"number {component.number}"
     reading = Reading(file.source, file.places, table=f"[[{component.spelling}]] {label}")
-    kind = component.table.kind
+    table = component.table
     if isinstance(component.tree, dict):
-        reading.read(component.tree, _COMPONENT_SCHEMAS[kind])
-        for key in KEYS_OF[kind]:
+        reading.read(component.tree, _COMPONENT_SCHEMAS[table.path])
+        for key in KEYS_OF[table.path]:
             if key.required and key.path not in reading.spellings:
                 reading.problem(key.path, f"is missing; expected {key.kind.expected}")
-        _check_together(kind, reading)
+        _check_together(table.kind, reading)
         _give_variables(reading, root.get("secrets", {}))
     else:
         reading.problem("", f"expected a table; found {describe(component.tree)}")
@@ -121,8 +132,8 @@ def _component(
     problems += reading.problems
     if reading.problems:
         return None
-    values = _defaults(KEYS_OF[kind], file.places) | reading.values
-    return _component_config(kind, values, root.get("outbound_http.allowed_host"))
+    values = _defaults(KEYS_OF[table.path], file.places) | reading.values
+    return _component_config(table, values, root.get("outbound_http.allowed_host"))
 
 
 def _check_together(kind: FunctionKind, reading: Reading) -> None:
@@ -210,11 +221,12 @@ def _check_description(reading: Reading) -> None:
 
 
 def _component_config(
-    kind: FunctionKind, values: Mapping[str, Any], outbound_http: tuple[AllowedHost, ...] | None
+    table: ComponentTable, values: Mapping[str, Any], outbound_http: tuple[AllowedHost, ...] | None
 ) -> ComponentConfig:
+    kind = table.kind
     match kind:
         case FunctionKind.STUB:
-            source = values["location"] or Declared(values["ffqn"], values["params"], values["return_type"])
+            source = values["location"] or _declared(values)
             return ComponentConfig(kind, values["name"], source, values["content_digest"])
         case FunctionKind.ACTIVITY:
             retry = RetryPolicy(
@@ -234,6 +246,17 @@ def _component_config(
                 cpu_budget_us=values["exec.cpu_budget"],
                 logs=_logs(values),
             )
+    if table.path == "activity_exec":
+        program = ProgramConfig(values["location"], values["params_via_stdin"], values["max_output_bytes"])
+        return ComponentConfig(
+            kind,
+            values["name"],
+            _declared(values),
+            values["content_digest"],
+            policy,
+            sandbox=Sandbox(environment=values["env_vars"]),
+            program=program,
+        )
     return ComponentConfig(
         kind=kind,
         name=values["name"],
@@ -254,6 +277,7 @@ def _sandbox(kind: FunctionKind, values: Mapping[str, Any], outbound_http: tuple
         directories=_directories(values),
         tcp=values["allowed_tcp"],
         http=EgressPolicy(values["allowed_host"], outbound_http, values["name"]),
+        processes=values["directories.process_provider"],
     )
 
 
@@ -265,11 +289,15 @@ def _directories(values: Mapping[str, Any]) -> DirectoryPolicy:
     )
 
 
+def _declared(values: Mapping[str, Any]) -> Declared:
+    return Declared(values["ffqn"], values["params"], values["return_type"])
+
+
 def _logs(values: Mapping[str, Any]) -> LogPolicy:
     level = values["logs_store_min_level"]
     return LogPolicy(
         store_min_level=None if level == "off" else LogLevel(level),
-        stdout=values["forward_stdout"],
+        stdout=values.get("forward_stdout", Forward.NONE),  # that of a program is its result
         stderr=values["forward_stderr"],
     )
 
@@ -294,6 +322,13 @@ def _config(file: Path | None, values: Mapping[str, Any], components: tuple[Comp
             style=values["log.console.style"],
             target=values["log.console.target"],
             writer=values["log.console.writer"],
+        ),
+        allowed_programs=values["allow_exec_activities"],
+        programs=ProgramLimits(
+            running_max=values["programs.running_max"],
+            tasks_max=values["programs.tasks_max"],
+            memory_max_bytes=values["programs.memory_max_bytes"],
+            cgroup=values["programs.cgroup"],
         ),
         limits=Limits(**{key.path.removeprefix("limits."): values[key.path] for key in LIMITS}),
         directories=_execution_directories(values),

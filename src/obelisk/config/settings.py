@@ -11,7 +11,7 @@ import msgspec
 
 from obelisk.core.egress import AllowedHost
 from obelisk.core.ids import Digest
-from obelisk.core.policy import CLOSED, ExecutionPolicy, Limits, Sandbox
+from obelisk.core.policy import CLOSED, AllowedPrograms, ExecutionPolicy, Limits, ProgramLimits, Sandbox
 from obelisk.core.ports import FunctionKind
 from obelisk.wit.declared import Declared
 
@@ -125,8 +125,16 @@ class ExecutionDirectories(msgspec.Struct, frozen=True):
     """… this long after their end."""
 
 
+class ProgramConfig(msgspec.Struct, frozen=True):
+    """The program of an `[[activity_exec]]`."""
+
+    path: Path
+    params_via_stdin: bool
+    max_output_bytes: int
+
+
 class ComponentConfig(msgspec.Struct, frozen=True):
-    """One `[[workflow]]`, `[[activity_wasm]]` or `[[activity_stub]]`."""
+    """One `[[workflow]]`, `[[activity_wasm]]`, `[[activity_exec]]` or `[[activity_stub]]`."""
 
     kind: FunctionKind
     name: str
@@ -136,13 +144,15 @@ class ComponentConfig(msgspec.Struct, frozen=True):
     existed when the configuration was read.
     """
     content_digest: Digest | None
-    """What the source's digest must be; None: whatever it is."""
+    """What the source's digest must be (that of the program, where there is one); None: whatever it is."""
     policy: ExecutionPolicy = ExecutionPolicy()
     memory_max_bytes: int | None = None
     """Linear memory that one instance may use; None is unlimited. Of a stub there are no instances."""
     sandbox: Sandbox = CLOSED
     backtrace_sources: dict[str, Path] = {}
     """Source files by the path that they have in the component's debug information; or, after `SUFFIX`, its end."""
+    program: ProgramConfig | None = None
+    """What carries out the function that `source` declares; None: what runs, if anything, is at `source`."""
 
     @property
     def title(self) -> str:
@@ -160,6 +170,8 @@ class Config(msgspec.Struct, frozen=True):
     wasm: Wasm
     codegen_cache: CodegenCache
     console: Console
+    allowed_programs: AllowedPrograms
+    programs: ProgramLimits
     limits: Limits
     directories: ExecutionDirectories
     components: tuple[ComponentConfig, ...]

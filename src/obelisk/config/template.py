@@ -12,13 +12,18 @@ from typing import Any, Final
 
 from obelisk.config.keys import COMPONENT_TABLES, KEYS_OF, ROOT, Key
 from obelisk.config.kinds import Duration
-from obelisk.core.ports import FunctionKind
 
 _WIDTH: Final = 100
 _EXAMPLES: Final = {
-    FunctionKind.WORKFLOW: {"name": "my_workflow", "location": "${OBELISK_TOML_DIR}/my_workflow.wasm"},
-    FunctionKind.ACTIVITY: {"name": "my_activity", "location": "${OBELISK_TOML_DIR}/my_activity.wasm"},
-    FunctionKind.STUB: {"name": "my_stub", "location": "${OBELISK_TOML_DIR}/wit"},
+    "workflow": {"name": "my_workflow", "location": "${OBELISK_TOML_DIR}/my_workflow.wasm"},
+    "activity_wasm": {"name": "my_activity", "location": "${OBELISK_TOML_DIR}/my_activity.wasm"},
+    "activity_exec": {
+        "name": "my_program",
+        "location": "${OBELISK_TOML_DIR}/my_program.sh",
+        "ffqn": "my:programs/all.my-program",
+        "return_type": "result<string, string>",
+    },
+    "activity_stub": {"name": "my_stub", "location": "${OBELISK_TOML_DIR}/wit"},
 }
 
 
@@ -30,8 +35,8 @@ def template() -> str:
         *_keys(ROOT, {}),
     ]
     for table in COMPONENT_TABLES:
-        lines += ["", "", f"# One table for each {table.kind} component.", "#", f"# [[{table.path}]]"]
-        lines += _keys(KEYS_OF[table.kind], _EXAMPLES[table.kind])
+        lines += ["", "", "# One table for each component of this kind.", "#", f"# [[{table.path}]]"]
+        lines += _keys(KEYS_OF[table.path], _EXAMPLES[table.path])
     return "\n".join(lines) + "\n"
 
 

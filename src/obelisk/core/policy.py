@@ -12,6 +12,7 @@ import msgspec
 
 from obelisk.core.calls import Log, LogLevel, LogLine, StdStream
 from obelisk.core.egress import EgressPolicy
+from obelisk.core.ids import Digest
 from obelisk.core.instants import MILLISECOND_US, SECOND_US
 from obelisk.core.tcp import TcpTarget
 
@@ -127,6 +128,14 @@ class DirectoryPolicy(msgspec.Struct, frozen=True):
         return self.own or bool(self.mapped)
 
 
+class ProcessProvider(StrEnum):
+    """What spawns processes for the guests of a component."""
+
+    NONE = "none"
+    NATIVE = "native"
+    """The system that the server runs on."""
+
+
 class Sandbox(msgspec.Struct, frozen=True):
     """What the guests of one component may touch of the world around them; by default nothing. It is the operator's word of
     today: an execution that began before is held to it too.
@@ -139,10 +148,45 @@ class Sandbox(msgspec.Struct, frozen=True):
     directories: DirectoryPolicy = DirectoryPolicy()
     tcp: tuple[TcpTarget, ...] = ()
     """Where connections may be opened to."""
+    processes: ProcessProvider = ProcessProvider.NONE
 
 
 CLOSED: Final = Sandbox()
 """The sandbox of a component that is not in the configuration any more."""
+
+
+class AllowedPrograms(msgspec.Struct, frozen=True):
+    """Which programs of the host may be run, by name and digest; by default none."""
+
+    all: bool = False
+    digests: dict[str, tuple[Digest, ...]] = {}
+    """By the name of an exec activity, or the command that an activity spawns."""
+
+    def refusal(self, name: str, digest: Digest) -> str | None:
+        """Why a program may not be run under a name, and what would allow it; None when it may."""
+        if self.all or digest in self.digests.get(name, ()):
+            return None
+        key = f"allow_exec_activities.{name}" if name.replace("_", "").isalnum() else f'allow_exec_activities."{name}"'
+        others = self.digests.get(name)
+        if others:
+            return f"the program has the digest {digest}, but {key} allows {', '.join(others)}"
+        return f'the program is not allowed to be run; what allows it is {key} = "{digest}"'
+
+
+NO_PROGRAMS: Final = AllowedPrograms()
+
+
+class ProgramLimits(msgspec.Struct, frozen=True):
+    """What programs of the host may use."""
+
+    running_max: int = 32
+    """Programs that run at once; others wait, and their deadlines with them."""
+    tasks_max: int = 512
+    """Processes and threads of one program and all that it starts."""
+    memory_max_bytes: int | None = None
+    """Memory of one program and all that it starts, where a cgroup can hold it to that."""
+    cgroup: str = "auto"
+    """Below which cgroup programs get theirs: a path, `auto` for that of the server, or `none`."""
 
 
 class Limits(msgspec.Struct, frozen=True):

@@ -20,7 +20,7 @@ from obelisk.core.http_traces import HttpTrace
 from obelisk.core.ids import Digest, ExecutionId, RunId
 from obelisk.core.names import FunctionName
 from obelisk.core.policy import Sandbox
-from obelisk.core.values import Failure, FailureKind
+from obelisk.core.values import Failure, FailureKind, Json
 from obelisk.engine.effects import KillAttempt, StartAttempt
 from obelisk.engine.inputs import AttemptFinished, AttemptKilled, AttemptSliced, AttemptStopped, Input
 from obelisk.runtime.directories import Directories, preopens
@@ -29,14 +29,39 @@ from obelisk.runtime.lane import CpuLane, Turn
 from obelisk.runtime.lines import AttemptLines, ComponentLines
 from obelisk.runtime.marks import Marks
 from obelisk.runtime.outgoing import Outgoing
-from obelisk.wasm.activity import ActivityRun, ActivityStep, Finished, RunHost, Waiting
+from obelisk.wasm.activity import ActivityStep, Finished, RunHost, Waiting
 from obelisk.wasm.guest import PoolIsFull
 from obelisk.wasm.wasi.activity import ActivityHost
 from obelisk.wasm.wasi.http.client import HttpClient
+from obelisk.wit.types import Value
 
 _log: Final = logging.getLogger(__name__)
 _SHORT_NS: Final = 2_000_000
 """An attempt that takes less CPU time than this in all proves that its function is short (again)."""
+
+
+class Run(Protocol):
+    """One attempt: of a guest (`wasm.activity`), or of a program (`programs.exec_run`)."""
+
+    def start(self, params: Json) -> ActivityStep:
+        """Runs the first slice."""
+        ...
+
+    def resume(self) -> ActivityStep:
+        """Runs the next slice."""
+        ...
+
+    def answer(self, value: Value) -> ActivityStep:
+        """Runs on with what it waited for."""
+        ...
+
+    def fail(self, error: Exception) -> ActivityStep:
+        """What it waited for ended in an error."""
+        ...
+
+    def close(self) -> None:
+        """Frees everything; in any state, also more than once."""
+        ...
 
 
 class Activities(Protocol):
@@ -46,7 +71,7 @@ class Activities(Protocol):
         """What an activity may touch now."""
         ...
 
-    def attempt(self, component: Digest, ffqn: FunctionName, host: RunHost) -> ActivityRun:
+    def attempt(self, component: Digest, ffqn: FunctionName, host: RunHost) -> Run:
         """One attempt at an activity."""
         ...
 
@@ -149,13 +174,13 @@ class _Attempt:
         self._owner = owner
         self._effect = effect
         self._lines: AttemptLines | None = None
-        self._run: ActivityRun | None = None
+        self._run: Run | None = None
         self._http: HttpClient | None = None
         self._used_ns = 0
         self._waited_ns = 0
         self._timed_out = False
         self._slot = -1
-        self._came_to: Callable[[ActivityRun], ActivityStep] | None = None
+        self._came_to: Callable[[Run], ActivityStep] | None = None
         """How the run goes on after its wait."""
         self.has_begun = False
         self.killed = False
@@ -279,7 +304,7 @@ class _Attempt:
 
     async def _wait_for(self, step: Waiting) -> None:
         try:
-            async with asyncio.timeout(self._left_ns / 1e9) as timeout:
+            async with asyncio.timeout(None if step.queues else self._left_ns / 1e9) as timeout:
                 self._came_to = _answer(await step.coroutine)
         except asyncio.CancelledError:
             if not (self.killed or self._owner._stopping):
@@ -292,7 +317,8 @@ class _Attempt:
 
     def _waited(self, step: Waiting, began: int) -> None:
         step.coroutine.close()
-        self._waited_ns += time.monotonic_ns() - began
+        if not step.queues:
+            self._waited_ns += time.monotonic_ns() - began
         self.is_waiting = False
         self.wait = None
         self._owner._lane.wake(self)  # from here on it belongs to the lane
@@ -320,9 +346,9 @@ class _Attempt:
         self._over(AttemptStopped(effect.execution_id, effect.run, "the server is stopping"))
 
 
-def _answer(value: Any) -> Callable[[ActivityRun], ActivityStep]:
+def _answer(value: Any) -> Callable[[Run], ActivityStep]:
     return lambda run: run.answer(value)
 
 
-def _failure(error: Exception) -> Callable[[ActivityRun], ActivityStep]:
+def _failure(error: Exception) -> Callable[[Run], ActivityStep]:
     return lambda run: run.fail(error)

@@ -15,22 +15,25 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from obelisk.config.settings import MEMORY_MAX_BYTES_DEFAULT, ComponentConfig
-from obelisk.core.policy import CLOSED, ExecutionPolicy, Sandbox
+from obelisk.core.names import FunctionName
+from obelisk.core.policy import CLOSED, NO_PROGRAMS, AllowedPrograms, ExecutionPolicy, Sandbox
 from obelisk.core.ports import FunctionKind
 from obelisk.runtime.deployed import DeployedComponent
+from obelisk.runtime.programs.document import ExecEntry, ExecFile
+from obelisk.runtime.programs.loading import LoadedProgram, read_program
 from obelisk.wasm.component import ComponentLoader, LoadedComponent, LoadedWit
 from obelisk.wasm.description import Descriptions
-from obelisk.wasm.link import link_activity, link_workflow
+from obelisk.wasm.link import EntryPoint, link_activity, link_workflow
 from obelisk.wasm.source import WIT_FILE, ComponentError, Source, WitText
 from obelisk.wit import checks
 from obelisk.wit.declared import Declared
-from obelisk.wit.executable import executables
+from obelisk.wit.executable import Executable, executables
 
 _log: Final = logging.getLogger(__name__)
 _LINE: Final = re.compile(rf"(.*) --> {re.escape(WIT_FILE)}:(\d+):\d+ ")
 """Where wasm-tools says that something is wrong."""
 
-Loaded = LoadedComponent | LoadedWit
+Loaded = LoadedComponent | LoadedWit | LoadedProgram
 L = TypeVar("L", bound=Loaded)
 
 
@@ -42,12 +45,16 @@ class DeploymentRefused(Exception):
         super().__init__("\n".join(self.problems))
 
 
-def load_active(loader: ComponentLoader, configs: tuple[ComponentConfig, ...]) -> list[DeployedComponent]:
-    """Loads, checks and links the configured components, in their order. `DeploymentRefused`."""
+def load_active(
+    loader: ComponentLoader, configs: tuple[ComponentConfig, ...], allowed: AllowedPrograms = NO_PROGRAMS
+) -> list[DeployedComponent]:
+    """Loads, checks and links the configured components, in their order. `allowed`: the programs that exec activities may be.
+    `DeploymentRefused`.
+    """
     problems: list[str] = []
     loaded: list[tuple[ComponentConfig, Loaded]] = []
     with ThreadPoolExecutor(max_workers=os.cpu_count(), thread_name_prefix="obelisk-compile") as pool:
-        jobs = [(config, pool.submit(_load, loader, config)) for config in configs]
+        jobs = [(config, pool.submit(_load, loader, config, allowed)) for config in configs]
         for config, job in jobs:
             try:
                 loaded.append((config, job.result()))
@@ -102,8 +109,14 @@ def deployed(
     sources: Mapping[str, Path] | None = None,
 ) -> DeployedComponent:
     """A loaded component with its imports supplied. `ComponentError` when they cannot be."""
+    functions: Mapping[FunctionName, Executable]
+    programs: Mapping[FunctionName, EntryPoint | ExecEntry]
+    source: Source | ExecFile
     if isinstance(component, LoadedWit):
         functions, programs, source = executables(component.wit), {}, component.source
+    elif isinstance(component, LoadedProgram):
+        functions, source = executables(component.wit), component.file
+        programs = {ffqn: ExecEntry(each, source.document) for ffqn, each in functions.items()}
     else:
         linked = link_workflow(component) if kind is FunctionKind.WORKFLOW else link_activity(component)
         functions, programs = {ffqn: entry.function for ffqn, entry in linked.entries.items()}, linked.entries
@@ -128,7 +141,13 @@ def described(descriptions: Descriptions, config: ComponentConfig) -> LoadedWit:
     return _configured(config, descriptions.read)
 
 
-def _load(loader: ComponentLoader, config: ComponentConfig) -> Loaded:
+def _load(loader: ComponentLoader, config: ComponentConfig, allowed: AllowedPrograms) -> Loaded:
+    if config.program is not None:
+        described_wit, document = _configured(config, loader.load_wit), read_program(config)
+        refusal = allowed.refusal(config.name, document.program)
+        if refusal is not None:
+            raise ComponentError(config.program.path, refusal)
+        return LoadedProgram(ExecFile(document, config.program.path), document.digest, described_wit.wit)
     return _configured(config, lambda source: load(loader, config.kind, source, config.memory_max_bytes))
 
 
@@ -141,7 +160,7 @@ def _configured(config: ComponentConfig, read: Callable[[Source], L]) -> L:
         if isinstance(config.source, Declared):
             raise _of_key(config.source, error) from error
         raise
-    if config.content_digest is not None and config.content_digest != component.digest:
+    if config.program is None and config.content_digest is not None and config.content_digest != component.digest:
         raise ComponentError(
             source, f"its digest is {component.digest}, but content_digest says {config.content_digest}"
         )

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+import msgspec
+
 from obelisk.core.events import RejectReason
 from obelisk.core.ids import DeploymentId, Digest, ExecutionId
 from obelisk.core.names import FunctionName
@@ -19,11 +21,15 @@ from obelisk.core.ports import FunctionInfo, FunctionKind, Guest, Inside, Reject
 from obelisk.core.values import Err, Json, Ok
 from obelisk.runtime.marked_guest import MarkedGuest
 from obelisk.runtime.marks import Marks
+from obelisk.runtime.programs.document import ExecEntry, ExecFile
+from obelisk.runtime.programs.exec_run import ExecRun
+from obelisk.runtime.programs.programs import Programs
 from obelisk.runtime.views import ComponentView, FunctionView, component_view
 from obelisk.wasm.activity import ActivityRun, RunHost
 from obelisk.wasm.guest import WorkflowGuest
 from obelisk.wasm.link import EntryPoint
 from obelisk.wasm.source import Source
+from obelisk.wasm.wasi.activity import ActivityHost
 from obelisk.wit.component import ComponentWit
 from obelisk.wit.executable import Executable
 from obelisk.wit.reader import InvalidJson, ValueMismatch
@@ -44,12 +50,12 @@ class DeployedComponent:
     kind: FunctionKind
     digest: Digest
     """Of the bytes of `source`."""
-    source: Source
+    source: Source | ExecFile
     wit: ComponentWit
     policy: ExecutionPolicy
     functions: Mapping[FunctionName, Executable]
     """Its functions that can be executions."""
-    programs: Mapping[FunctionName, EntryPoint]
+    programs: Mapping[FunctionName, EntryPoint | ExecEntry]
     """What runs them; nothing for a stub."""
     memory_max_bytes: int | None
     sandbox: Sandbox
@@ -70,7 +76,7 @@ class _Known:
 class _Runnable:
     """A function that something here runs."""
 
-    entry: EntryPoint
+    entry: EntryPoint | ExecEntry
     memory_max_bytes: int | None
     name: str | None
 
@@ -118,9 +124,11 @@ class Deployed:
         active: list[DeployedComponent],
         older: list[DeployedComponent],
         marks: Marks | None,
+        programs: Programs | None = None,
     ) -> None:
-        """`marks`: None where no crash is counted, in the simulator."""
+        """`marks`: None where no crash is counted, `programs`: None where no programs are run, in the simulator."""
         self._marks = marks
+        self._programs = programs
         self._tables = _Tables(deployment_id, active, older)
 
     @property
@@ -155,6 +163,7 @@ class Deployed:
     def traceable(self, component: Digest, ffqn: FunctionName, execution_id: ExecutionId) -> tuple[Guest, Inside]:
         """The same, with what tells where it is in its code."""
         found = self._tables.runnable[component, ffqn]
+        assert isinstance(found.entry, EntryPoint), "no program is a workflow"
         guest = WorkflowGuest(found.entry, memory_max=found.memory_max_bytes)
         return guest if self._marks is None else MarkedGuest(guest, execution_id, self._marks), guest
 
@@ -185,9 +194,13 @@ class Deployed:
         tables = self._tables
         return tables.sandboxes.get(tables.runnable[component, ffqn].name, CLOSED)
 
-    def attempt(self, component: Digest, ffqn: FunctionName, host: RunHost) -> ActivityRun:
+    def attempt(self, component: Digest, ffqn: FunctionName, host: RunHost) -> ActivityRun | ExecRun:
         """One attempt at an activity."""
         found = self._tables.runnable[component, ffqn]
+        if isinstance(found.entry, ExecEntry):
+            assert self._programs is not None, "programs are run by servers only"
+            assert isinstance(host, ActivityHost)
+            return ExecRun(found.entry, found.name, host, self._programs)
         return ActivityRun(found.entry, host, memory_max=found.memory_max_bytes)
 
     # --- doors -------------------------------------------------------------------------------------------------------
@@ -214,4 +227,7 @@ class Deployed:
 
 def _view(component: DeployedComponent) -> ComponentView:
     assert component.name is not None, "an active component has a name"
-    return component_view(component.name, component.kind, component.digest, component.wit)
+    view = component_view(component.name, component.kind, component.digest, component.wit)
+    if not isinstance(component.source, ExecFile):
+        return view
+    return msgspec.structs.replace(view, program=component.source.document.program)

@@ -20,13 +20,18 @@ from obelisk.config.settings import SUFFIX
 from obelisk.core.ids import Digest
 from obelisk.core.policy import ExecutionPolicy
 from obelisk.core.ports import FunctionKind
-from obelisk.runtime.components import DeploymentRefused, deployed, load
+from obelisk.runtime.components import DeploymentRefused, Loaded, deployed, load
 from obelisk.runtime.deployed import DeployedComponent
+from obelisk.runtime.programs.copies import ProgramCopies
+from obelisk.runtime.programs.document import ExecFile, read_document
+from obelisk.runtime.programs.loading import load_kept
 from obelisk.wasm.component import ComponentLoader
-from obelisk.wasm.source import ComponentError, WitText, digest_of, is_wasm, read_source
+from obelisk.wasm.source import ComponentError, Source, WitText, digest_of, is_wasm, read_source
 
 _log: Final = logging.getLogger(__name__)
-_SOURCES: Final = (".wasm", ".wit")
+_EXEC: Final = ".exec"
+_SOURCES: Final = (".wasm", ".wit", _EXEC)
+_PROGRAMS: Final = "programs"
 _CODE: Final = ".sources"
 _SUFFIXES: Final = (*_SOURCES, ".json", _CODE)
 SOURCE_BYTES_MAX: Final = 1 << 20
@@ -54,19 +59,24 @@ _source_files: Final = msgspec.json.Decoder(dict[str, SourceFile])
 
 
 class KeptComponents:
-    """A folder with two files for each component, its source (`.wasm`, or `.wit` for any form of WIT) and its settings, and a
-    third when there is source code of it.
+    """A folder with two files for each component, its source (`.wasm`, `.exec` for the document of an exec activity, or `.wit`
+    for any form of WIT) and its settings, and a third when there is source code of it. `programs`: the copies of programs, in
+    a folder within.
     """
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
+        self.programs: Final = ProgramCopies(directory / _PROGRAMS)
 
     def _stem(self, digest: Digest, kind: FunctionKind) -> str:
         return f"{kind}_{digest.replace(':', '_')}"
 
-    def path(self, digest: Digest) -> Path | None:
-        """The copy of a component's source, of any kind; None when there is none."""
-        return next(filter(None, (self._source(digest, kind) for kind in FunctionKind)), None)
+    def source(self, digest: Digest) -> Source | None:
+        """The copy of a component's source, of any kind, or the WIT of an exec activity; None when there is none."""
+        path = next(filter(None, (self._source(digest, kind) for kind in FunctionKind)), None)
+        if path is None or path.suffix != _EXEC:
+            return path
+        return WitText(read_document(path.read_bytes()).declared.text)
 
     def _source(self, digest: Digest, kind: FunctionKind) -> Path | None:
         paths = (self._directory / f"{self._stem(digest, kind)}{suffix}" for suffix in _SOURCES)
@@ -81,8 +91,8 @@ class KeptComponents:
         for component in components:
             stem = self._stem(component.digest, component.kind)
             if self._source(component.digest, component.kind) is None:
-                content = _unchanged(component)
-                _write_durably(self._directory / f"{stem}{'.wasm' if is_wasm(content) else '.wit'}", content)
+                content, suffix = self._copied(component)
+                _write_durably(self._directory / f"{stem}{suffix}", content)
                 written = True
             settings = msgspec.json.encode(Settings(component.policy, component.memory_max_bytes, component.name))
             target = self._directory / f"{stem}.json"
@@ -149,7 +159,11 @@ class KeptComponents:
             path = self._source(digest, kind)
             if path is not None:
                 settings = self._settings(digest, kind)
-                component = load(loader, kind, path, settings.memory_max_bytes)
+                component: Loaded = (
+                    load_kept(loader, path)
+                    if path.suffix == _EXEC
+                    else load(loader, kind, path, settings.memory_max_bytes)
+                )
                 if component.digest != digest:
                     raise ComponentError(path, "it is damaged: its digest is not the one in its name")
                 return deployed(settings.name, kind, component, settings.policy, settings.memory_max_bytes)
@@ -169,6 +183,21 @@ class KeptComponents:
         for path in self._directory.glob("*_sha256_*"):
             if path.stem not in keep or path.suffix not in _SUFFIXES:  # also half a file of a process that died
                 path.unlink(missing_ok=True)
+        documents = (read_document(path.read_bytes()) for path in self._directory.glob(f"*{_EXEC}"))
+        self.programs.forget_all_but({document.program for document in documents})
+
+    def _copied(self, component: DeployedComponent) -> tuple[bytes, str]:
+        """What is to be kept of a component's source, and the suffix of its file. A program is copied."""
+        source = component.source
+        if isinstance(source, ExecFile):
+            if self.programs.keep(source.path) != source.document.program:
+                raise _changed(component, source.path)
+            return source.document.content, _EXEC
+        content = read_source(source)
+        if digest_of(content) != component.digest:
+            assert not isinstance(source, WitText), "a text does not change"
+            raise _changed(component, source)
+        return content, ".wasm" if is_wasm(content) else ".wit"
 
 
 def _source_file(component: DeployedComponent, path: Path) -> SourceFile | None:
@@ -184,13 +213,9 @@ def _source_file(component: DeployedComponent, path: Path) -> SourceFile | None:
     return None
 
 
-def _unchanged(component: DeployedComponent) -> bytes:
-    content = read_source(component.source)
-    if digest_of(content) != component.digest:
-        assert not isinstance(component.source, WitText), "a text does not change"
-        title = f"{component.kind} {component.name}: {component.source}"
-        raise DeploymentRefused([f"{title} was changed while the server read it: start again"])
-    return content
+def _changed(component: DeployedComponent, path: Path) -> DeploymentRefused:
+    title = f"{component.kind} {component.name}: {path}"
+    return DeploymentRefused([f"{title} was changed while the server read it: start again"])
 
 
 def _write_durably(target: Path, content: bytes) -> None:

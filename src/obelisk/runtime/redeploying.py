@@ -24,6 +24,7 @@ from obelisk.runtime.deployed import Deployed, DeployedComponent
 from obelisk.runtime.driver import Driver
 from obelisk.runtime.kept import KeptComponents
 from obelisk.runtime.outgoing import Secrets
+from obelisk.runtime.programs.programs import Programs
 from obelisk.runtime.views import ComponentView
 from obelisk.store.sqlite import SqliteStore
 from obelisk.wasm.component import ComponentLoader
@@ -50,6 +51,7 @@ class Redeploying:
         engine: Engine,
         secrets: Secrets,
         clock: Clock,
+        programs: Programs,
     ) -> None:
         self._loader: Final = loader
         self._kept: Final = kept
@@ -58,10 +60,11 @@ class Redeploying:
         self._engine: Final = engine
         self._secrets: Final = secrets
         self._clock: Final = clock
+        self._programs: Final = programs
 
     async def redeploy(self, config: Config, driver: Driver) -> list[Replaced]:
-        """Makes the components of `config` the active ones; those that are others than before. All else in `config` is as it
-        was when the process started. `DeploymentRefused`, or `ShuttingDown`.
+        """Makes the components of `config` the active ones; those that are others than before. All else in `config` but the
+        programs that are allowed is as it was when the process started. `DeploymentRefused`, or `ShuttingDown`.
         """
         active = await asyncio.to_thread(self._prepared, config)
         before = {view.name: view for view in self._deployed.components()}
@@ -69,6 +72,7 @@ class Redeploying:
         def replace() -> None:
             now = self._clock.now()
             deployment = self._store.deployment(deployment_digest(config, active), now, entropy.deployment_id(now))
+            self._programs.allowed = config.allowed_programs
             self._deployed.replace(deployment, active)
             self._engine.redeploy(deployment)
 
@@ -81,7 +85,7 @@ class Redeploying:
         ]
 
     def _prepared(self, config: Config) -> list[DeployedComponent]:
-        active = load_active(self._loader, config.components)
+        active = load_active(self._loader, config.components, config.allowed_programs)
         problems = self._secrets.take(config)
         if problems:
             raise DeploymentRefused(problems)

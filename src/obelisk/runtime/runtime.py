@@ -11,10 +11,12 @@ import asyncio
 import itertools
 import os
 import sys
+import tempfile
 import threading
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, ExitStack, closing
 from functools import partial
+from pathlib import Path
 from typing import Final
 
 from obelisk.config import Config
@@ -47,6 +49,7 @@ from obelisk.runtime.lane import BEGUN_MAX, CpuLane
 from obelisk.runtime.lines import ComponentLines
 from obelisk.runtime.marks import Marks
 from obelisk.runtime.outgoing import Outgoing, Secrets
+from obelisk.runtime.programs.programs import Programs
 from obelisk.runtime.redeploying import Redeploying, Replaced, deployment_digest
 from obelisk.runtime.replaying import Replays
 from obelisk.runtime.streams import Streams
@@ -244,7 +247,7 @@ def _start(config: Config, failure: Failure, building: ExitStack) -> Runtime:
     clock = Clock()
     # Components first: what is refused has written nothing but compiled code into its cache.
     engines, loader = _compilers(config)
-    active = load_active(loader, config.components)
+    active = load_active(loader, config.components, config.allowed_programs)
     secrets = Secrets(os.environ)
     problems = secrets.take(config)
     if problems:
@@ -263,7 +266,10 @@ def _start(config: Config, failure: Failure, building: ExitStack) -> Runtime:
     stack.callback(marks.blank_all)
     deployment = store.deployment(deployment_digest(config, active), now, entropy.deployment_id(now))
     kept = KeptComponents(directory / _KEPT)
-    deployed = Deployed(deployment, active, _older(kept, loader, active, recovered), marks)
+    io = IoLoop()
+    programs = Programs(config.allowed_programs, config.programs, kept.programs, io.loop, Path(tempfile.gettempdir()))
+    stack.callback(programs.close)
+    deployed = Deployed(deployment, active, _older(kept, loader, active, recovered), marks, programs)
 
     limits = config.limits
     ticker = EpochTicker(engines)
@@ -272,7 +278,6 @@ def _start(config: Config, failure: Failure, building: ExitStack) -> Runtime:
     lane = CpuLane(os.cpu_count() or 1, ticker)
     lane.start()
     stack.callback(lane.stop)  # again, for when the engine could not
-    io = IoLoop()
     stack.callback(io.stop)
     outgoing = Outgoing(io, clock, secrets)
     stack.callback(outgoing.stop)
@@ -284,7 +289,7 @@ def _start(config: Config, failure: Failure, building: ExitStack) -> Runtime:
     engine.recover(recovered, now)
     driver = Driver(engine, store, clock, limits, lane, ticker, changes, line_changes, failure.report)
     lines = ComponentLines(deployed, limits, driver.lines, streams, clock.now)
-    redeploying = Redeploying(loader, kept, deployed, store, engine, secrets, clock)
+    redeploying = Redeploying(loader, kept, deployed, store, engine, secrets, clock, programs)
     directories = None
     if config.directories.enabled:
         reader = stack.enter_context(closing(store.reader()))
@@ -321,7 +326,7 @@ def _start(config: Config, failure: Failure, building: ExitStack) -> Runtime:
 def verify_components(config: Config) -> None:
     """Loads, checks and links the components of a configuration, and starts nothing. `DeploymentRefused`."""
     _, loader = _compilers(config)
-    load_active(loader, config.components)
+    load_active(loader, config.components, config.allowed_programs)
 
 
 def _compilers(config: Config) -> tuple[Engines, ComponentLoader]:
@@ -343,8 +348,8 @@ def _engine_config(config: Config) -> EngineConfig:
 
 
 def _wit(kept: KeptComponents, loader: ComponentLoader, digest: Digest) -> str | None:
-    path = kept.path(digest)
-    return None if path is None else loader.descriptions.text(path)
+    source = kept.source(digest)
+    return None if source is None else loader.descriptions.text(source)
 
 
 def _keeper(store: BacktraceStore, failure: Failure) -> Callable[[ExecutionId, Backtrace], None]:

@@ -43,6 +43,8 @@ class ComponentView(msgspec.Struct, frozen=True):
     digest: Digest
     exports: tuple[FunctionView, ...]
     imports: tuple[FunctionView, ...]
+    program: Digest | None = None
+    """The digest of the program of the host that it is; None: it is WASM, or WIT alone."""
 
 
 def component_view(name: str, kind: FunctionKind, digest: Digest, wit: ComponentWit) -> ComponentView:

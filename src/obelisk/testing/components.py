@@ -20,6 +20,7 @@ from obelisk.config import Config, ConfigError, load
 from obelisk.core.calls import Reply
 from obelisk.core.ids import Digest, ExecutionId
 from obelisk.core.names import FunctionName, function_of, interface_of
+from obelisk.core.policy import AllowedPrograms
 from obelisk.core.ports import FunctionInfo, FunctionKind, Guest, Step, Trapped, Yielded
 from obelisk.core.values import Failure, FailureKind, Json
 from obelisk.engine.effects import StartAttempt
@@ -65,7 +66,7 @@ class Components:
     def attempt(self, start: StartAttempt) -> AttemptEnd:
         """Runs an activity to its end. `ResultMissing` when it imports something."""
         if imports_more_than_log(self._views[start.component]):
-            raise ResultMissing(f"{start.ffqn} imports what the simulator does not have: its result must be given")
+            raise ResultMissing(f"{start.ffqn} needs what the simulator does not have: its result must be given")
         key = (start.component, start.ffqn, bytes(start.params))
         end = self._remembered.get(key)
         if end is None:
@@ -129,8 +130,10 @@ class Components:
 
 
 def imports_more_than_log(component: ComponentView) -> bool:
-    """Whether an activity needs something of its surroundings."""
-    return any(interface_of(function.ffqn).partition("@")[0] != _LOG for function in component.imports)
+    """Whether an activity needs something of its surroundings, or is a program."""
+    return component.program is not None or any(
+        interface_of(function.ffqn).partition("@")[0] != _LOG for function in component.imports
+    )
 
 
 def _called(component: ComponentView) -> Iterator[tuple[FunctionName, ExtensionKind | None]]:
@@ -215,7 +218,7 @@ def load_components(path: Path | None) -> Components:
     """
     config = load(path, os.environ, Path.cwd())
     engines, ticker = _engines(config.wasm.fuel, config.wasm.parallel_compilation)
-    return Components(load_active(_loader(config, engines), config.components), ticker)
+    return Components(load_active(_loader(config, engines), config.components, AllowedPrograms(all=True)), ticker)
 
 
 def _loader(config: Config, engines: Engines) -> ComponentLoader:

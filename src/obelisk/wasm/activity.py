@@ -40,10 +40,11 @@ class Finished(msgspec.Struct, frozen=True):
 
 class Waiting(msgspec.Struct, frozen=True):
     """The guest waits for what `coroutine` comes to: to be awaited on the I/O loop, then `answer` or `fail`. Whoever drops
-    it closes it.
+    it closes it. `queues`: it waits for its turn, which is not held against its deadline.
     """
 
     coroutine: Coroutine[Any, Any, Value]
+    queues: bool = False
 
 
 ActivityStep = Finished | Yielded | Waiting

@@ -123,6 +123,17 @@ class OutcomeCodec:
             case Failure():
                 return (False, self._failure)
 
+    def payload(self, is_ok: bool) -> Type | None:
+        """The type of a side's payload; None: it has none."""
+        return self.type.ok if is_ok else self.type.err
+
+    def side(self, is_ok: bool, data: bytes) -> Ok | Err:
+        """A result of which the side is known, its payload as JSON; a side without payload takes none of it. `InvalidJson` or
+        `ValueMismatch`.
+        """
+        codec = self._ok if is_ok else self._err
+        return self.outcome((is_ok, None if codec is None else codec.decode(data)))
+
     def decode(self, data: bytes | str | Json) -> Ok | Err:
         """A result that a user wrote, `{"ok": …}` or `{"err": …}`. `InvalidJson` or `ValueMismatch`."""
         return self.outcome(value_codec(self.type).decode(data))
