@@ -196,6 +196,7 @@ class _Guard:
         while self._status is None:
             ready = {fd for fd, _ in poll.poll()}
             if self._leash.fileno() in ready:
+                self._leash.recv(16)
                 return
             _drain(self._wake)
             self._reap()

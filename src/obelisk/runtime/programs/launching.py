@@ -151,8 +151,12 @@ class Running:
             future.exception()  # whether or not somebody asks
 
     async def _hear(self) -> dict[str, Any]:
+        loop = asyncio.get_running_loop()
         try:
-            data = await asyncio.get_running_loop().sock_recv(self._leash, _REPORT_MAX)
+            try:
+                data = await loop.sock_recv(self._leash, _REPORT_MAX)
+            except ConnectionResetError:  # it ended without reading that it should; what it said before comes next
+                data = await loop.sock_recv(self._leash, _REPORT_MAX)
         except OSError:
             data = b""
         if not data:
