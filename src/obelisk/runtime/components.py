@@ -16,7 +16,7 @@ from typing import Final, TypeVar
 
 from obelisk.config.settings import MEMORY_MAX_BYTES_DEFAULT, ComponentConfig
 from obelisk.core.names import FunctionName
-from obelisk.core.policy import CLOSED, NO_PROGRAMS, AllowedPrograms, ExecutionPolicy, Sandbox
+from obelisk.core.policy import CLOSED, NO_PROGRAMS, AllowedPrograms, ExecutionPolicy, ProcessProvider, Sandbox
 from obelisk.core.ports import FunctionKind
 from obelisk.runtime.deployed import DeployedComponent
 from obelisk.runtime.programs.document import ExecEntry, ExecFile
@@ -28,6 +28,7 @@ from obelisk.wasm.source import WIT_FILE, ComponentError, Source, WitText
 from obelisk.wit import checks
 from obelisk.wit.declared import Declared
 from obelisk.wit.executable import Executable, executables
+from obelisk.wit.host import PROCESS, PROCESSES, host_interface
 
 _log: Final = logging.getLogger(__name__)
 _LINE: Final = re.compile(rf"(.*) --> {re.escape(WIT_FILE)}:(\d+):\d+ ")
@@ -60,6 +61,16 @@ def load_active(
                 loaded.append((config, job.result()))
             except ComponentError as error:
                 problems.append(f"{config.title}: {error}")
+    if problems:
+        raise DeploymentRefused(problems)
+    problems += [
+        f"{config.title} imports {PROCESS}, but may not spawn programs;"
+        ' directories.process_provider = "native" in its table would allow it'
+        for config, component in loaded
+        if config.kind is FunctionKind.ACTIVITY
+        and config.sandbox.processes is ProcessProvider.NONE
+        and any(host_interface(each.name) is PROCESSES for each in component.wit.imports)
+    ]
     if problems:
         raise DeploymentRefused(problems)
     found = checks.check([checks.Component(config.name, config.kind, component.wit) for config, component in loaded])

@@ -16,11 +16,12 @@ import msgspec
 from obelisk.core.events import RejectReason
 from obelisk.core.ids import DeploymentId, Digest, ExecutionId
 from obelisk.core.names import FunctionName
-from obelisk.core.policy import CLOSED, ExecutionPolicy, Sandbox
+from obelisk.core.policy import CLOSED, ExecutionPolicy, ProcessProvider, Sandbox
 from obelisk.core.ports import FunctionInfo, FunctionKind, Guest, Inside, Rejection, Typed
 from obelisk.core.values import Err, Json, Ok
 from obelisk.runtime.marked_guest import MarkedGuest
 from obelisk.runtime.marks import Marks
+from obelisk.runtime.programs.children import Children
 from obelisk.runtime.programs.document import ExecEntry, ExecFile
 from obelisk.runtime.programs.exec_run import ExecRun
 from obelisk.runtime.programs.programs import Programs
@@ -201,6 +202,9 @@ class Deployed:
             assert self._programs is not None, "programs are run by servers only"
             assert isinstance(host, ActivityHost)
             return ExecRun(found.entry, found.name, host, self._programs)
+        if self._programs is not None and self.sandbox(component, ffqn).processes is ProcessProvider.NATIVE:
+            assert isinstance(host, ActivityHost)
+            host.processes = Children(self._programs, host)
         return ActivityRun(found.entry, host, memory_max=found.memory_max_bytes)
 
     # --- doors -------------------------------------------------------------------------------------------------------

@@ -29,6 +29,7 @@ from obelisk.wit.host import (
     BORROWED_JOIN_SET,
     BORROWED_JOIN_SET_5,
     LOG,
+    PROCESS,
     HostInterface,
     host_interface,
     modern,
@@ -163,8 +164,13 @@ def _check_host_import(component: Component, interface: Interface) -> Iterator[s
             supplied = " and ".join(f"{each.name} (and older versions {_major(each.name)}.x)" for each in known)
             yield f"{imports}; supplied are {supplied}: build the component against one of those"
         return
-    if component.kind is not FunctionKind.WORKFLOW and host.name != LOG:
-        yield f"{imports}, which only workflows may call: of the host's interfaces, an activity may import {LOG}"
+    if component.kind is FunctionKind.WORKFLOW and host.name == PROCESS:
+        yield f"{imports}, which only activities may call, since no replay can repeat it: call an activity that does it"
+        return
+    if component.kind is not FunctionKind.WORKFLOW and host.name not in {LOG, PROCESS}:
+        yield (
+            f"{imports}, which only workflows may call: of the host's interfaces, an activity may import {LOG} and {PROCESS}"
+        )
         return
     for name, reason in interface.unsupported:
         yield f"{imports}.{name} with another type than the host supplies: {reason}"

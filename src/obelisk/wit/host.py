@@ -51,6 +51,9 @@ WORKFLOW_SUPPORT_6: Final = InterfaceName(f"obelisk:workflow/workflow-support@{W
 WORKFLOW_SUPPORT_BACKTRACE_6: Final = InterfaceName(f"obelisk:workflow/workflow-support-backtrace@{WORKFLOW_VERSION_6}")
 
 LOG: Final = InterfaceName(f"obelisk:log/log@{LOG_VERSION}")
+PROCESS: Final = InterfaceName("obelisk:activity/process@1.0.0")
+
+_WASI_VERSION: Final = "0.2.12"
 
 # --- obelisk:types ---------------------------------------------------------------------------------------------------
 
@@ -123,6 +126,28 @@ STUB_JSON_ERROR: Final = Variant(
     )
 )
 _JSON_RESULT: Final = Result(Option(Prim.STRING), Option(Prim.STRING))
+
+
+# --- obelisk:activity ------------------------------------------------------------------------------------------------
+
+STDIO: Final = Enum(("discard", "piped", "inherit"))
+SPAWN_OPTIONS: Final = Record(
+    (
+        ("args", List(Prim.STRING)),
+        ("environment", List(Tuple((Prim.STRING, Prim.STRING)))),
+        ("current-working-directory", Option(Prim.STRING)),
+        ("stdin", STDIO),
+        ("stdout", STDIO),
+        ("stderr", STDIO),
+    )
+)
+SPAWN_ERROR: Final = Variant(
+    (("not-permitted", Prim.STRING), ("not-found", Prim.STRING), ("invalid", Prim.STRING), ("failed", Prim.STRING))
+)
+WAIT_ERROR: Final = Variant((("lost", Prim.STRING),))
+_INPUT_STREAM: Final = Own(f"wasi:io/streams@{_WASI_VERSION}.input-stream")
+_OUTPUT_STREAM: Final = Own(f"wasi:io/streams@{_WASI_VERSION}.output-stream")
+_POLLABLE: Final = Own(f"wasi:io/poll@{_WASI_VERSION}.pollable")
 
 
 class HostInterface(msgspec.Struct, frozen=True):
@@ -251,6 +276,18 @@ _WORKFLOW_6_READING: Final = (
     _function("last-oneoff-id", Option(RESPONSE_ID)),
 )
 
+_CHILD: Final = Borrow(f"{PROCESS}.child-process")
+_PROCESS: Final = (
+    _function("spawn", Result(Own(_CHILD.resource), SPAWN_ERROR), command=Prim.STRING, options=SPAWN_OPTIONS),
+    _function("[method]child-process.id", Prim.U64, self=_CHILD),
+    _function("[method]child-process.take-stdin", Option(_OUTPUT_STREAM), self=_CHILD),
+    _function("[method]child-process.take-stdout", Option(_INPUT_STREAM), self=_CHILD),
+    _function("[method]child-process.take-stderr", Option(_INPUT_STREAM), self=_CHILD),
+    _function("[method]child-process.subscribe-wait", _POLLABLE, self=_CHILD),
+    _function("[method]child-process.wait", Result(Option(Prim.S32), WAIT_ERROR), self=_CHILD),
+    _function("[method]child-process.kill", self=_CHILD),
+)
+
 LOG_FUNCTIONS: Final = tuple(
     _function(level, message=Prim.STRING) for level in ("trace", "debug", "info", "warn", "error")
 )
@@ -272,7 +309,9 @@ HOST_INTERFACES: Final = {
         HostInterface(LOG, LOG_FUNCTIONS),
     )
 }
-"""Every interface that the host supplies, by its name with version."""
+"""Every interface that the host supplies to workflows, by its name with version."""
+PROCESSES: Final = HostInterface(PROCESS, _PROCESS, resources=("child-process",))
+"""What it supplies to activities only."""
 
 
 def host_interface(imported: str) -> HostInterface | None:
@@ -289,7 +328,9 @@ def host_interface(imported: str) -> HostInterface | None:
 def versions(imported: str) -> tuple[HostInterface, ...]:
     """The host's interfaces of the same name, whatever the version; oldest first."""
     path = imported.partition("@")[0]
-    return tuple(found for name, found in HOST_INTERFACES.items() if name.partition("@")[0] == path)
+    return tuple(
+        found for name, found in (*HOST_INTERFACES.items(), (PROCESS, PROCESSES)) if name.partition("@")[0] == path
+    )
 
 
 def _satisfies(own: str, wanted: str) -> bool:
@@ -334,5 +375,7 @@ def _modern(type_: Type) -> Type:
 
 def _modern_resource(resource: str) -> str:
     interface, _, name = resource.rpartition(".")
+    if interface.startswith("wasi:") and "@0.2." in interface:
+        return f"{interface.partition('@')[0]}@{_WASI_VERSION}.{name}"
     host = host_interface(interface)
     return f"{host.name}.{name}" if host is not None and name in host.resources else resource

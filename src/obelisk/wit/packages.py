@@ -21,6 +21,8 @@ PACKAGES: Final = (
     "obelisk_log@1.0.0",
 )
 """Folder names, dependencies first."""
+ACTIVITY_PACKAGES: Final = ("obelisk_activity@1.0.0",)
+"""Those that activities may import and that are written against WASI's."""
 WASI_PACKAGES: Final = tuple(
     f"wasi_{name}@0.2.12" for name in ("io", "clocks", "random", "filesystem", "sockets", "cli", "http")
 )
@@ -48,14 +50,15 @@ def support_packages(kind: FunctionKind, types_version: str = TYPES_VERSION) -> 
 
 
 def wasi_packages(kind: FunctionKind) -> tuple[str, ...]:
-    """Those of `WASI_PACKAGES` that a component of that kind may import something of."""
+    """Those of `WASI_PACKAGES` that a component of that kind may import something of, and those that need them."""
     names = {name.partition("/")[0].replace(":", "_") for name in SUPPLIED.get(kind, ())}
-    return tuple(package for package in WASI_PACKAGES if package.partition("@")[0] in names)
+    own = ACTIVITY_PACKAGES if kind is FunctionKind.ACTIVITY else ()
+    return (*(package for package in WASI_PACKAGES if package.partition("@")[0] in names), *own)
 
 
 def package_files(package: str) -> dict[str, str]:
     """The `.wit` files of one of these packages: file name to text. `KeyError` for any other name."""
-    if package not in (*PACKAGES, *WASI_PACKAGES):
+    if package not in (*PACKAGES, *ACTIVITY_PACKAGES, *WASI_PACKAGES):
         raise KeyError(package)
     folder = files("obelisk.wit").joinpath("packages", package)
     return {

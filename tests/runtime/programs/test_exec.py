@@ -83,7 +83,7 @@ def test_how_it_ends(go: Any, text: str, returns: str, expected: Any) -> None:
         ("echo '1},\"err\":{'", "result<u8>", "which it is not"),
         ("false", "result<u8, string>", "exited with 1"),
         ("yes", "result<u8, string>", "more than 4096 bytes"),
-        ("yes >&2 | head -c 9000 /dev/zero", "result<string, string>", "more than 4096 bytes"),
+        ("(head -c 5000 /dev/zero & yes $(printf '%01000d' 0) >&2)", "result<string, string>", "more than 4096 bytes"),
     ],
 )
 def test_what_is_no_result_is_a_failure_that_is_not_tried_again(
@@ -123,6 +123,27 @@ def test_what_it_finds_around_it(go: Any) -> None:
         "10",
         "255",
     }  # the shell keeps its script open, and has a pipe to what asks
+
+
+def test_floods_keep_nobody_else_waiting(running: Any, script: Any, caplog: Any) -> None:
+    """One writes without end to both streams, and nobody wants it; others are carried out all the same."""
+    flood = script("yes $(printf '%0900d' 0) >&2 & yes $(printf '%0900d' 0)")
+    other = (
+        toml(script("echo 5"), "result<u8>")
+        .partition("\n")[2]
+        .replace("prog", "quick")
+        .replace("all.go", "all.be-quick")
+    )
+    caplog.set_level("INFO", "app")
+    runtime = running(f"{toml(flood, 'result<_, string>')}\n{other}")
+    asyncio.run(runtime.submit("test:exec/all.go"))
+    time.sleep(0.5)
+    begun = time.monotonic()
+    assert runtime.run("test:exec/all.be-quick") == ("ok", 5)
+    assert time.monotonic() - begun < 2
+    logged = sum(len(record.getMessage()) + 1 for record in caplog.records if record.name == "app")
+    assert 1 << 20 <= logged < (1 << 20) + 1000
+    assert "the rest is not here" in caplog.text
 
 
 def test_standard_error_is_logged(running: Any, script: Any, caplog: Any) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Final, Protocol
@@ -34,6 +35,12 @@ ARGUMENT_MAX: Final = (128 << 10) - 1
 """Bytes that Linux passes in one argument."""
 ERRORS_MAX: Final = 2_000
 """Bytes of a program's standard error that a failure shows: the last."""
+LOGGED_MAX: Final = 1 << 20
+"""Bytes of a program's standard error that go to the log."""
+UNSLOWED_MAX: Final = 1 << 20
+"""Bytes that a program may write to one stream as fast as it can …"""
+SLOW_S: Final = 0.005
+"""… then this passes between two reads of it, so that one that writes without end does not keep the loop."""
 _DRAIN_S: Final = 1.0
 """How long it is read on when the program is gone. Nothing but bytes that are there already can come."""
 _TRANSIENT: Final = {errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ENOSPC}
@@ -180,10 +187,14 @@ class ExecRun:
         sink.close()
 
     async def _log(self, source: PipeSource) -> None:
-        log = self._host.stderr
-        while data := await source.fetch(READ_MAX):
+        log, logged = self._host.stderr, 0
+        async for data in _read(source):
             self._errors = (self._errors + data)[-ERRORS_MAX:]
-            log.write(data)
+            if logged <= LOGGED_MAX:
+                log.write(data[: LOGGED_MAX - logged])
+                if logged + len(data) > LOGGED_MAX:
+                    log.write(f"\n(the program wrote more than {LOGGED_MAX} bytes; the rest is not here)\n".encode())
+            logged += len(data)
 
     def _shown_errors(self) -> str:
         return self._errors.decode("utf-8", "replace")
@@ -199,7 +210,7 @@ class _Output:
 
     async def read(self, source: PipeSource, *, stop: bool) -> None:
         """Reads to the end; with `stop`, no further than the limit."""
-        while data := await source.fetch(READ_MAX):
+        async for data in _read(source):
             if self.too_long:
                 continue
             self.data += data
@@ -207,3 +218,12 @@ class _Output:
                 self.data, self.too_long = b"", True
                 if stop:
                     return
+
+
+async def _read(source: PipeSource) -> AsyncIterator[bytes]:
+    """All that a program writes, as fast as it may."""
+    count = 0
+    while data := await source.fetch(READ_MAX):
+        yield data
+        count += len(data)
+        await asyncio.sleep(SLOW_S if count > UNSLOWED_MAX else 0)

@@ -13,7 +13,7 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from enum import Enum
 from pathlib import Path
@@ -109,6 +109,10 @@ class Running:
         """Waits for the end: of the program, then of all that it started. `Lost`."""
         return await asyncio.shield(self._ended)
 
+    def when_over(self, call: Callable[[], None]) -> None:
+        """Has the loop call something when it is over, or nobody wants to hear of it any more."""
+        self._ended.add_done_callback(lambda _: call())
+
     def kill(self) -> None:
         """Ends it and all that it started; `ended` tells when."""
         with suppress(OSError):
@@ -128,6 +132,7 @@ class Running:
     def close(self) -> None:
         """Lets go of it: whatever is left of it is killed, and nobody hears of that."""
         self._listening.cancel()
+        self._ended.cancel()
         with suppress(OSError):
             self._leash.shutdown(socket.SHUT_RDWR)
         for pipe in (self.stdin, self.stdout, self.stderr):

@@ -19,6 +19,7 @@ from obelisk.wasm.wasi.filesystem import Files, Preopen
 from obelisk.wasm.wasi.host import Answer, Pollable
 from obelisk.wasm.wasi.http.client import HttpClient, sends_nothing
 from obelisk.wasm.wasi.output import Lines, LogOutput
+from obelisk.wasm.wasi.process import NO_PROCESSES, Processes
 from obelisk.wasm.wasi.room import PROCESS
 from obelisk.wasm.wasi.sockets import Network
 from obelisk.wasm.wasi.streams import EmptyInput
@@ -59,6 +60,7 @@ class ActivityHost:
         self.http.tell = lambda text: self.log(LogLevel.WARN, text)
         self.environment = (*sandbox.environment, *self.http.environment.items())
         self.loop = loop
+        self.processes: Processes = NO_PROCESSES
         self._sink = sink
         self._lines = {stream: Lines(stream) for stream in StdStream}
         self._tasks: set[Future[Any]] = set()

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Final
 
 from obelisk.core.calls import LogLevel
-from obelisk.wasm.wasi import cli, clocks, filesystem, io, random, sockets
+from obelisk.wasm.wasi import cli, clocks, filesystem, io, process, random, sockets
 from obelisk.wasm.wasi.activity import ActivityHost
 from obelisk.wasm.wasi.host import Answer, WasiFunction
 from obelisk.wasm.wasi.http import functions as http
@@ -35,6 +35,7 @@ def _log(level: LogLevel, host: ActivityHost, message: str) -> Answer:
 
 ACTIVITY: Final[Table] = {
     **WORKFLOW,
+    **process.FUNCTIONS,
     **http.FUNCTIONS,
     "obelisk:log/log": {level.value: partial(_log, level) for level in LogLevel},
 }
