@@ -104,6 +104,12 @@ def feature_components(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return _fixture_module("features").build(tmp_path_factory.mktemp("features"), _fixture_module("components"))
 
 
+@pytest.fixture(scope="session")
+def spawning_component(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """See fixtures/spawning.py; built once a session."""
+    return _fixture_module("spawning").build(tmp_path_factory.mktemp("spawning"), _fixture_module("components"))
+
+
 @pytest.fixture
 def dummy_component(tmp_path: Path) -> Callable[..., Path]:
     """A function (WIT text, world = "any") -> path of a component of that world, whose functions trap.

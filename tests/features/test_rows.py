@@ -89,6 +89,9 @@ ROWS = {
         "m27": "parameters are checked on creation",
         "m313": "imports and exports as WIT",
     },
+    "test_processes.py": {
+        "m36": "processes spawned from WASM activities, their output read",
+    },
     "test_structured_concurrency.py": {
         "s01": "a parent is blocked until its children have ended",
         "s03": "only activities have side effects",

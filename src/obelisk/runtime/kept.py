@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -22,7 +23,7 @@ from obelisk.core.policy import ExecutionPolicy
 from obelisk.core.ports import FunctionKind
 from obelisk.runtime.components import DeploymentRefused, Loaded, deployed, load
 from obelisk.runtime.deployed import DeployedComponent
-from obelisk.runtime.programs.copies import ProgramCopies
+from obelisk.runtime.programs.copies import ProgramChanged, ProgramCopies
 from obelisk.runtime.programs.document import ExecFile, read_document
 from obelisk.runtime.programs.loading import load_kept
 from obelisk.wasm.component import ComponentLoader
@@ -90,6 +91,8 @@ class KeptComponents:
         written = False
         for component in components:
             stem = self._stem(component.digest, component.kind)
+            if isinstance(component.source, ExecFile):
+                self._keep_program(component, component.source)
             if self._source(component.digest, component.kind) is None:
                 content, suffix = self._copied(component)
                 _write_durably(self._directory / f"{stem}{suffix}", content)
@@ -186,12 +189,18 @@ class KeptComponents:
         documents = (read_document(path.read_bytes()) for path in self._directory.glob(f"*{_EXEC}"))
         self.programs.forget_all_but({document.program for document in documents})
 
+    def _keep_program(self, component: DeployedComponent, source: ExecFile) -> None:
+        """Copies a program, unless there is an undamaged copy."""
+        with suppress(OSError, ProgramChanged):
+            self.programs.checked(source.document.program)
+            return
+        if self.programs.keep(source.path) != source.document.program:
+            raise _changed(component, source.path)
+
     def _copied(self, component: DeployedComponent) -> tuple[bytes, str]:
-        """What is to be kept of a component's source, and the suffix of its file. A program is copied."""
+        """What is to be kept of a component's source, and the suffix of its file."""
         source = component.source
         if isinstance(source, ExecFile):
-            if self.programs.keep(source.path) != source.document.program:
-                raise _changed(component, source.path)
             return source.document.content, _EXEC
         content = read_source(source)
         if digest_of(content) != component.digest:

@@ -17,11 +17,6 @@ from obelisk.runtime.programs.copies import digest_of_file
 IFC = "testing:spawning/spawning"
 
 
-@pytest.fixture(scope="session")
-def spawning_component(fixture_module: Callable[[str], Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return fixture_module("spawning").build(tmp_path_factory.mktemp("spawning"), fixture_module("components"))
-
-
 @pytest.fixture
 def spawning(running: Callable[[str], Any], spawning_component: Path) -> Callable[..., Any]:
     """A function: what is allowed, and more of the component's table -> a runtime with the activity."""
