@@ -15,9 +15,10 @@ _WRITTEN: Final = {
     # as the tables of the configuration are called, too
     "workflow_wasm": FunctionKind.WORKFLOW,
     "activity_wasm": FunctionKind.ACTIVITY,
+    "activity_exec": FunctionKind.ACTIVITY,
     "activity_external": FunctionKind.STUB,
 }
-_LATER: Final = ("webhook_endpoint", "webhook_endpoint_wasm", "cron", "activity_exec")
+_LATER: Final = ("webhook_endpoint", "webhook_endpoint_wasm", "cron")
 
 
 class ComponentType(click.ParamType):  # type: ignore[type-arg]  # not generic in every release that fits

@@ -273,11 +273,6 @@ def response(of: pb.ResponseWithCursor) -> str:
     return f"{of.cursor} `{event.created_at.ToJsonString()}` {join_set(event.join_set_id)} {body}"
 
 
-def component_id(of: pb.ComponentId) -> str:
-    """`workflow:myworkflow`, `activity_wasm:activity_myfibo`."""
-    return f"{component_type(of.component_type)}:{of.name}"
-
-
 def component_type(of: pb.ComponentType.ValueType) -> str:
     """As in configurations."""
     if of == pb.COMPONENT_TYPE_ACTIVITY:

@@ -4673,6 +4673,7 @@ class Component(_message.Message):
     EXPORTS_FIELD_NUMBER: _builtins.int
     IMPORTS_FIELD_NUMBER: _builtins.int
     FILES_FIELD_NUMBER: _builtins.int
+    PROGRAM_DIGEST_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def component_id(self) -> Global___ComponentId: ...
     @_builtins.property
@@ -4681,6 +4682,10 @@ class Component(_message.Message):
     def imports(self) -> _containers.RepeatedCompositeFieldContainer[Global___FunctionDetail]: ...
     @_builtins.property
     def files(self) -> _containers.RepeatedCompositeFieldContainer[Global___ComponentFileRef]: ...
+    @_builtins.property
+    def program_digest(self) -> Global___ContentDigest:
+        """Of a program of the host; absent: it is WASM, or WIT alone."""
+
     def __init__(
         self,
         *,
@@ -4688,12 +4693,15 @@ class Component(_message.Message):
         exports: _abc.Iterable[Global___FunctionDetail] | None = ...,
         imports: _abc.Iterable[Global___FunctionDetail] | None = ...,
         files: _abc.Iterable[Global___ComponentFileRef] | None = ...,
+        program_digest: Global___ContentDigest | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["component_id", b"component_id"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_program_digest", b"_program_digest", "component_id", b"component_id", "program_digest", b"program_digest"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["component_id", b"component_id", "exports", b"exports", "files", b"files", "imports", b"imports"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_program_digest", b"_program_digest", "component_id", b"component_id", "exports", b"exports", "files", b"files", "imports", b"imports", "program_digest", b"program_digest"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__program_digest: _TypeAlias = _typing.Literal["program_digest"]  # noqa: Y015
+    _WhichOneofArgType__program_digest: _TypeAlias = _typing.Literal["_program_digest", b"_program_digest"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__program_digest) -> _WhichOneofReturnType__program_digest | None: ...
 
 Global___Component: _TypeAlias = Component  # noqa: Y015
 

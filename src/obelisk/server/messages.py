@@ -278,11 +278,14 @@ def response(of: Response, page: Responses) -> pb.ResponseWithCursor:
 
 def component(of: ComponentView) -> pb.Component:
     """A deployed component with its functions."""
-    return pb.Component(
+    message = pb.Component(
         component_id=deployed_component_id(of),
         exports=map(function_detail, of.exports),
         imports=map(function_detail, of.imports),
     )
+    if of.program is not None:
+        message.program_digest.CopyFrom(digest(of.program))
+    return message
 
 
 def function_detail(of: FunctionView) -> pb.FunctionDetail:
