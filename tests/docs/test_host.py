@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from obelisk.wit.host import WORKFLOW_SUPPORT, WORKFLOW_SUPPORT_6, versions
-from obelisk.wit.packages import PACKAGES
+from obelisk.wit.packages import ACTIVITY_PACKAGES, PACKAGES
 
 PAGE = (Path(__file__).parents[2] / "docs" / "reference" / "host.md").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("package", PACKAGES)
+@pytest.mark.parametrize("package", [*PACKAGES, *ACTIVITY_PACKAGES])
 def test_every_package_is_named(package: str) -> None:
     assert f"`{package.replace('_', ':')}`" in PAGE
 

@@ -569,7 +569,14 @@ STUB: Final = (
 )
 """Keys of `[[activity_stub]]`."""
 
-_OF_ACTIVITY: Final = ("exec.lock_expiry", "max_retries", "retry_", "env_vars", "logs_store_min_level", "forward_stderr")
+_OF_ACTIVITY: Final = (
+    "exec.lock_expiry",
+    "max_retries",
+    "retry_",
+    "env_vars",
+    "logs_store_min_level",
+    "forward_stderr",
+)
 """What is said of all activities that are run here."""
 
 EXEC: Final = (

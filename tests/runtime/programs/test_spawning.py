@@ -11,8 +11,15 @@ from typing import Any
 import pytest
 
 from obelisk.core.batch import CancelRequest
+from obelisk.core.ports import FunctionKind
 from obelisk.runtime.components import DeploymentRefused
 from obelisk.runtime.programs.copies import digest_of_file
+from obelisk.wasm.cache import ComponentCache
+from obelisk.wasm.description import Descriptions
+from obelisk.wasm.wasi.process import FUNCTIONS
+from obelisk.wit.checks import Component, check_alone
+from obelisk.wit.host import PROCESS, PROCESSES
+from obelisk.wit.packages import package_files
 
 IFC = "testing:spawning/spawning"
 
@@ -133,3 +140,22 @@ def test_no_more_run_at_once_than_may(spawning: Any, traces: Any) -> None:
 
     assert b"programs.running_max" in bytes(asyncio.run(run()).outcome.value)
     assert runtime.run(f"{IFC}.run", "echo", ["hi"], "") == ("ok", "hi\n")  # there is room again
+
+
+@pytest.mark.parametrize("version", ["0.2.12", "0.2.3"])
+def test_the_text_of_the_package_is_what_is_supplied_in_every_version_of_wasi(
+    fixture_module: Any, tmp_path: Path, version: str
+) -> None:
+    folder = tmp_path / "wit"
+    for package in ("wasi_io@0.2.12", "obelisk_activity@1.0.0"):
+        (folder / "deps" / package).mkdir(parents=True)
+        for name, text in package_files(package).items():
+            (folder / "deps" / package / name).write_text(text.replace("0.2.12", version))
+    (folder / "world.wit").write_text("package any:any; world any { import obelisk:activity/process@1.0.0; }")
+    path = tmp_path / "any.wasm"
+    path.write_bytes(fixture_module("components").dummy_component(folder, "any"))
+    wit = Descriptions(ComponentCache(None)).read(path).wit
+    assert check_alone(Component("any", FunctionKind.ACTIVITY, wit)) == ()
+    (imported,) = (each for each in wit.imports if each.name == PROCESS)
+    assert {each.name for each in imported.functions} == {each.name for each in PROCESSES.functions}
+    assert FUNCTIONS["obelisk:activity/process"].keys() == {each.name for each in PROCESSES.functions}
