@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 
 from obelisk.core.batch import CancelRequest
+from obelisk.core.calls import Output, StdStream
+from obelisk.core.lines import LineFilter, LinePage
 from obelisk.core.ports import FunctionKind
 from obelisk.runtime.components import DeploymentRefused
 from obelisk.runtime.programs.copies import digest_of_file
@@ -37,8 +39,7 @@ def spawning(running: Callable[[str], Any], spawning_component: Path) -> Callabl
     return begin
 
 
-def test_a_child_its_streams_and_its_end(spawning: Any, caplog: Any) -> None:
-    caplog.set_level("INFO", "app")
+def test_a_child_its_streams_and_its_end(spawning: Any) -> None:
     runtime = spawning()
     assert runtime.run(f"{IFC}.run", "echo", ["hi"], "") == ("ok", "hi\n")
     assert runtime.run(f"{IFC}.run", "tr", ["a-z", "A-Z"], "loud") == ("ok", "LOUD")
@@ -51,8 +52,10 @@ def test_a_child_its_streams_and_its_end(spawning: Any, caplog: Any) -> None:
     assert runtime.run(f"{IFC}.run", "sh", ["-c", "kill -9 $$"], "") == ("err", "signal")
     assert runtime.run(f"{IFC}.run", "sh", ["-c", "exec <&-; sleep 0.1; exit 0"], "nobody reads it") == ("ok", "")
     assert runtime.run(f"{IFC}.kills", "sleep", ["100"]) == ("err", "signal")
-    assert runtime.run(f"{IFC}.logs", "echo", ["one\ntwo"]) == ("ok", "")
-    assert [record.getMessage() for record in caplog.records if record.name == "app"] == ["one", "two"]
+    execution_id, result = runtime.run_id(f"{IFC}.logs", "echo", ["one\ntwo"])
+    assert result == ("ok", "")
+    stored = runtime.runtime.reader.lines(LineFilter(execution_id, streams=(StdStream.STDOUT,)), LinePage(10))
+    assert b"".join(each.line.data for each in stored if isinstance(each.line, Output)) == b"one\ntwo\n"
 
 
 @pytest.mark.parametrize(

@@ -9,12 +9,13 @@ import asyncio
 import errno
 import os
 import shutil
+from concurrent.futures import Future
 from pathlib import Path
 
 from obelisk.core.ids import Digest
 from obelisk.runtime.programs.copies import ProgramChanged
 from obelisk.runtime.programs.launching import Disposition, Lost, NotStarted, Order, Running
-from obelisk.runtime.programs.pipes import READ_MAX, PipeSource
+from obelisk.runtime.programs.pipes import DRAIN_S, PipeSource, read
 from obelisk.runtime.programs.programs import Programs
 from obelisk.wasm.wasi.activity import ActivityHost
 from obelisk.wasm.wasi.output import LogOutput
@@ -118,6 +119,7 @@ class NativeChild:
     def __init__(self, running: Running, wanted: Spawn, host: ActivityHost) -> None:
         self._running = running
         self.id = running.id
+        self._logging: list[Future[None]] = []
         self.stdin = running.stdin
         self.stdout = running.stdout if wanted.stdout is Stdio.PIPED else None
         self.stderr = running.stderr if wanted.stderr is Stdio.PIPED else None
@@ -126,7 +128,7 @@ class NativeChild:
             (wanted.stderr, running.stderr, host.stderr),
         ):
             if how is Stdio.INHERIT and source is not None:
-                host.spawn(_logged(source, log))
+                self._logging.append(host.spawn(_logged(source, log)))
 
     @property
     def is_over(self) -> bool:
@@ -136,9 +138,12 @@ class NativeChild:
     async def ended(self) -> int | None:
         """See `Child`."""
         try:
-            return (await self._running.ended()).code
+            ended = await self._running.ended()
         except Lost as lost:
             raise ChildLost(str(lost)) from lost
+        if self._logging:  # all that it wrote is in the log by then
+            await asyncio.wait(map(asyncio.wrap_future, self._logging), timeout=DRAIN_S)
+        return ended.code
 
     def kill(self) -> None:
         """See `Child`."""
@@ -146,9 +151,8 @@ class NativeChild:
 
 
 async def _logged(source: PipeSource, log: LogOutput) -> None:
-    while data := await source.fetch(READ_MAX):
+    async for data in read(source):
         log.write(data)
-        await asyncio.sleep(0)
 
 
 def _check(wanted: Spawn) -> None:

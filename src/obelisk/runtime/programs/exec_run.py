@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Final, Protocol
@@ -21,7 +20,7 @@ from obelisk.core.values import Json
 from obelisk.runtime.programs.copies import ProgramChanged
 from obelisk.runtime.programs.document import ExecEntry
 from obelisk.runtime.programs.launching import Lost, NotStarted, Order, Running
-from obelisk.runtime.programs.pipes import READ_MAX, PipeSink, PipeSource
+from obelisk.runtime.programs.pipes import DRAIN_S, PipeSink, PipeSource, read
 from obelisk.runtime.programs.programs import Programs
 from obelisk.runtime.programs.results import failed, result
 from obelisk.wasm import trap
@@ -35,14 +34,6 @@ ARGUMENT_MAX: Final = (128 << 10) - 1
 """Bytes that Linux passes in one argument."""
 ERRORS_MAX: Final = 2_000
 """Bytes of a program's standard error that a failure shows: the last."""
-LOGGED_MAX: Final = 1 << 20
-"""Bytes of a program's standard error that go to the log."""
-UNSLOWED_MAX: Final = 1 << 20
-"""Bytes that a program may write to one stream as fast as it can …"""
-SLOW_S: Final = 0.005
-"""… then this passes between two reads of it, so that one that writes without end does not keep the loop."""
-_DRAIN_S: Final = 1.0
-"""How long it is read on when the program is gone. Nothing but bytes that are there already can come."""
 _TRANSIENT: Final = {errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ENOSPC}
 _params: Final = msgspec.json.Decoder(list[msgspec.Raw])
 
@@ -172,7 +163,7 @@ class ExecRun:
                     permanent=True,
                 )
             ended = await ending
-            await asyncio.wait(tasks[:2], timeout=_DRAIN_S)
+            await asyncio.wait(tasks[:2], timeout=DRAIN_S)
         finally:
             for task in tasks:
                 task.cancel()
@@ -187,14 +178,10 @@ class ExecRun:
         sink.close()
 
     async def _log(self, source: PipeSource) -> None:
-        log, logged = self._host.stderr, 0
-        async for data in _read(source):
+        log = self._host.stderr
+        async for data in read(source):
             self._errors = (self._errors + data)[-ERRORS_MAX:]
-            if logged <= LOGGED_MAX:
-                log.write(data[: LOGGED_MAX - logged])
-                if logged + len(data) > LOGGED_MAX:
-                    log.write(f"\n(the program wrote more than {LOGGED_MAX} bytes; the rest is not here)\n".encode())
-            logged += len(data)
+            log.write(data)
 
     def _shown_errors(self) -> str:
         return self._errors.decode("utf-8", "replace")
@@ -210,7 +197,7 @@ class _Output:
 
     async def read(self, source: PipeSource, *, stop: bool) -> None:
         """Reads to the end; with `stop`, no further than the limit."""
-        async for data in _read(source):
+        async for data in read(source):
             if self.too_long:
                 continue
             self.data += data
@@ -218,12 +205,3 @@ class _Output:
                 self.data, self.too_long = b"", True
                 if stop:
                     return
-
-
-async def _read(source: PipeSource) -> AsyncIterator[bytes]:
-    """All that a program writes, as fast as it may."""
-    count = 0
-    while data := await source.fetch(READ_MAX):
-        yield data
-        count += len(data)
-        await asyncio.sleep(SLOW_S if count > UNSLOWED_MAX else 0)

@@ -8,12 +8,20 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import AsyncIterator
 from typing import Final
 
 from obelisk.wasm.wasi.io import IoError, StreamFailed
 
 READ_MAX: Final = 64 << 10
 """Bytes of one read: what a pipe holds."""
+
+UNSLOWED_MAX: Final = 1 << 20
+"""Bytes that a program may write to one stream as fast as it can …"""
+SLOW_S: Final = 0.005
+"""… then this passes between two reads of it, so that one that writes without end does not keep the loop."""
+DRAIN_S: Final = 1.0
+"""How long it is read on when the program is gone. Nothing but bytes that are there already can come."""
 
 
 class _End:
@@ -98,3 +106,12 @@ class PipeSink(_End):
 def _wake(waiting: asyncio.Future[None]) -> None:
     if not waiting.done():
         waiting.set_result(None)
+
+
+async def read(source: PipeSource) -> AsyncIterator[bytes]:
+    """All that a program writes, as fast as it may."""
+    count = 0
+    while data := await source.fetch(READ_MAX):
+        yield data
+        count += len(data)
+        await asyncio.sleep(SLOW_S if count > UNSLOWED_MAX else 0)
