@@ -67,43 +67,46 @@ def test_a_parameter_that_no_argument_holds_is_told(go: Any) -> None:
     assert "params_via_stdin" in reason
 
 
-@pytest.mark.parametrize(
-    ("text", "returns", "expected"),
-    [
-        ("echo '  5 '", "result<u8, string>", ("ok", 5)),
-        ("echo '\"no\"'; exit 3", "result<u8, string>", ("err", "no")),
-        ("echo anything", "result", ("ok", None)),
-        ("echo anything; exit 1", "result", ("err", None)),
-        ("echo 7; exit 1", "result<u8>", ("err", None)),
-        ("true", "result<_, string>", ("ok", None)),
-        ("yes | head -c 1000000", "result<_, string>", ("ok", None)),  # nobody wants it
-    ],
-)
-def test_how_it_ends(go: Any, text: str, returns: str, expected: Any) -> None:
-    assert go(text, returns) == expected
+def several(script: Callable[[str], Path], cases: list[tuple[str, str]]) -> str:
+    """A component for each script and return type; their functions are go-0, go-1 and so on."""
+    tables = [toml(script(text), returns).partition("\n")[2] for text, returns in cases]
+    renamed = [
+        table.replace('"prog"', f'"prog{number}"').replace("all.go", f"all.go-{number}")
+        for number, table in enumerate(tables)
+    ]
+    return "\n".join(["allow_exec_activities = true", *renamed])
 
 
-@pytest.mark.parametrize(
-    ("text", "returns", "reason"),
-    [
-        ("true", "result<u8>", "wrote none"),
-        ("echo 300", "result<u8>", "expected was JSON of the type u8; found 300"),
-        ("echo nonsense", "result<u8>", "found nonsense"),
-        ("echo '1},\"err\":{'", "result<u8>", "which it is not"),
-        ("false", "result<u8, string>", "exited with 1"),
-        ("yes", "result<u8, string>", "more than 4096 bytes"),
-        ("(head -c 5000 /dev/zero & yes $(printf '%01000d' 0) >&2)", "result<string, string>", "more than 4096 bytes"),
-    ],
-)
-def test_what_is_no_result_is_a_failure_that_is_not_tried_again(
-    running: Any, script: Any, text: str, returns: str, reason: str
-) -> None:
-    runtime = running(toml(script(f"echo because >&2; {text}"), returns))
-    execution_id, result = runtime.run_id("test:exec/all.go")
-    assert result[0] == "failure"
-    assert reason in result[2]
-    kinds = [kind_of(entry.event) for entry in runtime.log(execution_id)]
-    assert kinds == ["created", "locked", "finished"]
+def test_how_it_ends(running: Any, script: Any) -> None:
+    cases = {
+        ("echo '  5 '", "result<u8, string>"): ("ok", 5),
+        ("echo '\"no\"'; exit 3", "result<u8, string>"): ("err", "no"),
+        ("echo anything", "result"): ("ok", None),
+        ("echo anything; exit 1", "result"): ("err", None),
+        ("echo 7; exit 1", "result<u8>"): ("err", None),
+        ("true", "result<_, string>"): ("ok", None),
+        ("yes | head -c 1000000", "result<_, string>"): ("ok", None),  # nobody wants it
+    }
+    runtime = running(several(script, list(cases)))
+    assert {case: runtime.run(f"test:exec/all.go-{number}") for number, case in enumerate(cases)} == cases
+
+
+def test_what_is_no_result_is_a_failure_that_is_not_tried_again(running: Any, script: Any) -> None:
+    cases = {
+        ("true", "result<u8>"): "wrote none",
+        ("echo 300", "result<u8>"): "expected was JSON of the type u8; found 300",
+        ("echo nonsense", "result<u8>"): "found nonsense",
+        ("echo '1},\"err\":{'", "result<u8>"): "which it is not",
+        ("false", "result<u8, string>"): "exited with 1",
+        ("yes", "result<u8, string>"): "more than 4096 bytes",
+        ("(head -c 5000 /dev/zero & yes $(printf '%01000d' 0) >&2)", "result<string, string>"): "more than 4096 bytes",
+    }
+    runtime = running(several(script, list(cases)))
+    for number, expected in enumerate(cases.values()):
+        execution_id, (kind, _, reason) = runtime.run_id(f"test:exec/all.go-{number}")
+        assert kind == "failure"
+        assert expected in reason
+        assert [kind_of(entry.event) for entry in runtime.log(execution_id)] == ["created", "locked", "finished"]
 
 
 def test_a_signal_is_tried_again(running: Any, script: Any) -> None:
@@ -150,6 +153,12 @@ def test_floods_keep_nobody_else_waiting(running: Any, script: Any) -> None:
     assert runtime.run("test:exec/all.be-quick") == ("ok", 5)
     assert time.monotonic() - begun < 2
     assert lines(runtime, flooding, StdStream.STDERR)[0] == b"0" * 900
+
+
+def test_the_environment_is_what_the_configuration_says(running: Any, script: Any) -> None:
+    more = 'max_retries = 0\nenv_vars = ["ONE=1", { key = "TWO", value = "2" }]'
+    text = "printf '\"%s\"' \"$(env | sort | grep -v -e ^PWD -e ^_ -e ^SHLVL -e ^OLDPWD | tr '\\n' ' ')\""
+    assert running(toml(script(text), "result<string>", more=more)).run("test:exec/all.go") == ("ok", "ONE=1 TWO=2 ")
 
 
 def test_standard_error_is_logged(running: Any, script: Any) -> None:

@@ -28,12 +28,12 @@ IFC = "testing:spawning/spawning"
 
 @pytest.fixture
 def spawning(running: Callable[[str], Any], spawning_component: Path) -> Callable[..., Any]:
-    """A function: what is allowed, and more of the component's table -> a runtime with the activity."""
+    """A function: what is allowed -> a runtime with the activity."""
 
-    def begin(allowed: str = "true", more: str = "", root: str = "") -> Any:
+    def begin(allowed: str = "true", root: str = "", expiry_ms: int = 5_000) -> Any:
         return running(
             f'allow_exec_activities = {allowed}\n{root}\n[[activity_wasm]]\nname = "spawning"\nlocation = "{spawning_component}"\n'
-            f'max_retries = 0\nexec.lock_expiry.seconds = 5\ndirectories.process_provider = "native"\n{more}'
+            f'max_retries = 0\nexec.lock_expiry.milliseconds = {expiry_ms}\ndirectories.process_provider = "native"'
         )
 
     return begin
@@ -58,19 +58,17 @@ def test_a_child_its_streams_and_its_end(spawning: Any) -> None:
     assert b"".join(each.line.data for each in stored if isinstance(each.line, Output)) == b"one\ntwo\n"
 
 
-@pytest.mark.parametrize(
-    ("command", "text"),
-    [
-        ("no-such-program", "there is no program no-such-program in the server's PATH"),
-        ("/no/such/program", "there is no /no/such/program"),
-        ("./echo", "expected a name, or an absolute path"),
-        ("", "there is no program"),
-    ],
-)
-def test_what_is_no_command(spawning: Any, command: str, text: str) -> None:
-    kind, reason = spawning().run(f"{IFC}.run", command, [], "")
-    assert kind == "err"
-    assert text in reason
+def test_what_is_no_command(spawning: Any) -> None:
+    runtime = spawning()
+    for command, text in {
+        "no-such-program": "there is no program no-such-program in the server's PATH",
+        "/no/such/program": "there is no /no/such/program",
+        "./echo": "expected a name, or an absolute path",
+        "": "there is no program",
+    }.items():
+        kind, reason = runtime.run(f"{IFC}.run", command, [], "")
+        assert kind == "err"
+        assert text in reason
 
 
 def test_only_what_is_allowed_is_spawned(spawning: Any) -> None:
@@ -122,7 +120,7 @@ def test_children_end_when_the_run_is_out_of_time_or_cancelled(spawning: Any, tr
 
     assert asyncio.run(run()).outcome.kind == "cancelled"
     assert traces.gone()
-    late = spawning().run(f"{IFC}.run", "sh", ["-c", f"touch {traces.folder}/$$; sleep 100; true"], "")
+    late = spawning(expiry_ms=500).run(f"{IFC}.run", "sh", ["-c", f"touch {traces.folder}/$$; sleep 100; true"], "")
     assert late[:2] == ("failure", "timed_out")
     assert len(traces.pids(3)) == 3
     assert traces.gone()
