@@ -204,7 +204,7 @@ class Deployed:
             return ExecRun(found.entry, found.name, host, self._programs)
         if self._programs is not None and self.sandbox(component, ffqn).processes is ProcessProvider.NATIVE:
             assert isinstance(host, ActivityHost)
-            host.processes = Children(self._programs, host)
+            host.processes = Children(self._programs, host, host.directory)
         return ActivityRun(found.entry, host, memory_max=found.memory_max_bytes)
 
     # --- doors -------------------------------------------------------------------------------------------------------

@@ -71,6 +71,26 @@ def test_what_is_no_command(spawning: Any) -> None:
         assert text in reason
 
 
+def test_children_begin_in_the_directory_of_the_execution_if_it_has_one(
+    running: Any, spawning_component: Path, tmp_path: Path
+) -> None:
+    runtime = running(
+        f"""
+        allow_exec_activities = true
+        activities.directories.enabled = true
+        activities.directories.parent_directory = "{tmp_path}/own"
+        [[activity_wasm]]
+        name = "spawning"
+        location = "{spawning_component}"
+        exec.lock_expiry.seconds = 5
+        directories = {{ enabled = true, process_provider = "native" }}
+        """
+    )
+    execution_id, result = runtime.run_id(f"{IFC}.run", "sh", ["-c", "touch it; pwd"], "")
+    assert result == ("ok", f"{tmp_path}/own/{execution_id}\n")
+    assert (tmp_path / "own" / execution_id / "it").exists()
+
+
 def test_only_what_is_allowed_is_spawned(spawning: Any) -> None:
     echo = shutil.which("echo")
     assert echo is not None

@@ -87,6 +87,8 @@ class Children:
         inside = Path(wanted.directory)
         if inside.is_absolute() or ".." in inside.parts or "\0" in wanted.directory:
             raise SpawnFailed(Why.INVALID, "current-working-directory: expected a relative path without ..")
+        if not (self._directory / inside).resolve().is_relative_to(self._directory.resolve()):
+            raise SpawnFailed(Why.INVALID, "current-working-directory: it leads out of the activity's directory")
         return self._directory / inside
 
     def _allowed(self, command: str) -> Path:

@@ -11,6 +11,7 @@ import os
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import Future
+from pathlib import Path
 from typing import Any
 
 from obelisk.core.calls import Log, LogLevel, LogLine, Output, StdStream
@@ -101,6 +102,11 @@ class ActivityHost:
         if self._network is None:
             self._network = Network(self._tcp, self._warn, self.loop, self.spawn, PROCESS)
         return self._network
+
+    @property
+    def directory(self) -> Path | None:
+        """The execution's own directory, on the host."""
+        return next((each.host for each in self._preopens if each.guest == "."), None)
 
     def wall_now(self) -> int:
         """See `Host`."""
