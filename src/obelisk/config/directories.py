@@ -12,24 +12,11 @@ from typing import Any, Final
 
 import msgspec
 
-from obelisk.config.kinds import NOT_YET, Flag, Folder, Unfit, describe
+from obelisk.config.kinds import Flag, Folder, Unfit, describe
 from obelisk.config.places import Places
 from obelisk.core.policy import MappedDirectory
 
 _KEYS: Final = ("host", "guest", "read_only")
-
-
-class NoProcesses(msgspec.Struct, frozen=True):
-    """Who starts processes for guests: nobody."""
-
-    expected: str = '"none"'
-
-    def read(self, value: Any, places: Places) -> str:
-        if value == "native":
-            raise Unfit(f'"native" is {NOT_YET}; expected {self.expected}')
-        if value != "none":
-            raise Unfit.of(self.expected, value)
-        return "none"
 
 
 class MappedDirectories(msgspec.Struct, frozen=True):
