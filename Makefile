@@ -25,6 +25,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 ARGS ?=
+# How many tests run at once: as many as there are cores. JOBS=0 runs them one after another, in this process.
+JOBS ?= auto
 SEED ?=
 SEEDS ?=
 
@@ -54,11 +56,11 @@ demo: $(READY)
 
 .PHONY: test
 test: $(READY)
-	@$(BIN)/python -m pytest -q -m "not acceptance" $(ARGS)
+	@$(BIN)/python -m pytest -q -n $(JOBS) -m "not acceptance" $(ARGS)
 
 .PHONY: acceptance
 acceptance: $(READY)
-	@$(BIN)/python -m pytest -q -m acceptance $(ARGS)
+	@$(BIN)/python -m pytest -q -n $(JOBS) -m acceptance $(ARGS)
 
 .PHONY: tutorials
 tutorials: $(READY)
