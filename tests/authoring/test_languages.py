@@ -41,7 +41,7 @@ def test_every_language_has_a_builder():
     assert set(BUILDERS) == set(Language)
 
 
-def test_python_is_built_without_wasi_and_with_short_names_of_modules(project, tool, toolbox, fibo_components):
+def test_python_is_built_with_short_names_of_modules(project, tool, toolbox, fibo_components):
     manifest, fake = project(Language.PYTHON), tool("componentize-py", gives=fibo_components.workflow)
     build(manifest, toolbox)
     folder = str(manifest.folder)
@@ -51,7 +51,7 @@ def test_python_is_built_without_wasi_and_with_short_names_of_modules(project, t
         *("--quiet", "--wit-path", f"{folder}/wit", "--world", "workflow"),
         *("--import-interface-name", "template-fibo:activity/fibo-activity-ifc=fibo_activity_ifc"),
         *("--import-interface-name", "template-fibo:activity-obelisk-ext/fibo-activity-ifc=fibo_activity_ifc_ext"),
-        *("componentize", "--stub-wasi", "--python-path", folder, "--python-path", str(python.GUEST)),
+        *("componentize", "--python-path", folder, "--python-path", str(python.GUEST)),
         *("--output", made_at(fake.called), "fibo_workflow"),
     ]
     assert (python.GUEST / "obelisk_guest" / "__init__.py").is_file()
@@ -111,7 +111,7 @@ def test_packages_are_those_of_the_environment_that_is_active_or_else_of_obelisk
     assert re.findall(r"VIRTUAL_ENV='?([^'\n]*)", fake.environ) == ([expected] if expected else [])
 
 
-def test_javascript_is_built_without_wasi_and_synchronously(project, tool, toolbox, fibo_components):
+def test_javascript_is_built_synchronously(project, tool, toolbox, fibo_components):
     manifest, fake = project(Language.JAVASCRIPT), tool("componentize-qjs", gives=fibo_components.workflow)
     tool("node")
     build(manifest, toolbox)
@@ -120,8 +120,23 @@ def test_javascript_is_built_without_wasi_and_synchronously(project, tool, toolb
     assert fake.called == [
         folder,
         *("--wit", f"{folder}/wit", "--world", "workflow", "--js", f"{folder}/fibo_workflow.js"),
-        *("--sync", "--stub-wasi", "--output", made_at(fake.called)),
+        *("--sync", "--output", made_at(fake.called)),
     ]
+
+
+@pytest.mark.parametrize(
+    ("language", "command"), [(Language.PYTHON, "componentize-py"), (Language.JAVASCRIPT, "componentize-qjs")]
+)
+@pytest.mark.parametrize("stubbed", [True, False])
+def test_wasi_is_stubbed_where_the_manifest_says_so(
+    project, tool, toolbox, fibo_components, language, command, stubbed
+):
+    manifest, fake = project(language), tool(command, gives=fibo_components.workflow)
+    tool("node")
+    with manifest.file.open("a") as file:
+        file.write(f"stub_wasi = {str(stubbed).lower()}\n")
+    build(read_manifest(manifest.file), toolbox)
+    assert ("--stub-wasi" in fake.called) is stubbed
 
 
 def test_javascript_needs_node_too(project, tool, toolbox):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 
 from obelisk.authoring import ManifestError, find_manifests
@@ -50,6 +53,8 @@ def test_everything_that_is_missing_is_told(component):
         ('output = ["a.wasm"]', "output", "expected the path of a .wasm file; found an array"),
         ('wit = "nowhere"', "wit", "expected the path of a folder with .wit files; found nothing at {folder}/nowhere"),
         ('wit = "app.py"', "wit", "expected the path of a folder with .wit files; found a file at {folder}/app.py"),
+        ('stub_wasi = "yes"', "stub_wasi", 'expected true or false; found "yes"'),
+        ("stub_wasi = 1", "stub_wasi", "expected true or false; found 1 (an integer)"),
         ('wit = "wit/deps"', "wit", "expected the path of a folder with .wit files; found a folder without one at {folder}/wit/deps"),
     ],
 )  # fmt: skip
@@ -57,6 +62,15 @@ def test_what_does_not_fit_is_told_with_what_was_found(component, line, key, mes
     others = [each for each in ALL.splitlines() if not each.startswith(f"{key} ")]
     file = component(manifest="\n".join([*others, line]))
     assert problems(file) == [f"{key}: {message.format(folder=file.parent)}"]
+
+
+@pytest.mark.parametrize("language", ["rust", "c"])
+def test_a_language_without_wasi_of_its_own_has_none_to_stub(component, language):
+    manifest = ALL.replace("python", language)
+    assert not read_manifest(component("a", manifest=f"{manifest}stub_wasi = false")).stub_wasi
+    assert problems(component("b", manifest=f"{manifest}stub_wasi = true")) == [
+        f"stub_wasi: is for Python and JavaScript; a component in {language} has what its world imports, and no more"
+    ]
 
 
 def test_an_output_that_is_a_folder_is_refused(component):
@@ -68,7 +82,7 @@ def test_an_output_that_is_a_folder_is_refused(component):
 def test_unknown_keys_are_told_with_the_nearest(component):
     assert problems(component(manifest=f"{ALL}\nout_put = 1\n[x]\ny = 1\n")) == [
         "out_put: unknown key; did you mean output?",
-        "x: unknown key; known here: language, output, source, wit, world",
+        "x: unknown key; known here: language, output, source, stub_wasi, wit, world",
     ]
 
 
@@ -103,3 +117,14 @@ def test_problems_of_all_manifests_are_told_at_once(component, tmp_path):
     with pytest.raises(ManifestError) as raised:
         find_manifests([tmp_path])
     assert [problem.source for problem in raised.value.problems] == list(map(str, files))
+
+
+def test_the_guide_has_every_key_in_its_order_and_with_its_default():
+    text = (Path(__file__).parents[2] / "docs/guides/authoring.md").read_text()
+    section = text.partition("## component.toml\n")[2].partition("\n## ")[0]
+    rows = dict(re.findall(r"^\| `(\w+)` \| (.*) \|$", section, re.MULTILINE))
+    assert list(rows) == [key.name for key in KEYS]
+    for key in KEYS:
+        if key.default is not None:
+            written = str(key.default).lower() if isinstance(key.default, bool) else f'"{key.default}"'
+            assert f"(`{written}`)" in rows[key.name]

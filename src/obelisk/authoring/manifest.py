@@ -35,6 +35,8 @@ class Language(StrEnum):
     C = "c"
 
 
+_WITHOUT_WASI: Final = {Language.RUST, Language.C}
+"""Languages whose components have what their world imports, and nothing of their own."""
 _LANGUAGES: Final = " or ".join(", ".join(f'"{each}"' for each in Language).rsplit(", ", 1))
 
 
@@ -58,6 +60,8 @@ class Manifest(msgspec.Struct, frozen=True):
     """The folder of WIT that has the world; its dependencies are in `deps/`."""
     output: Path
     """Where the component goes."""
+    stub_wasi: bool
+    """Whether it is built without WASI, where its language has some."""
 
     @property
     def folder(self) -> Path:
@@ -71,7 +75,7 @@ class Key(msgspec.Struct, frozen=True):
     name: str
     expected: str
     meaning: str
-    default: str | None = None
+    default: str | bool | None = None
 
 
 KEYS: Final = (
@@ -80,6 +84,12 @@ KEYS: Final = (
     Key("world", "the name of a world", "The world that the component is of: what it imports and exports."),
     Key("output", "the path of a .wasm file", "Where the component goes. Its folder is made when it is missing."),
     Key("wit", "the path of a folder with .wit files", "Where the world is described.", default="wit"),
+    Key(
+        "stub_wasi",
+        "true or false",
+        "Whether a component in Python or JavaScript is built without WASI: where it would use some, it traps.",
+        default=False,
+    ),
 )
 """All of them. Paths are relative to the folder of the file."""
 
@@ -115,19 +125,28 @@ def read_manifest(file: Path) -> Manifest:
         raise ManifestError(error.problems) from None
     problems = list(_unknown(tree))
     texts: dict[str, str] = {}
+    flags: dict[str, bool] = {}
     for key in KEYS:
         value = tree.get(key.name, key.default)
-        if isinstance(value, str) and value and "\0" not in value:
+        if isinstance(key.default, bool):
+            if isinstance(value, bool):
+                flags[key.name] = value
+                continue
+        elif isinstance(value, str) and value and "\0" not in value:
             texts[key.name] = value
-        elif key.name in tree:
+            continue
+        if key.name in tree:
             problems.append((key.name, f"expected {key.expected}; found {describe(value)}"))
         else:
             problems.append((key.name, f"is missing; expected {key.expected}"))
     problems += _wrong(file.parent, texts)
+    if flags.get("stub_wasi") and texts.get("language") in _WITHOUT_WASI:
+        has = f"a component in {texts['language']} has what its world imports, and no more"
+        problems.append(("stub_wasi", f"is for Python and JavaScript; {has}"))
     if problems:
         raise ManifestError(Problem(str(file), "", key, message) for key, message in problems)
     source, wit, output = (Path(os.path.normpath(file.parent / texts[key])) for key in ("source", "wit", "output"))
-    return Manifest(file, Language(texts["language"]), source, texts["world"], wit, output)
+    return Manifest(file, Language(texts["language"]), source, texts["world"], wit, output, flags["stub_wasi"])
 
 
 def _files(folder: Path) -> Iterator[Path]:

@@ -1,6 +1,6 @@
 """JavaScript, by componentize-qjs: QuickJS and the source's modules in one component.
 
-Decides that a component has no WASI (`--stub-wasi`) and does not use the asynchronous ABI (`--sync`).
+Decides that a component has WASI unless its manifest says otherwise (`--stub-wasi`), and does not use the asynchronous ABI (`--sync`).
 """
 
 from __future__ import annotations
@@ -45,7 +45,8 @@ class JavaScript:
         tool = job.tools.need(COMPONENTIZE_QJS, manifest.folder)
         command: list[str | Path] = [tool, "--wit", manifest.wit, "--world", manifest.world, "--js", manifest.source]
         try:
-            job.tools.run([*command, "--sync", "--stub-wasi", "--output", job.made], manifest.folder)
+            stubs = ["--stub-wasi"] if manifest.stub_wasi else []
+            job.tools.run([*command, "--sync", *stubs, "--output", job.made], manifest.folder)
         except ToolFailed as failed:
             failed.output = readable(failed.output)
             raise

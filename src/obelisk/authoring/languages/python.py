@@ -1,6 +1,6 @@
 """Python, by componentize-py: CPython and the source's modules in one component.
 
-Decides that a component has no WASI (`--stub-wasi`), what the modules of imported interfaces are called, and that the package
+Decides that a component has WASI unless its manifest says otherwise (`--stub-wasi`), what the modules of imported interfaces are called, and that the package
 `obelisk_guest` is there for the source to import.
 """
 
@@ -43,14 +43,8 @@ class Python:
     def build(self, job: Job) -> None:
         """Runs componentize-py."""
         source = job.manifest.source
-        command: list[str | Path] = [
-            "componentize",
-            "--stub-wasi",
-            "--python-path",
-            source.parent,
-            "--python-path",
-            GUEST,
-        ]
+        command: list[str | Path] = ["componentize", *(["--stub-wasi"] if job.manifest.stub_wasi else [])]
+        command += ["--python-path", source.parent, "--python-path", GUEST]
         _run(job, [*command, "--output", job.made, source.stem])
 
     def bindings(self, job: Job) -> bool:
