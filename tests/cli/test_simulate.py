@@ -158,7 +158,7 @@ def test_wrong_command_lines(simulate, args, kwargs, message):
 
 
 def test_activities_that_cannot_be_run_are_named_and_may_be_given(simulate, monkeypatch):
-    monkeypatch.setattr("obelisk.testing.components.imports_more_than_log", lambda view: True)
+    monkeypatch.setattr("obelisk.testing.components.reached_outside", lambda view, sandbox: "is far")
     done = simulate()
     assert (done.exit_code, done.stdout) == (2, "")
     assert f"""give the results: --activity '{ACTIVITY}={{"ok": VALUE}}'""" in done.stderr

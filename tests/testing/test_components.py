@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from obelisk.core import calls
 from obelisk.core.ids import ExecutionId, RunId
+from obelisk.core.policy import CLOSED, DirectoryPolicy, Sandbox
 from obelisk.core.ports import Called, FunctionKind, Returned, Trapped, Yielded
+from obelisk.core.tcp import parse_target
 from obelisk.core.values import Failure, FailureKind, Json, Ok
 from obelisk.engine.effects import StartAttempt
 from obelisk.runtime.views import ComponentView, FunctionView
 from obelisk.testing import ConfigRefused, ResultChanged, ReturnedErr, Simulation, SimulationFailed
-from obelisk.testing.components import CompiledGuest, Components, imports_more_than_log, load_components
+from obelisk.testing.components import CompiledGuest, Components, load_components, reached_outside
 from obelisk.testing.guests import StrictGuest
 
 ROOT = ExecutionId("E_01K42AJA8QHD7D3GTJAYMASFYZ")
@@ -142,26 +145,96 @@ def test_slices_of_a_guest_are_not_decided_by_the_clock(config):
     assert isinstance(guest.start(Json(b"[]")), Trapped | Yielded)
 
 
-def test_what_an_activity_imports_is_seen():
-    def view_of(*imported):
+def test_what_an_activity_reaches_outside_is_seen():
+    def reached(*imported, sandbox=CLOSED):
         functions = tuple(FunctionView(ffqn, (), None, "func()") for ffqn in imported)
-        return ComponentView("name", FunctionKind.ACTIVITY, "sha256:0", (), functions)
+        return reached_outside(ComponentView("name", FunctionKind.ACTIVITY, "sha256:0", (), functions), sandbox)
 
-    assert not imports_more_than_log(view_of())
-    assert not imports_more_than_log(view_of("obelisk:log/log@1.0.0.info"))
-    assert imports_more_than_log(view_of("obelisk:log/log@1.0.0.info", "wasi:http/outgoing-handler@0.2.0.handle"))
+    assert reached() is None
+    assert reached("obelisk:log/log@1.0.0.info", "wasi:random/random@0.2.3.get-random-u64") is None
+    assert reached("wasi:filesystem/preopens@0.2.0.get-directories", "wasi:sockets/tcp@0.2.0.x") is None
+    http = ("obelisk:log/log@1.0.0.info", "wasi:http/outgoing-handler@0.2.0.handle")
+    assert reached(*http) == "imports wasi:http/outgoing-handler"
+    assert reached("wasi:nn/tensor@0.2.0.x") == "imports wasi:nn/tensor"
+    assert reached(sandbox=Sandbox(directories=DirectoryPolicy(own=True))) == "is given directories"
+    assert reached(sandbox=Sandbox(tcp=(parse_target("db:5432"),))) == "is given an address (allowed_tcp)"
+
+
+WASI = "testing:wasi-activity/wasi"
+WASI_FLOW = "testing:wasi-workflow/wasi"
+
+
+@pytest.fixture
+def wasi(wasi_components, tmp_path, monkeypatch):
+    """Components that use WASI: an activity that may run for 50 ms, and the same as a workflow."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    path = tmp_path / "wasi.toml"
+    path.write_text(
+        f"""
+        [[activity_wasm]]
+        name = "acts"
+        location = "{wasi_components.activity}"
+        exec.lock_expiry.milliseconds = 50
+        [[workflow]]
+        name = "flows"
+        location = "{wasi_components.workflow}"
+        """
+    )
+    return path
+
+
+def test_an_activity_with_wasi_runs_and_its_waits_are_over_at_once(wasi):
+    components = load_components(wasi)
+    assert components.needed_results(f"{WASI}.waits") == []
+
+    def end(function, params):
+        return components.attempt(attempt_at(components, f"{WASI}.{function}", params)).result
+
+    assert end("waits", b"[40]") == Ok(Json(b"40"))
+    late = end("waits", b"[3600000]")  # an hour
+    assert (late.kind, late.reason) == (
+        FailureKind.TIMED_OUT,
+        "the attempt ran for longer than 50 ms (exec.lock_expiry)",
+    )
+    assert end("says", b'["hello"]') == Ok()
+    failed = end("writes-too-much", b"[]")
+    assert failed.kind is FailureKind.UNCATEGORIZED and "may have at most 4096 bytes" in f"{failed}"
+
+
+def test_what_an_activity_draws_follows_from_its_execution(wasi):
+    components, again = load_components(wasi), load_components(wasi)
+
+    def drawn(of, execution_id):
+        start = attempt_at(of, f"{WASI}.draws", b"[]")
+        return of.attempt(msgspec.structs.replace(start, execution_id=ExecutionId(execution_id))).result
+
+    other = ROOT[:-1] + "0"
+    assert drawn(components, ROOT) == drawn(components, ROOT) == drawn(again, ROOT)
+    assert drawn(components, other) == drawn(again, other) != drawn(again, ROOT)
+
+
+def test_a_workflow_with_wasi_does_not_notice_faults(wasi):
+    sim = Simulation()
+    sim.load(wasi)
+    draws = sim.run(f"{WASI_FLOW}.draws", seeds=10).result
+    assert draws["ok"] > 0
+    assert sim.run(f"{WASI_FLOW}.draws", seeds=1, seed=99).result == draws
+    assert sim.run(f"{WASI_FLOW}.says", ["hello\nworld"], seeds=10).result == {"ok": None}
+    waits = sim.run(f"{WASI_FLOW}.waits", [50], seeds=10, any_result=True)  # it returns how long it was
+    assert waits.result == {"ok": 50}
 
 
 def test_what_the_simulator_cannot_run_is_named(sim, config, monkeypatch):
     components = load_components(config)
     assert components.needed_results(INVOKE) == []
     monkeypatch.setattr(
-        "obelisk.testing.components.imports_more_than_log", lambda view: view.kind is FunctionKind.ACTIVITY
+        "obelisk.testing.components.reached_outside",
+        lambda view, sandbox: "is far" if view.kind is FunctionKind.ACTIVITY else None,
     )
     needed = components.needed_results(INVOKE)
     assert set(needed) == {f"testing:activity/acts.{name}" for name in ("trap", "fail", "spin", "echo")}
     assert components.needed_results(ECHO) == [ECHO]
-    with pytest.raises(SimulationFailed, match=r"ResultMissing: testing:activity/acts.echo imports what"):
+    with pytest.raises(SimulationFailed, match=r"ResultMissing: testing:activity/acts.echo is far, which"):
         sim.run(INVOKE, ["x"], seeds=1)
 
 

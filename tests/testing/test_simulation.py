@@ -102,6 +102,18 @@ def test_a_plain_function_and_a_generator_are_the_same_workflow(sim):
     assert one[4] == [[f"{ROOT}.n:batch_{i + 1}", i] for i in range(3)]
 
 
+def test_a_python_workflow_has_what_wasi_gives_a_compiled_one(sim):
+    def flow(ctx):
+        began, seed = ctx.clock(), ctx.random_seed()
+        ctx.print("hello")
+        ctx.print("worse", error=True)
+        stood_still = ctx.clock() == began
+        due = ctx.sleep(5)
+        return [stood_still, ctx.clock() >= due >= began + timedelta(seconds=5), seed == ctx.random_seed(), seed]
+
+    assert value(sim, flow)[:3] == [True, True, True]
+
+
 def test_an_err_of_a_child_is_an_exception_that_may_be_caught(sim):
     def flow(ctx):
         found = []

@@ -92,7 +92,7 @@ class GivenResultType(click.ParamType):  # type: ignore[type-arg]  # not generic
     "given",
     type=GivenResultType(),
     multiple=True,
-    help="The result of an activity that imports something, or of a stub activity. May be repeated.",
+    help="The result of an activity that sends HTTP or has files, or of a stub activity. May be repeated.",
 )
 @click.option("--any-result", is_flag=True, help="Accept results that depend on the order in which responses arrive.")
 @click.option("-j", "--json", "as_json", is_flag=True, help="Print JSON.")
@@ -116,7 +116,7 @@ def simulate(
     The workflow runs undisturbed, then with each seed in a simulated world with crashes, lost acknowledgements, late and
     repeated completions, clock jumps and more. Whatever happens, it must replay, keep every invariant, and have the same
     result. Nothing is written but compiled code into its cache, and no time passes but that of computing. Activities
-    without imports really run.
+    really run, unless they send HTTP or are given files or addresses.
     """
     data = _params(params)
     from obelisk.testing import ConfigRefused, Simulation, SimulationFailed
@@ -136,7 +136,7 @@ def simulate(
     if missing:
         wanted = " ".join(f"--activity '{name}={{\"ok\": VALUE}}'" for name in missing)
         raise click.UsageError(
-            f"{ffqn} calls what the simulator cannot run (activities that import something, stub activities); give"
+            f"{ffqn} calls what the simulator cannot run (activities that reach something outside, stub activities); give"
             f" the results: {wanted}"
         )
     with _progress(1 if seed is not None else seeds) as after_seed:

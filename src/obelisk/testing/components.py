@@ -1,9 +1,9 @@
 """Compiled components in the simulator: the real guests, and activities that really run.
 
 Decides what keeps a run with them deterministic: a guest that uses up its slice of CPU is resumed at once, and a slice is
-pretended now and then instead, so that no clock decides what happens when; an activity without imports is a function of
-its parameters, so it is run once for each of them and its end is remembered. An activity that imports something has no
-place here: its results must be given.
+pretended now and then instead, so that no clock decides what happens when; an activity is given a world of its own
+(`hosts.py`), in which it is a function of its parameters and of its execution, so it is run once for each of them and its
+end is remembered. An activity that reaches something outside has no place here: its results must be given.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from obelisk.config import Config, ConfigError, load
 from obelisk.core.calls import Reply
 from obelisk.core.ids import Digest, ExecutionId
 from obelisk.core.names import FunctionName, function_of, interface_of
-from obelisk.core.policy import AllowedPrograms
+from obelisk.core.policy import AllowedPrograms, Sandbox
 from obelisk.core.ports import FunctionInfo, FunctionKind, Guest, Step, Trapped, Yielded
 from obelisk.core.values import Failure, FailureKind, Json
 from obelisk.engine.effects import StartAttempt
@@ -29,23 +29,25 @@ from obelisk.runtime.deployed import Deployed, DeployedComponent
 from obelisk.runtime.views import ComponentView
 from obelisk.testing.deployment import DEPLOYMENT
 from obelisk.testing.guests import StrictGuest
-from obelisk.testing.hosts import LoggingHost
+from obelisk.testing.hosts import SimulatedHost
 from obelisk.testing.subject import AttemptEnd
-from obelisk.wasm.activity import Finished
+from obelisk.wasm.activity import ActivityRun, ActivityStep, Finished, Waiting
 from obelisk.wasm.component import ComponentLoader
 from obelisk.wasm.engine import EngineConfig, Engines, EpochTicker
+from obelisk.wit import wasi
 from obelisk.wit.extensions import ExtensionKind, classify
 
 __all__ = ["Components", "ConfigError", "DeploymentRefused", "load_components"]
 
-_LOG: Final = "obelisk:log/log"
+_SIMULATED: Final = frozenset(("obelisk:log/log",)) | wasi.DETERMINISTIC | wasi.FILES | wasi.SOCKETS
+"""Interfaces that a simulated world has; there is neither a file nor an address in it."""
 _REMEMBERED_MAX: Final = 10_000
 _PRETENDED: Final = 23
 """One in so many steps pretends to have used up its slice first."""
 
 
 class ResultMissing(Exception):
-    """An activity that imports something was called, and no result of it is given."""
+    """An activity that reaches something outside was called, and no result of it is given."""
 
 
 class Components:
@@ -55,7 +57,7 @@ class Components:
         self._deployed: Final = Deployed(DEPLOYMENT, components, [], None)
         self._views: Final = {view.digest: view for view in self._deployed.components()}
         self._ticker: Final = ticker
-        self._remembered: Final[dict[tuple[Digest, FunctionName, bytes], AttemptEnd]] = {}
+        self._remembered: Final[dict[tuple[Digest, FunctionName, bytes, ExecutionId | None], AttemptEnd]] = {}
 
     def deployment(self) -> CompiledRegistry:
         """The functions for a new process."""
@@ -64,10 +66,13 @@ class Components:
     # --- activities --------------------------------------------------------------------------------------------------
 
     def attempt(self, start: StartAttempt) -> AttemptEnd:
-        """Runs an activity to its end. `ResultMissing` when it imports something."""
-        if imports_more_than_log(self._views[start.component]):
-            raise ResultMissing(f"{start.ffqn} needs what the simulator does not have: its result must be given")
-        key = (start.component, start.ffqn, bytes(start.params))
+        """Runs an activity to its end. `ResultMissing` when it reaches something outside."""
+        view = self._views[start.component]
+        reached = reached_outside(view, self._deployed.sandbox(start.component, start.ffqn))
+        if reached is not None:
+            raise ResultMissing(f"{start.ffqn} {reached}, which the simulator does not have: its result must be given")
+        draws = any(name.startswith("wasi:random/") for name in _imported(view))
+        key = (start.component, start.ffqn, bytes(start.params), start.execution_id if draws else None)
         end = self._remembered.get(key)
         if end is None:
             end = self._run(start)
@@ -76,16 +81,20 @@ class Components:
         return end
 
     def _run(self, start: StartAttempt) -> AttemptEnd:
-        run = self._deployed.attempt(start.component, start.ffqn, LoggingHost())
+        environment = self._deployed.sandbox(start.component, start.ffqn).environment
+        host = SimulatedHost(start.execution_id, environment)
+        run = self._deployed.attempt(start.component, start.ffqn, host)
+        too_long = f"the attempt ran for longer than {start.deadline_us // 1_000} ms (exec.lock_expiry)"
         begun = time.thread_time_ns()
         try:
             with self._ticker.polling():
                 step = run.start(start.params)
                 while not isinstance(step, Finished):
-                    if time.thread_time_ns() - begun > start.deadline_us * 1_000:
-                        reason = f"the attempt ran for longer than {start.deadline_us // 1_000} ms (exec.lock_expiry)"
-                        return AttemptEnd(Failure(FailureKind.TIMED_OUT, reason))
-                    step = run.resume()
+                    if time.thread_time_ns() - begun + host.waited_ns > start.deadline_us * 1_000:
+                        return AttemptEnd(Failure(FailureKind.TIMED_OUT, too_long))
+                    step = _waited(run, step) if isinstance(step, Waiting) else run.resume()
+            if host.waited_ns > start.deadline_us * 1_000:
+                return AttemptEnd(Failure(FailureKind.TIMED_OUT, too_long))
             return AttemptEnd(step.outcome, step.permanent)
         finally:
             run.close()
@@ -103,7 +112,7 @@ class Components:
 
     def needed_results(self, ffqn: FunctionName) -> list[FunctionName]:
         """The functions that `ffqn` may call, itself or through what it calls, and that nothing here can run: activities
-        that import something, and stub activities whose result no workflow among them gives.
+        that reach something outside, and stub activities whose result no workflow among them gives.
         """
         needed: dict[FunctionName, None] = {}
         stubbed: set[FunctionName] = set()
@@ -118,7 +127,7 @@ class Components:
             match info.kind:
                 case FunctionKind.STUB:
                     needed[target] = None
-                case FunctionKind.ACTIVITY if imports_more_than_log(view):
+                case FunctionKind.ACTIVITY if self._reaches_outside(view, target):
                     needed[target] = None
                 case FunctionKind.WORKFLOW if view.digest not in seen:
                     seen.add(view.digest)
@@ -128,12 +137,36 @@ class Components:
                             stubbed.add(called)
         return [target for target in needed if target not in stubbed]
 
+    def _reaches_outside(self, view: ComponentView, ffqn: FunctionName) -> bool:
+        return reached_outside(view, self._deployed.sandbox(view.digest, ffqn)) is not None
 
-def imports_more_than_log(component: ComponentView) -> bool:
-    """Whether an activity needs something of its surroundings, or is a program."""
-    return component.program is not None or any(
-        interface_of(function.ffqn).partition("@")[0] != _LOG for function in component.imports
-    )
+
+def reached_outside(component: ComponentView, sandbox: Sandbox) -> str | None:
+    """What an activity reaches that a simulated world does not have, if there is something: "imports wasi:http/types"."""
+    if component.program is not None:
+        return "is a program"
+    for interface in _imported(component):
+        if interface not in _SIMULATED:
+            return f"imports {interface}"
+    if sandbox.directories.gives_any:
+        return "is given directories"
+    return "is given an address (allowed_tcp)" if sandbox.tcp else None
+
+
+def _imported(component: ComponentView) -> Iterator[str]:
+    """The interfaces that it imports functions of, without their versions."""
+    return (interface_of(function.ffqn).partition("@")[0] for function in component.imports)
+
+
+def _waited(run: ActivityRun, waiting: Waiting) -> ActivityStep:
+    """The step after a wait: nothing in a simulated host is still to come."""
+    try:
+        waiting.coroutine.send(None)
+    except StopIteration as end:
+        return run.answer(end.value)
+    except Exception as error:  # noqa: BLE001 - the guest's mistake, or ours: the run ends
+        return run.fail(error)
+    raise AssertionError("an activity waits for something that no simulated world has")
 
 
 def _called(component: ComponentView) -> Iterator[tuple[FunctionName, ExtensionKind | None]]:

@@ -15,7 +15,7 @@ from typing import Any, Final, Generic, Protocol, TypeVar
 import msgspec
 
 from obelisk.core import calls
-from obelisk.core.calls import Call, LogLevel, Reply
+from obelisk.core.calls import Call, LogLevel, Reply, StdStream
 from obelisk.core.events import RejectReason
 from obelisk.core.ids import DelayId, ExecutionId, JoinSetId
 from obelisk.core.instants import At, In, Instant, Now, ScheduleAt
@@ -220,6 +220,19 @@ class Context:
         """Writes a line. Lines are told once, however often the workflow is replayed."""
         return self.perform(Ask(calls.Log(LogLevel(level), message), _nothing))
 
+    def print(self, text: str, *, error: bool = False) -> None:
+        """Writes a line to standard output, or to standard error: told once, as `log`'s are."""
+        stream = StdStream.STDERR if error else StdStream.STDOUT
+        return self.perform(Ask(calls.Output(stream, f"{text}\n".encode()), _nothing))
+
+    def clock(self) -> datetime:
+        """What the workflow's clock says, as a guest's own `time` does: it stands still between two events."""
+        return self.perform(Ask(calls.CurrentTime(), _moment))
+
+    def random_seed(self) -> str:
+        """What a guest's own randomness is a function of: the same in every replay, another in every execution."""
+        return self.perform(Ask(calls.RandomSeed(), _string))
+
     def compute(self) -> None:
         """Uses up a slice of CPU, as a workflow does that computes for long."""
         return self.perform(Ask(BURN, _ignored))
@@ -292,6 +305,10 @@ def _woken(reply: Reply | None) -> datetime:
     if isinstance(reply, calls.WokenAt):
         return _EPOCH + reply.at * _US
     raise _refusal(reply)
+
+
+def _moment(reply: Reply | None) -> datetime:
+    return _EPOCH + _number(reply) * _US
 
 
 def _execution_id(reply: Reply | None) -> ExecutionId:
