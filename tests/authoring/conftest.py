@@ -57,7 +57,7 @@ class FakeTool:
 printf '%s\\n' "$PWD" "$@" >{self._called}
 export -p >{self._environ}
 while [ $# -gt 0 ]; do
-  [ "$1" = --output ] && output=$2
+  [ "$1" = --output ] || [ "$1" = --out ] && output=$2
   [ "$1" = bindings ] && mkdir "$2" "$2/wit_world" && echo "" >"$2/wit_world/__init__.py"
   shift
 done

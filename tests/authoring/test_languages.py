@@ -21,10 +21,10 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.fixture
 def project(tmp_path):
-    """A function: the manifest of the workflow of a new project."""
+    """A function: the manifest of the one component of a new project, which is a workflow."""
 
-    def make(language):
-        for path, content in project_files(TEMPLATES["fibo-workflow"], language).items():
+    def make(language, template="fibo-workflow"):
+        for path, content in project_files(TEMPLATES[template], language).items():
             (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / path).write_bytes(content)
         return read_manifest(tmp_path / "component.toml")
@@ -139,6 +139,38 @@ def test_wasi_is_stubbed_where_the_manifest_says_so(
     assert ("--stub-wasi" in fake.called) is stubbed
 
 
+def test_javascript_with_http_is_built_by_componentize_js(project, tool, toolbox, fibo_components):
+    manifest, fake = (
+        project(Language.JAVASCRIPT, "http-activity"),
+        tool("componentize-js", gives=fibo_components.activity),
+    )
+    tool("node")
+    build(manifest, toolbox)
+    folder = str(manifest.folder)
+    made = fake.called[-1]
+    assert re.fullmatch(rf"{folder}/\.http_activity\.\d+\.wasm", made)
+    assert fake.called == [
+        folder,
+        *(f"{folder}/http_activity.js", "--wit", f"{folder}/wit", "--world-name", "activity"),
+        *("--disable", "fetch-event", "--out", made),
+    ]
+
+
+def test_javascript_with_http_says_what_it_needs(project, tool, toolbox):
+    manifest = project(Language.JAVASCRIPT, "http-activity")
+    tool("node")
+    tool("componentize-qjs")
+    with pytest.raises(
+        ToolMissing, match=r"^componentize-js was not found .* that send HTTP requests\. Install it: npm install"
+    ):
+        build(manifest, toolbox)
+    tool("componentize-js")
+    with manifest.file.open("a") as file:
+        file.write("stub_wasi = true\n")
+    with pytest.raises(BuildFailed, match=r"^the world activity imports wasi:http; stub_wasi = true takes that away$"):
+        build(read_manifest(manifest.file), toolbox)
+
+
 def test_javascript_needs_node_too(project, tool, toolbox):
     manifest = project(Language.JAVASCRIPT)
     tool("componentize-qjs")
@@ -224,7 +256,11 @@ def test_an_error_in_another_form_is_told_whole():
 def test_versions_are_the_same_wherever_they_are_written():
     extra = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]["python-guests"]
     assert python.COMPONENTIZE_PY.install == f"pip install '{extra[0]}'"
+    tools = {
+        "componentize-qjs": javascript.COMPONENTIZE_QJS,
+        "@bytecodealliance/componentize-js": javascript.COMPONENTIZE_JS,
+    }
     for template in TEMPLATES.values():
         files = {str(path): content for path, content in project_files(template, Language.JAVASCRIPT).items()}
-        version = json.loads(files["package.json"])["devDependencies"]["componentize-qjs"]
-        assert javascript.COMPONENTIZE_QJS.install == f"npm install --save-dev componentize-qjs@{version}"
+        ((package, version),) = json.loads(files["package.json"])["devDependencies"].items()
+        assert tools[package].install == f"npm install --save-dev {package}@{version}"

@@ -47,9 +47,10 @@ def test_its_components_can_be_built_as_far_as_that_can_be_seen(project):
     assert [manifest.folder for manifest in manifests] == [(folder / at).resolve() for _, at in template.components]
     assert {manifest.language for manifest in manifests} == {language}
     for manifest, (component, _) in zip(manifests, template.components, strict=True):
-        assert manifest.world == component
+        subject, kind = template.subject, "workflow" if component == "workflow" else "activity"
+        assert manifest.world == kind
         assert [interface.name for interface in world_of(manifest).exports] == [
-            f"template-fibo:{component}/fibo-{component}-ifc"
+            f"template-{subject}:{kind}/{subject}-{kind}-ifc"
         ]
 
 
@@ -77,11 +78,12 @@ def test_no_blank_is_left_unfilled(project):
 
 
 def test_its_readme_names_its_test_and_what_is_to_be_installed(project):
-    _template, language, folder = project
+    template, language, folder = project
     readme = (folder / "README.md").read_text()
     builder = BUILDERS[language]
-    assert (folder / builder.test_file).is_file()
-    for text in (f"`{builder.test_file}`", f"`{builder.test_command}`", *builder.install):
+    test_file = builder.test_file(template.subject)
+    assert (folder / test_file).is_file()
+    for text in (f"`{test_file}`", f"`{builder.test_command}`", *builder.install):
         assert text in readme
 
 

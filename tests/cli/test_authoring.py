@@ -190,10 +190,11 @@ def test_templates_are_listed(run):
         "fibo           a workflow and the activity that it calls\n"
         "fibo-activity  an activity\n"
         "fibo-workflow  a workflow; its activity is there, built\n"
+        "http-activity  an activity that sends HTTP requests\n"
         "in python, javascript, rust, c\n"
     )
     listed = json.loads(run("new", "--list", "--json").stdout)
-    assert [each["name"] for each in listed] == ["fibo", "fibo-activity", "fibo-workflow"]
+    assert [each["name"] for each in listed] == ["fibo", "fibo-activity", "fibo-workflow", "http-activity"]
     assert listed[1] == {
         "name": "fibo-activity",
         "summary": "an activity",
@@ -219,7 +220,7 @@ def test_a_folder_that_cannot_be_written_is_told(run):
     [
         ((), "TEMPLATE and DIR are missing; --list shows the templates"),
         (("fibo",), "TEMPLATE and DIR are missing; --list shows the templates"),
-        (("fibonacci", "demo"), "'fibonacci' is not one of 'fibo', 'fibo-activity', 'fibo-workflow'"),
+        (("fibonacci", "demo"), "'fibonacci' is not one of 'fibo', 'fibo-activity', 'fibo-workflow', 'http-activity'"),
         (("fibo", "demo", "--language", "cobol"), "'cobol' is not one of 'python', 'javascript', 'rust', 'c'"),
         (("--list", "fibo"), "--list takes no TEMPLATE"),
     ],

@@ -19,7 +19,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = ("python", "javascript", "rust", "c")
-TEMPLATES = ("fibo-activity", "fibo-workflow")
+TEMPLATES = ("fibo-activity", "fibo-workflow", "http-activity")
 """Those that no tutorial makes."""
 PREPARE = {"javascript": "npm install --no-fund --no-audit", "rust": 'export CARGO_TARGET_DIR="$PWD/../target"'}
 """What a project needs before it is built."""

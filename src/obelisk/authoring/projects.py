@@ -21,19 +21,39 @@ from obelisk.runtime.packages import FIRST_LINE, extensions, support
 
 _DATA: Final = Path(__file__).parent / "templates"
 _HERE: Final = PurePosixPath()
-_EXPORTED: Final = {"activity": "template-fibo_activity", "workflow": "template-fibo_workflow"}
-"""The package that each component exports."""
-_IMPORTED: Final = {"activity": (), "workflow": ("template-fibo_activity",)}
-"""The packages of activities that it calls."""
+
+
+@dataclass(frozen=True)
+class _Component:
+    """What a component of a template is. Its world is called after its kind."""
+
+    kind: FunctionKind
+    exported: str
+    """The package that it exports."""
+    imported: tuple[str, ...] = ()
+    """The packages of activities that it calls."""
+    wasi: bool = False
+    """Whether its world imports interfaces of WASI."""
+
+
+_COMPONENTS: Final = {
+    "activity": _Component(FunctionKind.ACTIVITY, "template-fibo_activity"),
+    "workflow": _Component(FunctionKind.WORKFLOW, "template-fibo_workflow", ("template-fibo_activity",)),
+    "http": _Component(FunctionKind.ACTIVITY, "template-http_activity", wasi=True),
+}
+"""By the folder of their files in the templates."""
 
 
 @dataclass(frozen=True)
 class Template:
-    """A kind of project. `components`: the folder of each one's files in the templates, and its folder in the project."""
+    """A kind of project. `components`: the folder of each one's files in the templates, and its folder in the project;
+    `subject`: what its test is called after.
+    """
 
     name: str
     summary: str
     components: tuple[tuple[str, str], ...]
+    subject: str = "fibo"
 
 
 TEMPLATES: Final = {
@@ -44,6 +64,7 @@ TEMPLATES: Final = {
         ),
         Template("fibo-activity", "an activity", (("activity", "."),)),
         Template("fibo-workflow", "a workflow; its activity is there, built", (("workflow", "."),)),
+        Template("http-activity", "an activity that sends HTTP requests", (("http", "."),), subject="http"),
     )
 }
 
@@ -56,7 +77,7 @@ def project_files(template: Template, language: Language) -> dict[PurePosixPath,
     """Every file of a new project."""
     found: dict[PurePosixPath, bytes] = {}
     parts = [_DATA / "all", _DATA / template.name, _DATA / language / template.name]
-    if any(component == "workflow" for component, _ in template.components):
+    if any(_COMPONENTS[component].kind is FunctionKind.WORKFLOW for component, _ in template.components):
         parts.append(_DATA / language / "tests-of-workflow")
     for part in parts:
         if part.is_dir():  # a language may have nothing of its own for a template
@@ -88,10 +109,10 @@ def _wit(component: str) -> tuple[tuple[PurePosixPath, str], ...]:
     """The folder of WIT of a component: its world, what it exports and imports, and what is generated from both, as
     `obelisk generate wit-support`, `wit-deps` and `wit-extensions` would write it.
     """
-    kind = FunctionKind(component)
-    exported = _EXPORTED[component]
-    deps: dict[str, Mapping[str, str]] = {exported: _written(exported), **support(kind)}
-    for package in _IMPORTED[component]:
+    described = _COMPONENTS[component]
+    kind, exported = described.kind, described.exported
+    deps: dict[str, Mapping[str, str]] = {exported: _written(exported), **support(kind, wasi=described.wasi)}
+    for package in described.imported:
         deps[package] = {name: f"{FIRST_LINE}{text}" for name, text in _written(package).items()}
         deps.update(extensions(_DATA / "wit" / package, FunctionKind.ACTIVITY))
     found = [(PurePosixPath("impl.wit"), (_DATA / "worlds" / f"{component}.wit").read_text(encoding="utf-8"))]
@@ -120,14 +141,14 @@ def _blanks(template: Template, language: Language, found: dict[PurePosixPath, b
     """What the blanks of a template are filled with."""
     builder = BUILDERS[language]
     install = "\n".join(builder.install)
-    manifest = next(content for path, content in found.items() if path.name == FILE_NAME)
+    manifests = {path.parent: tomllib.loads(text.decode()) for path, text in found.items() if path.name == FILE_NAME}
     texts = {
         "LANGUAGE": builder.title,
         "INSTALL": install,
-        "SOURCE": tomllib.loads(manifest.decode())["source"],
-        "TEST": builder.test_file,
+        "SOURCE": next(iter(manifests.values()))["source"],
+        "TEST": builder.test_file(template.subject),
         "TESTING": builder.test_command,
-        "BUILT": "\n".join(f"{PurePosixPath(at, f'fibo_{component}.wasm')}" for component, at in template.components),
+        "BUILT": "\n".join(str(at / manifest["output"]) for at, manifest in manifests.items()),
         "IGNORED": "\n".join(builder.ignored),
     }
     return {f"@{name}@".encode(): text.encode() for name, text in texts.items()}

@@ -41,9 +41,8 @@ class Builder(Protocol):
         """The shell commands that install what it needs, for the READMEs of new projects."""
         ...
 
-    @property
-    def test_file(self) -> str:
-        """The file of a new project with its tests."""
+    def test_file(self, subject: str) -> str:
+        """The file of a new project with its tests, which are of `subject`."""
         ...
 
     @property

@@ -58,9 +58,12 @@ class C:
 
     title = "C"
     install = (INSTALL,)
-    test_file = "test.sh"
     test_command = "sh test.sh"
     ignored = ("bindings/",)
+
+    def test_file(self, subject: str) -> str:
+        """See `Builder`."""
+        return "test.sh"
 
     def check(self, tools: Toolbox, folder: Path) -> None:
         """Both are the system's."""

@@ -32,9 +32,12 @@ class Python:
 
     title = "Python"
     install = (f"{COMPONENTIZE_PY.install} pytest",)
-    test_file = "test_fibo.py"
     test_command = "pytest"
     ignored = ("__pycache__/", f"{BINDINGS}/")
+
+    def test_file(self, subject: str) -> str:
+        """See `Builder`."""
+        return f"test_{subject}.py"
 
     def check(self, tools: Toolbox, folder: Path) -> None:
         """componentize-py is a package of the author's environment."""

@@ -51,9 +51,12 @@ class Rust:
 
     title = "Rust"
     install = ("# with rustup (https://rustup.rs):", RUSTUP, "# or, on Debian 12 without it:", DEBIAN)
-    test_file = "tests/fibo.rs"
     test_command = "cargo test"
     ignored = ("target/",)
+
+    def test_file(self, subject: str) -> str:
+        """See `Builder`."""
+        return f"tests/{subject}.rs"
 
     def check(self, tools: Toolbox, folder: Path) -> None:
         """A toolchain for the target, and a linker for this machine: macros run here."""

@@ -26,12 +26,21 @@ def _found(module: str) -> ModuleType | None:
         return None
 
 
+def _http_types() -> ModuleType | None:
+    """That of wasi:http, which has a long name where the world imports another interface `types`."""
+    found = (_found(module) for module in ("types", "wasi_http_types"))
+    return next((module for module in found if hasattr(module, "OutgoingRequest")), None)
+
+
 _INTERFACES: Final = {
+    "http_types": "wasi:http/types",
     "log": "obelisk:log/log",
+    "outgoing_handler": "wasi:http/outgoing-handler",
+    "streams": "wasi:io/streams",  # which wasi:http brings along
     "time": "obelisk:workflow/workflow-support",  # which brings it along
     "workflow_support": "obelisk:workflow/workflow-support",
 }
-_MODULES: Final = {module: _found(module) for module in _INTERFACES}
+_MODULES: Final = {module: _found(module) for module in _INTERFACES} | {"http_types": _http_types()}
 
 
 def imported(module: str, user: str) -> ModuleType:
