@@ -4,7 +4,8 @@
 
 Each one runs in a folder of its own, with a home for compiled code of its own, on a port of its own; what its commands print
 is compared with what the page shows. In the same folder, with what the tutorial has installed, the other templates are then
-built and tested. Nothing is skipped: a tutorial whose tools are missing fails, and says so.
+built and tested, and so are the acceptance tests that need these tools. Nothing is skipped: a tutorial whose tools are missing
+fails, and says so.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ TEMPLATES = ("fibo-activity", "fibo-workflow", "http-activity")
 PREPARE = {"javascript": "npm install --no-fund --no-audit", "rust": 'export CARGO_TARGET_DIR="$PWD/../target"'}
 """What a project needs before it is built."""
 TEST = {"python": "pytest -q", "javascript": "npm test", "rust": "cargo test", "c": "sh test.sh"}
+ACCEPTANCE = {"python": "tests/acceptance/test_python_*.py"}
+"""Tests that are skipped where a language's tools are not on PATH."""
 TIMEOUT_S = 1_800.0
 
 
@@ -65,6 +68,11 @@ def carried_out(name: str) -> bool:
             print(output)
             if code:
                 wrong.append(f"the other templates ended with exit code {code}")
+            if name in ACCEPTANCE:
+                code, output = tutorials.run(acceptance(name), folder, environ, TIMEOUT_S)
+                print(output)
+                if code:
+                    wrong.append(f"the acceptance tests ended with exit code {code}")
     print(
         f"{page.name}: {'; '.join(wrong) if wrong else 'as it is written'}, {time.monotonic() - begun:.0f} s",
         flush=True,
@@ -86,6 +94,13 @@ def templates(name: str) -> str:
             "cd ..",
         ]
     return "\n".join(lines)
+
+
+def acceptance(name: str) -> str:
+    """What runs the acceptance tests of a language, with this Python and the tools of the tutorial."""
+    lines = ["set -e", ". .venv/bin/activate", 'cd "$OBELISK_REPO"']
+    tests = f"{ACCEPTANCE[name]} -p no:cacheprovider"
+    return "\n".join([*lines, f"PYTHONPATH=src {sys.executable} -m pytest -q -n0 -m acceptance {tests}"])
 
 
 def main() -> None:

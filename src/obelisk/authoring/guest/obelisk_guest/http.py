@@ -6,8 +6,8 @@ operator's configuration did not allow it, what would. Whether it is allowed, th
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from json import loads
 from re import findall
 from types import TracebackType
@@ -158,7 +158,7 @@ def _outgoing(types: Any, method: str, url: str, headers: list[tuple[str, str]])
     known = getattr(types, f"Method_{method.capitalize()}", None)
     outgoing = types.OutgoingRequest(fields)
     try:
-        outgoing.set_method(types.Method_Other(method) if known in (None, types.Method_Other) else known())
+        outgoing.set_method(types.Method_Other(method) if known is None or known is types.Method_Other else known())
         outgoing.set_scheme(schemes[parts.scheme]())
         outgoing.set_authority(parts.netloc)
         outgoing.set_path_with_query((parts.path or "/") + (f"?{parts.query}" if parts.query else ""))
@@ -179,7 +179,7 @@ def _write(types: Any, sink: Any, data: bytes) -> None:
             stream.blocking_flush()
         except Err:
             pass
-    with contextlib.suppress(Err):
+    with suppress(Err):
         types.OutgoingBody.finish(sink, None)
 
 

@@ -14,6 +14,7 @@ class FiboWorkflowIfc:
         last = 0
         for _ in range(iterations):
             last = fibo(n)
+        print(f"{iterations} calls of fibo({n}), one after another: {last}")
         return last
 
     def fiboa_concurrent(self, n: int, iterations: int) -> int:
