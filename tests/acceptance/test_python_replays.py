@@ -52,8 +52,8 @@ class Flows:
             time.sleep(0.05)
             drawn = f"{random.random()} {random.randrange(6)} {uuid.uuid4()} {secrets.token_hex(4)}"
             now = time.monotonic()
-            assert now - before >= 0.05, (before, now)
-            assert datetime.now().timestamp() == time.time()
+            assert now - before > 0.049, (before, now)
+            assert abs(datetime.now().timestamp() - time.time()) < 0.001
             before = now
             print(n, drawn)
             found.append(drawn)
@@ -101,7 +101,7 @@ def test_a_workflow_in_python_killed_fifty_times_has_the_log_of_one_that_was_lef
     execution_id = alone.submit(RUN, ROUNDS)
     expected = alone.result(execution_id, 300)
     assert alone.stop() == 0
-    assert expected[0] == "ok"
+    assert expected[0] == "ok", expected
     assert len(set(expected[1])) == ROUNDS
 
     seed = random.randrange(1 << 32)

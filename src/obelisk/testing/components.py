@@ -84,6 +84,7 @@ class Components:
         environment = self._deployed.sandbox(start.component, start.ffqn).environment
         host = SimulatedHost(start.execution_id, environment)
         run = self._deployed.attempt(start.component, start.ffqn, host)
+        assert isinstance(run, ActivityRun), "programs are not run here"
         too_long = f"the attempt ran for longer than {start.deadline_us // 1_000} ms (exec.lock_expiry)"
         begun = time.thread_time_ns()
         try:
