@@ -30,7 +30,9 @@ _PATTERN: Final = re.compile(
     re.ASCII,
 )
 _LABELS: Final = re.compile(r"[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?)*", re.ASCII)
-_DOTS: Final = re.compile(r"(?:^|/)(?:\.|%2e){1,2}(?:/|$)", re.IGNORECASE)
+_SLASH: Final = r"(?:/|\\|%2f|%5c)"
+_DOTS: Final = re.compile(rf"(?:^|{_SLASH})(?:\.|%2e){{1,2}}(?:;|%3b|{_SLASH}|$)", re.IGNORECASE)
+"""A segment `.` or `..` as any server reads it: some take `%2f` or a backslash for a slash, some leave out what follows a `;`."""
 _SHOWN_MAX: Final = 300
 _NAT64: Final = IPv6Network("64:ff9b::/96")
 
