@@ -11,7 +11,8 @@ import pytest
 
 from obelisk.core.calls import Log, LogLevel, Output, StdStream
 from obelisk.core.policy import Sandbox
-from obelisk.wasm.wasi.host import GuestTrap
+from obelisk.wasm.wasi.host import GuestTrap, Subscription
+from obelisk.wasm.wasi.io import POLL_MAX
 from obelisk.wasm.wasi.output import LINE_MAX, PERMIT, Lines
 from obelisk.wasm.wasi.random import BYTES_MAX
 from obelisk.wasm.wasi.tables import ACTIVITY, WORKFLOW
@@ -44,6 +45,35 @@ def test_a_wait_takes_its_time_and_those_that_are_ready_are_named(guest: Any) ->
     assert guest.call("wasi:io/poll@0.2.0.[method]pollable.block", soon) is None
     with pytest.raises(GuestTrap, match="empty list"):
         guest.call("wasi:io/poll@0.2.0.poll", [])
+
+
+class _Never:
+    """Counts who waits for it."""
+
+    def __init__(self) -> None:
+        self.waits = 0
+
+    def ready(self) -> bool:
+        return False
+
+    async def wait(self) -> None:
+        self.waits += 1
+        await asyncio.Event().wait()
+
+
+def test_what_is_polled_many_times_is_waited_for_once(guest: Any) -> None:
+    after = "wasi:clocks/monotonic-clock@0.2.0.subscribe-duration"
+    never, late, soon = _Never(), guest.call(after, 60_000_000_000), guest.call(after, 50_000_000)
+    named = [Subscription(never) for _ in range(100)] + [never] * 100 + [late] * 1_000 + [soon] * 2
+    assert guest.call("wasi:io/poll@0.2.0.poll", named) == [1_200, 1_201]
+    assert never.waits == 1
+
+
+def test_a_poll_has_a_limit(guest: Any) -> None:
+    past = guest.call("wasi:clocks/monotonic-clock@0.2.0.subscribe-instant", 0)
+    assert len(guest.call("wasi:io/poll@0.2.0.poll", [past] * POLL_MAX)) == POLL_MAX
+    with pytest.raises(GuestTrap, match="10001 pollables"):
+        guest.call("wasi:io/poll@0.2.0.poll", [past] * (POLL_MAX + 1))
 
 
 def test_randomness_is_random(guest: Any) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 from obelisk.core.calls import Log, LogLevel, LogLine, Output, StdStream
 from obelisk.core.policy import Sandbox
 from obelisk.wasm.wasi.filesystem import Files, Preopen
-from obelisk.wasm.wasi.host import Answer, Pollable
+from obelisk.wasm.wasi.host import Answer, Pollable, Subscription
 from obelisk.wasm.wasi.http.client import HttpClient, sends_nothing
 from obelisk.wasm.wasi.output import Lines, LogOutput
 from obelisk.wasm.wasi.process import NO_PROCESSES, Processes
@@ -31,15 +31,15 @@ class Deadline:
     """Ready at an instant of the monotonic clock."""
 
     def __init__(self, monotonic_ns: int) -> None:
-        self._at_ns = monotonic_ns
+        self.at_ns = monotonic_ns
 
     def ready(self) -> bool:
         """See `Pollable`."""
-        return time.monotonic_ns() >= self._at_ns
+        return time.monotonic_ns() >= self.at_ns
 
     async def wait(self) -> None:
         """See `Pollable`."""
-        left_ns = self._at_ns - time.monotonic_ns()
+        left_ns = self.at_ns - time.monotonic_ns()
         if left_ns > 0:
             await asyncio.sleep(left_ns / 1e9)
 
@@ -186,8 +186,9 @@ async def _wait_for_any(pollables: Sequence[Pollable]) -> Value:
     if len(pollables) == 1:
         await pollables[0].wait()
         return [0]
+    distinct = _distinct(pollables)
     while not (ready := _ready(pollables)):
-        waits = [asyncio.ensure_future(pollable.wait()) for pollable in pollables]
+        waits = [asyncio.ensure_future(pollable.wait()) for pollable in distinct]
         try:
             await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -195,3 +196,18 @@ async def _wait_for_any(pollables: Sequence[Pollable]) -> Value:
                 wait.cancel()
             await asyncio.gather(*waits, return_exceptions=True)
     return ready
+
+
+def _distinct(pollables: Sequence[Pollable]) -> list[Pollable]:
+    """What there is to wait for: each thing once, however often it is named, and of the deadlines the first. A task is made
+    for each, on the loop of all runs.
+    """
+    found: dict[int, Pollable] = {}
+    first: Deadline | None = None
+    for pollable in pollables:
+        if isinstance(pollable, Deadline):
+            first = pollable if first is None or pollable.at_ns < first.at_ns else first
+        else:
+            one = pollable.of if isinstance(pollable, Subscription) else pollable
+            found[id(one)] = one
+    return [*found.values(), *([] if first is None else [first])]

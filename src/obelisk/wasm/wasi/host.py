@@ -38,18 +38,18 @@ class Pollable(Protocol):
 class Subscription:
     """Another resource's readiness, as a resource of its own: a guest drops it, and the other one stays."""
 
-    __slots__ = ("_of",)
+    __slots__ = ("of",)
 
     def __init__(self, of: Pollable) -> None:
-        self._of = of
+        self.of = of
 
     def ready(self) -> bool:
         """See `Pollable`."""
-        return self._of.ready()
+        return self.of.ready()
 
     async def wait(self) -> None:
         """See `Pollable`."""
-        await self._of.wait()
+        await self.of.wait()
 
 
 class Host(Protocol):

@@ -16,6 +16,8 @@ READ_MAX: Final = 64 << 10
 """Bytes that one read gives; a guest may ask for more, and reads again."""
 BLOCKING_WRITE_MAX: Final = 4096
 """Bytes that one blocking write may have: the interface says so."""
+POLL_MAX: Final = 10_000
+"""Pollables that one `poll` may name: each is looked at on a thread that others use too."""
 CLOSED: Final[Value] = (False, (1, None))
 """`stream-error.closed`."""
 
@@ -62,6 +64,10 @@ class Ready:
 def _poll(host: Host, pollables: list[Any]) -> Answer:
     if not pollables:
         raise GuestTrap("wasi:io/poll.poll was called with an empty list")
+    if len(pollables) > POLL_MAX:
+        raise GuestTrap(
+            f"wasi:io/poll.poll was called with {len(pollables)} pollables; at most {POLL_MAX} are looked at"
+        )
     return host.poll(pollables)
 
 
