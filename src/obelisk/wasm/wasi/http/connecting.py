@@ -21,6 +21,7 @@ from obelisk.core.egress import Permission, address_of
 from obelisk.wasm.wasi.http.failures import Code, HttpFailure
 from obelisk.wasm.wasi.http.limits import CONNECTIONS_RESERVE, HEADER_BYTES_MAX, IDLE_MAX, IDLE_S
 from obelisk.wasm.wasi.http.wire import Wire
+from obelisk.wasm.wasi.lookups import PROCESS
 
 _NOT_FOUND: Final = (socket.EAI_NONAME, socket.EAI_NODATA)
 _UNROUTABLE: Final = (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
@@ -56,7 +57,7 @@ class SystemResolver:
 
     async def _ask(self, host: str) -> tuple[str, ...] | HttpFailure:
         try:
-            found = await asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_STREAM)
+            return await asyncio.wrap_future(PROCESS.ask(host))
         except OSError as error:
             is_unknown = isinstance(error, socket.gaierror) and error.errno in _NOT_FOUND
             rcode = "NXDOMAIN" if is_unknown else "SERVFAIL"
@@ -65,7 +66,6 @@ class SystemResolver:
             return HttpFailure(Code.DNS_ERROR, f"{host} cannot be looked up: {error}", (("NXDOMAIN",), None))
         finally:
             del self._asked[host]
-        return tuple(dict.fromkeys(str(address[0]) for *_, address in found))
 
 
 class Connection:

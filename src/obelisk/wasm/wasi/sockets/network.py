@@ -8,7 +8,6 @@ meaning it.
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from concurrent.futures import Future
 from typing import Any, Final, Protocol
@@ -16,6 +15,7 @@ from typing import Any, Final, Protocol
 from obelisk.core import tcp
 from obelisk.core.egress import Address, is_public
 from obelisk.core.tcp import TcpTarget
+from obelisk.wasm.wasi.lookups import PROCESS
 from obelisk.wasm.wasi.room import NoRoom, Room
 from obelisk.wasm.wasi.sockets.addresses import Endpoint
 from obelisk.wasm.wasi.sockets.errors import ErrorCode, Refused
@@ -133,5 +133,4 @@ class Network:
 
 
 async def _resolve(name: str) -> Sequence[str]:
-    found = await asyncio.get_running_loop().getaddrinfo(name, None, type=socket.SOCK_STREAM)
-    return list(dict.fromkeys(str(each[4][0]) for each in found))
+    return await asyncio.wrap_future(PROCESS.ask(name))
