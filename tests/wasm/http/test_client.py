@@ -4,6 +4,8 @@ import asyncio
 import base64
 import json
 import logging
+import socket
+import time
 from urllib.parse import quote
 
 import msgspec
@@ -197,18 +199,17 @@ async def test_a_look_up_that_takes_too_long():
 @on_a_loop
 async def test_those_who_look_up_the_same_name_at_once_share_the_answer(monkeypatch):
     asked = []
-    loop = asyncio.get_running_loop()
 
-    async def getaddrinfo(host, *args, **kwargs):
+    def getaddrinfo(host, *args, **kwargs):
         asked.append(host)
-        await asyncio.sleep(0.01)
+        time.sleep(0.05)
         return [
             (2, 1, 6, "", ("192.0.2.7", 0)),
             (2, 2, 17, "", ("192.0.2.7", 0)),
             (10, 1, 6, "", ("2001:db8::1", 0, 0, 0)),
         ]
 
-    monkeypatch.setattr(loop, "getaddrinfo", getaddrinfo)
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
     resolver = SystemResolver()
     first = asyncio.create_task(resolver.resolve("api.example"))
     answers = await asyncio.gather(*(resolver.resolve("api.example") for _ in range(5)))
@@ -294,6 +295,19 @@ async def test_a_secret_is_put_into_headers_and_query():
         assert sent == b"user:" + SECRET
         assert SECRET not in said
         assert f"X: Bearer {KEY}".encode() in said
+        assert f"Authorization: Basic {basic}".encode() in said  # neither is what it is in Base64
+
+
+@on_a_loop
+async def test_a_secret_in_base64_that_a_server_sends_back_in_a_header_is_hidden():
+    async def echo(peer: Peer) -> None:
+        sent = fields_of(await peer.head())["authorization"]
+        await peer.send(f"HTTP/1.1 200 OK\r\nX-Sent: {sent}\r\nContent-Length: 0\r\n\r\n")
+
+    async with serving(echo, secret_entry("http://127.0.0.1:*"), secrets={"KEY": SECRET}) as (server, web):
+        basic = "Basic " + base64.b64encode(f"user:{KEY}".encode()).decode()
+        exchange = await web.respond(server, headers={"Authorization": basic})
+        assert dict(exchange.headers)["x-sent"] == basic.encode()
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,8 @@ class Exchange:
         self._request = request
         self._placeholders = placeholders
         self._record = record
-        self._incoming = placeholders.on_the_way_in()
+        self._basic = placeholders.basic_in(request.headers)
+        self._incoming = placeholders.on_the_way_in(self._basic)
         self._sending = Sending(request, placeholders)
         self._sender: asyncio.Task[None] | None = None
         self._connection: Connection | None = None
@@ -182,8 +183,8 @@ class Exchange:
         connection.close(why)
 
     def _fields(self, headers: Iterable[tuple[bytes, bytes]]) -> Fields:
-        hide = self._placeholders.hide if self._placeholders else bytes
-        return [(name.decode("ascii"), hide(value)) for name, value in headers]
+        hide, basic = self._placeholders.hide, self._basic
+        return [(name.decode("ascii"), hide(value, basic) if self._placeholders else value) for name, value in headers]
 
     # --- events ------------------------------------------------------------------------------------------------------
 

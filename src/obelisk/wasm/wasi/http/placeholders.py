@@ -7,11 +7,12 @@ in JSON and in forms, and has a random part, so that no text from elsewhere cont
 
 from __future__ import annotations
 
-import base64
 import binascii
 import json
 import re
-from collections.abc import Callable, Mapping
+from base64 import b64decode, b64encode
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
 from typing import Final
 from urllib.parse import quote_from_bytes
 
@@ -66,17 +67,28 @@ class Placeholders:
         """Puts in the values of those secrets, in a stream."""
         return Replacer({self.environment[name].encode(): encode(self._values[name]) for name in names})
 
-    def on_the_way_in(self) -> Replacer:
-        """Puts placeholders in the place of values, in a stream."""
-        pairs = {}
+    def basic_in(self, headers: Iterable[tuple[str, bytes]]) -> dict[bytes, bytes]:
+        """What stands behind `Basic` when those headers are sent, and what the guest wrote there: a server that sends it back
+        sends the value too, in Base64.
+        """
+        pairs: dict[bytes, bytes] = {}
+        for name, value in headers:
+            credentials = basic_credentials(value.strip(b" \t")) if name.lower() == "authorization" else None
+            if credentials is not None and self.names_in(credentials):
+                pairs[b64encode(self.resolve(credentials))] = b64encode(credentials)
+        return pairs
+
+    def on_the_way_in(self, more: Mapping[bytes, bytes] = MappingProxyType({})) -> Replacer:
+        """Puts placeholders in the place of values, in a stream; `more`: what else is replaced by what."""
+        pairs = dict(more)
         for name, value in self._values.items():
             for form in (value, in_url(value), in_json(value)):
                 pairs[form] = self.environment[name].encode()
         return Replacer(pairs)
 
-    def hide(self, data: bytes) -> bytes:
+    def hide(self, data: bytes, more: Mapping[bytes, bytes] = MappingProxyType({})) -> bytes:
         """`data` with placeholders in the place of values."""
-        replacer = self.on_the_way_in()
+        replacer = self.on_the_way_in(more)
         return replacer.feed(data) + replacer.end()
 
     def shown(self, text: str) -> str:
@@ -145,11 +157,11 @@ def basic_credentials(value: bytes) -> bytes | None:
     """`user:password` of an `Authorization: Basic …`; None: it is not one."""
     found = _BASIC.fullmatch(value)
     try:
-        return None if found is None else base64.b64decode(found[1], validate=True)
+        return None if found is None else b64decode(found[1], validate=True)
     except binascii.Error:
         return None
 
 
 def basic_authorization(credentials: bytes) -> bytes:
     """The other way round."""
-    return b"Basic " + base64.b64encode(credentials)
+    return b"Basic " + b64encode(credentials)
