@@ -18,6 +18,7 @@ from obelisk.wasm.wasi.http.connecting import Connections
 from obelisk.wasm.wasi.http.failures import Code, HttpFailure
 from obelisk.wasm.wasi.http.fields import FIELDS_BYTES_MAX, FORBIDDEN, IMMUTABLE, INVALID_SYNTAX, HttpFields
 from obelisk.wasm.wasi.http.functions import FUNCTIONS
+from obelisk.wasm.wasi.http.limits import FIELDS_OF_A_RUN_BYTES_MAX, UNSENT_MAX
 from obelisk.wasm.wasi.http.resources import ERROR, METHODS, OK, OutgoingRequest, RequestOptions
 from obelisk.wasm.wasi.io import FUNCTIONS as IO
 from obelisk.wasm.wasi.io import IoError
@@ -184,6 +185,66 @@ def test_fields_have_a_limit():
 
 
 # --- requests --------------------------------------------------------------------------------------------------------
+
+
+@on_a_loop
+async def test_all_fields_of_a_run_have_a_limit():
+    guest = Guest()
+    value = b"x" * 60_000
+    many = FIELDS_OF_A_RUN_BYTES_MAX // 60_005
+    kept = [await guest.call("[constructor]fields") for _ in range(many)]
+    for fields in kept:
+        assert fields.append("x", value) == OK
+    with pytest.raises(GuestTrap, match="all headers that the guest holds"):
+        await guest.call("[method]fields.clone", kept[0])
+    assert kept[0].delete("x") == OK
+    more = await guest.call("[method]fields.clone", kept[1])
+    assert more.has("x")
+    request = OutgoingRequest(kept[0])
+    del kept, more, fields, request
+    assert guest.host.http.held.size == 0
+
+
+@on_a_loop
+async def test_bodies_that_are_not_sent_have_a_limit():
+    guest = Guest()
+
+    async def make() -> tuple[Any, Any]:
+        request = OutgoingRequest(HttpFields())
+        return request, (await guest.call("[method]outgoing-request.body", request))[1]
+
+    made = [await make() for _ in range(UNSENT_MAX)]
+    with pytest.raises(GuestTrap, match="1024 requests"):
+        await make()
+    made[0][0].close()  # the request
+    made[1][1].close()  # the body
+    await asyncio.sleep(0)
+    assert [await make(), await make()]
+    with pytest.raises(GuestTrap, match="1024 requests"):
+        await make()
+
+
+@on_a_loop
+async def test_a_body_that_was_sent_or_refused_counts_no_more():
+    async def answer(peer: Peer) -> None:
+        await peer.request()
+        await peer.send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+
+    async with Server(answer) as server:
+        guest = Guest()
+        for authority in (server.authority, "elsewhere.test"):
+            request = await guest.request(server, POST)
+            assert request.set_authority((authority,)) == OK
+            _, body = await guest.call("[method]outgoing-request.body", request)
+            assert len(guest.host.http.bodies) == 1
+            assert body.finish(None) == OK
+            if authority == server.authority:
+                assert (await guest.response(request))[0]
+            else:
+                guest.host.http._policy = EgressPolicy()
+                assert not guest.handle(request)[0]
+            await asyncio.sleep(0)
+            assert not guest.host.http.bodies
 
 
 def test_the_parts_of_a_request():

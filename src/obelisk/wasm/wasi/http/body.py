@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 
 from obelisk.wasm.wasi.http.failures import HttpFailure
 from obelisk.wasm.wasi.http.limits import PIECE_BYTES
@@ -17,10 +18,11 @@ Fields = list[tuple[str, bytes]]
 
 
 class RequestBody:
-    """`declared`: its length, if the request's headers told it."""
+    """`declared`: its length, if the request's headers told it. `on_end`: called once nothing more is kept of it."""
 
-    def __init__(self, declared: int | None = None) -> None:
+    def __init__(self, declared: int | None = None, on_end: Callable[[RequestBody], None] | None = None) -> None:
         self.declared = declared
+        self._on_end = on_end
         self.trailers: Fields = []
         self._pieces: deque[bytes] = deque()
         self._sending = 0
@@ -76,6 +78,7 @@ class RequestBody:
         if self._failure is not None:
             raise self._failure
         if not self._pieces:
+            self._end()
             return b""
         piece = self._pieces.popleft()
         self._sending = len(piece)
@@ -88,8 +91,13 @@ class RequestBody:
         if self._failure is None:
             self._failure = failure
         self._pieces.clear()
+        self._end()
         _wake(self._writer)
         _wake(self._reader)
+
+    def _end(self) -> None:
+        if self._on_end is not None:
+            self._on_end(self)
 
 
 def _wake(waiting: asyncio.Future[None] | None) -> None:

@@ -19,6 +19,7 @@ from obelisk.wasm.wasi.http.body import Fields, RequestBody
 from obelisk.wasm.wasi.http.connecting import Connections
 from obelisk.wasm.wasi.http.exchange import Exchange
 from obelisk.wasm.wasi.http.failures import Code, HttpFailure
+from obelisk.wasm.wasi.http.held import Held
 from obelisk.wasm.wasi.http.limits import HEADER_BYTES_MAX, OPEN_MAX, URI_BYTES_MAX
 from obelisk.wasm.wasi.http.placeholders import Placeholders, basic_credentials
 from obelisk.wasm.wasi.http.records import Now, Record, Records
@@ -51,6 +52,10 @@ class HttpClient:
         self._trace_context = trace_context or {}
         self._records = Records(now)
         self._open: set[Exchange] = set()
+        self.held = Held()
+        """What is kept of headers."""
+        self.bodies: set[RequestBody] = set()
+        """Of requests that are not over, sent or not."""
         self.tell: Callable[[str], None] = _log.warning
         """Where a request that was denied is told; whoever uses it may say. From any thread."""
         self.is_used = False

@@ -12,6 +12,7 @@ from typing import Final
 
 from obelisk.wasm.wasi.host import GuestTrap
 from obelisk.wasm.wasi.http.body import Fields as Entries
+from obelisk.wasm.wasi.http.held import Held
 from obelisk.wasm.wasi.http.limits import HEADER_BYTES_MAX
 from obelisk.wit.types import Value
 
@@ -37,17 +38,25 @@ def is_forbidden(name: str) -> bool:
 class HttpFields:
     """`wasi:http/types.fields`."""
 
-    __slots__ = ("_is_mutable", "_size", "entries")
+    __slots__ = ("_held", "_is_mutable", "_size", "entries")
 
-    def __init__(self, entries: Iterable[tuple[str, bytes]] = (), *, is_mutable: bool = True) -> None:
-        self.entries: Entries = list(entries)
-        self._size = _size(self.entries)
+    def __init__(
+        self, entries: Iterable[tuple[str, bytes]] = (), held: Held | None = None, *, is_mutable: bool = True
+    ) -> None:
+        """`held`: of the run; None: of nobody. `GuestTrap` where that is too much."""
+        self._held = held or Held()
+        self._size = 0
         self._is_mutable = is_mutable
+        self.entries: Entries = list(entries)
+        self._resize(_size(self.entries))
+
+    def __del__(self) -> None:
+        self._held.give_back(self._size)
 
     @classmethod
-    def from_list(cls, entries: list[tuple[str, list[int]]]) -> Value:
+    def from_list(cls, entries: list[tuple[str, list[int]]], held: Held | None = None) -> Value:
         """New ones, mutable; or the error of the first that cannot be."""
-        fields = cls()
+        fields = cls((), held)
         for name, value in entries:
             done = fields.append(name, bytes(value))
             if not done[0]:
@@ -55,9 +64,9 @@ class HttpFields:
         return True, fields
 
     @classmethod
-    def received(cls, entries: Entries) -> HttpFields:
+    def received(cls, entries: Entries, held: Held | None = None) -> HttpFields:
         """Those of a response: without what belongs to the connection."""
-        return cls([entry for entry in entries if not is_forbidden(entry[0])], is_mutable=False)
+        return cls([entry for entry in entries if not is_forbidden(entry[0])], held, is_mutable=False)
 
     def get(self, name: str) -> Value:
         """The values of a name."""
@@ -84,7 +93,7 @@ class HttpFields:
         if refusal is None:
             lower = name.lower()
             self.entries[:] = [entry for entry in self.entries if entry[0].lower() != lower]
-            self._size = _size(self.entries)
+            self._resize(_size(self.entries))
         return refusal or _DONE
 
     def append(self, name: str, value: bytes) -> Value:
@@ -100,11 +109,11 @@ class HttpFields:
 
     def clone(self) -> HttpFields:
         """A mutable copy."""
-        return HttpFields(self.entries)
+        return HttpFields(self.entries, self._held)
 
     def frozen(self) -> HttpFields:
         """The same, immutable."""
-        return HttpFields(self.entries, is_mutable=False)
+        return HttpFields(self.entries, self._held, is_mutable=False)
 
     def _refusal(self, name: str, values: Iterable[bytes]) -> Value:
         if not self._is_mutable:
@@ -114,10 +123,15 @@ class HttpFields:
         return FORBIDDEN if is_forbidden(name) else None
 
     def _add(self, entries: Entries) -> None:
-        self._size += _size(entries)
-        if self._size > FIELDS_BYTES_MAX:
+        size = self._size + _size(entries)
+        if size > FIELDS_BYTES_MAX:
             raise GuestTrap(f"headers of more than {FIELDS_BYTES_MAX} bytes were made")
+        self._resize(size)
         self.entries += entries
+
+    def _resize(self, size: int) -> None:
+        self._held.take(size - self._size)
+        self._size = size
 
 
 def _size(entries: Entries) -> int:

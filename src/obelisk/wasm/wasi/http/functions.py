@@ -71,8 +71,8 @@ FUNCTIONS: Final[Mapping[str, Mapping[str, WasiFunction]]] = {
     "wasi:http/outgoing-handler": {"handle": _handle},
     "wasi:http/types": {
         "http-error-code": _http_error_code,
-        "[constructor]fields": lambda _host: HttpFields(),
-        "[static]fields.from-list": lambda _host, entries: HttpFields.from_list(entries),
+        "[constructor]fields": lambda host: HttpFields((), host.http.held),
+        "[static]fields.from-list": lambda host, entries: HttpFields.from_list(entries, host.http.held),
         "[method]fields.get": method("get"),
         "[method]fields.has": method("has"),
         "[method]fields.set": method("set"),

@@ -16,6 +16,10 @@ INFORMATIONAL_MAX: Final = 32
 """Informational responses (status 1xx) before the response."""
 OPEN_MAX: Final = 1_024
 """Requests of one run that are under way at once."""
+UNSENT_MAX: Final = 1_024
+"""Requests of one run that have a body and are not over, sent or not: up to 128 KiB are kept for each."""
+FIELDS_OF_A_RUN_BYTES_MAX: Final = 16 << 20
+"""Bytes of all headers that a guest holds at once."""
 TRACES_MAX: Final = 100
 """Requests of one run that are recorded: the first half of them, and the last half."""
 TRACE_URI_MAX: Final = 2_000

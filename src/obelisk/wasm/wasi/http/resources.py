@@ -13,13 +13,13 @@ from concurrent.futures import CancelledError, Future
 from typing import Any, Final, Protocol
 
 from obelisk.core.egress import PORTS
-from obelisk.wasm.wasi.host import Subscription
+from obelisk.wasm.wasi.host import GuestTrap, Subscription
 from obelisk.wasm.wasi.http.body import RequestBody
 from obelisk.wasm.wasi.http.client import HttpClient, is_authority, is_method, is_path
 from obelisk.wasm.wasi.http.exchange import Exchange
 from obelisk.wasm.wasi.http.failures import Code, HttpFailure, internal
 from obelisk.wasm.wasi.http.fields import HttpFields
-from obelisk.wasm.wasi.http.limits import BETWEEN_BYTES_TIMEOUT_S, CONNECT_TIMEOUT_S, FIRST_BYTE_TIMEOUT_S
+from obelisk.wasm.wasi.http.limits import BETWEEN_BYTES_TIMEOUT_S, CONNECT_TIMEOUT_S, FIRST_BYTE_TIMEOUT_S, UNSENT_MAX
 from obelisk.wasm.wasi.http.sending import Timeouts
 from obelisk.wasm.wasi.io import IoError, StreamFailed
 from obelisk.wasm.wasi.streams import InputStream, OutputStream
@@ -96,13 +96,25 @@ class OutgoingRequest:
         self._authority: str | None = None
         self._path: str | None = None
         self._body: RequestBody | None = None
+        self._host: HttpHost | None = None
 
     def body(self, host: HttpHost) -> Value:
         """Its body, once."""
         if self._body is not None:
             return ERROR
-        self._body = RequestBody(self._declared())
+        bodies = host.http.bodies
+        if len(bodies) >= UNSENT_MAX:
+            raise GuestTrap(f"{UNSENT_MAX} requests with a body are made and not over")
+        self._host = host
+        self._body = RequestBody(self._declared(), bodies.discard)
+        bodies.add(self._body)
         return True, OutgoingBody(host, self._body)
+
+    def close(self) -> None:
+        """Dropped, and so never sent."""
+        if self._body is not None and self._host is not None:
+            failure = internal("the request was dropped before it was sent")
+            self._host.loop.call_soon_threadsafe(self._body.abort, failure)
 
     def method(self) -> Value:
         """As a variant."""
@@ -347,7 +359,7 @@ class IncomingResponse:
     def __init__(self, host: HttpHost, exchange: Exchange) -> None:
         self._host = host
         self._exchange = exchange
-        self._headers = HttpFields.received(exchange.headers)
+        self._headers = HttpFields.received(exchange.headers, host.http.held)
         self._is_consumed = False
 
     def status(self) -> Value:
@@ -416,4 +428,4 @@ class FutureTrailers(_Later):
         self._host.loop.call_soon_threadsafe(self._exchange.close)
 
     def _made(self, value: list[tuple[str, bytes]]) -> Value:
-        return (HttpFields.received(value),) if value else None
+        return (HttpFields.received(value, self._host.http.held),) if value else None
