@@ -51,6 +51,29 @@ def test_so_many_at_once_and_not_those_that_nobody_waits_for(monkeypatch: pytest
     assert len(asked) == THREADS_MAX + 1
 
 
+def test_a_name_is_looked_up_once_for_all_who_ask_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    begun, go = threading.Event(), threading.Event()
+
+    def slow(name: str, *_: Any, **__: Any) -> Any:
+        asked.append(name)
+        begun.set()
+        assert go.wait(30)
+        return [(2, 1, 6, "", ("127.0.0.1", 0))]
+
+    monkeypatch.setattr(socket, "getaddrinfo", slow)
+    lookups = Lookups()
+    futures = [lookups.ask("one.test")]
+    assert begun.wait(30)
+    futures += [lookups.ask("one.test") for _ in range(3 * THREADS_MAX)]
+    assert futures[1].cancel()
+    go.set()
+    assert {future.result(30) for future in futures if not future.cancelled()} == {("127.0.0.1",)}
+    assert asked == ["one.test"]
+    lookups.ask("one.test").result(30)
+    assert asked == ["one.test"] * 2
+
+
 STUCK = """
 import asyncio, socket, threading, time
 from obelisk.wasm.wasi.http.connecting import SystemResolver
