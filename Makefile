@@ -58,8 +58,13 @@ demo: $(READY)
 test: $(READY)
 	@$(BIN)/python -m pytest -q -n $(JOBS) -m "not acceptance" $(ARGS)
 
+# Some of them build components in Python.
+$(VENV)/.python-guests: $(READY)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[python-guests]'
+	@touch $@
+
 .PHONY: acceptance
-acceptance: $(READY)
+acceptance: $(VENV)/.python-guests
 	@$(BIN)/python -m pytest -q -n $(JOBS) -m acceptance $(ARGS)
 
 .PHONY: tutorials

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +19,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if HERE in item.path.parents:
             item.add_marker(pytest.mark.acceptance)
+
+
+@pytest.fixture(scope="session")
+def componentize_py() -> Path:
+    """The tool that makes components of Python: of this environment, where `make acceptance` puts it, or on PATH."""
+    found = shutil.which("componentize-py", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    if found is None:
+        pytest.skip("componentize-py is not in this environment: make acceptance installs it")
+    return Path(found)
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ Needs componentize-py on PATH, and a minute to build one component.
 from __future__ import annotations
 
 import os
-import shutil
 import socket
 import subprocess
 import threading
@@ -39,15 +38,12 @@ RUN = "testing:python/python.run"
 
 
 @pytest.fixture(scope="module")
-def component(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    tool = shutil.which("componentize-py")
-    if tool is None:
-        pytest.skip("componentize-py is not on PATH (pip install 'obelisk[python-guests]')")
+def component(tmp_path_factory: pytest.TempPathFactory, componentize_py: Path) -> Path:
     folder = tmp_path_factory.mktemp("python")
     (folder / "wit").mkdir()
     (folder / "wit" / "world.wit").write_text(WIT)
     (folder / "app.py").write_text(APP)
-    command = [tool, "-d", "wit", "-w", "any", "componentize", "app", "-o", "app.wasm"]
+    command = [componentize_py, "-d", "wit", "-w", "any", "componentize", "app", "-o", "app.wasm"]
     subprocess.run(command, cwd=folder, check=True, capture_output=True, timeout=600)
     return folder / "app.wasm"
 

@@ -6,7 +6,6 @@ Needs componentize-py on PATH, and a minute to build the component; `make tutori
 from __future__ import annotations
 
 import random
-import shutil
 import subprocess
 import sys
 import time
@@ -66,9 +65,7 @@ ALL = 1 << 30
 
 
 @pytest.fixture(scope="module")
-def component(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    if shutil.which("componentize-py") is None:
-        pytest.skip("componentize-py is not on PATH (pip install 'obelisk[python-guests]')")
+def component(tmp_path_factory: pytest.TempPathFactory, componentize_py: Path) -> Path:
     folder = tmp_path_factory.mktemp("python")
     (folder / "component.toml").write_text(MANIFEST)
     (folder / "app.py").write_text(APP)
