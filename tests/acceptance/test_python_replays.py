@@ -1,6 +1,6 @@
 """A workflow in Python that uses its language's own clock, chance and output, killed and replayed many times.
 
-Needs componentize-py on PATH, and a minute to build the component; `make tutorials` runs it with the one that it installs.
+Needs componentize-py, which `make acceptance` installs, and a minute to build the component.
 """
 
 from __future__ import annotations
