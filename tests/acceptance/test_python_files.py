@@ -1,6 +1,6 @@
 """A real CPython in an activity: its own `open`, `os` and `socket`, on our WASI, in a real server.
 
-Needs componentize-py on PATH, and a minute to build one component.
+Needs componentize-py, which `make acceptance` installs, and a minute to build one component.
 """
 
 from __future__ import annotations
