@@ -62,3 +62,11 @@ def guest() -> Iterator[Guest]:
     made = Guest()
     yield made
     made.stop()
+
+
+@pytest.fixture
+def calls(fixture_module: Any) -> Any:
+    """The functions of wasi:filesystem, each call checked against its WIT: see fixtures/filesystem.py."""
+    for name in ("components", "signatures"):
+        fixture_module(name)
+    return fixture_module("filesystem")

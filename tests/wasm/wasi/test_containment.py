@@ -28,13 +28,6 @@ FOLLOW = 1
 
 
 @pytest.fixture
-def calls(fixture_module: Any) -> Any:
-    for name in ("components", "signatures"):
-        fixture_module(name)
-    return fixture_module("filesystem")
-
-
-@pytest.fixture
 def inside(tmp_path: Path) -> Path:
     """The directory of the guest, beside a secret."""
     (tmp_path / "secret").write_bytes(b"secret")

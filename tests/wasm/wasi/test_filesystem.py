@@ -21,13 +21,6 @@ FOLLOW = 1
 
 
 @pytest.fixture
-def calls(fixture_module: Any) -> Any:
-    for name in ("components", "signatures"):
-        fixture_module(name)
-    return fixture_module("filesystem")
-
-
-@pytest.fixture
 def inside(tmp_path: Path) -> Path:
     directory = tmp_path / "inside"
     directory.mkdir()
