@@ -314,3 +314,46 @@ def test_one_whose_directory_cannot_be_made_fails_and_may_be_tried_again(world: 
     (report,) = world.reports
     assert "its directory cannot be made: " in report.result.reason and not report.final
     assert world.started == 0 and not world.marks.left_over()
+
+
+class WaitsAgain(Waits):
+    """Waits `times` times, and notes who is marked whenever it runs."""
+
+    def __init__(self, what: Any, times: int, marks: Marks) -> None:
+        super().__init__(what)
+        self.times = times
+        self.marks = marks
+        self.marked: list[Any] = []
+
+    def answer(self, value: Any) -> Any:
+        self.marked.append(set(self.marks.left_over()))
+        self.times -= 1
+        return Waiting(self.what()) if self.times else super().answer(value)
+
+
+def until_it_waits_or_ends(world: World) -> Turn:
+    assert world.lane.woken.wait(5)
+    world.lane.woken.clear()
+    turn: Turn = world.lane.jobs.pop().slice()
+    return turn
+
+
+async def moment() -> None:
+    await asyncio.sleep(0.02)
+
+
+def test_after_a_wait_it_is_marked_again(world: World) -> None:
+    run = WaitsAgain(moment, 2, world.marks)
+    world.start(run)
+    assert [until_it_waits_or_ends(world) for _ in range(2)] == [Turn.WAITS, Turn.OVER]
+    assert run.marked == [{"E_1"}] * 2
+    assert not world.marks.left_over()
+
+
+def test_waits_add_up_for_the_deadline(world: World) -> None:
+    world.start(WaitsAgain(moment, 1_000, world.marks), deadline_us=110_000)
+    turns = 1
+    while until_it_waits_or_ends(world) is Turn.WAITS:
+        turns += 1
+    assert turns <= 6
+    assert world.reports[-1].result.kind is FailureKind.TIMED_OUT

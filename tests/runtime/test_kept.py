@@ -10,7 +10,8 @@ import pytest
 
 from obelisk.config.settings import MEMORY_MAX_BYTES_DEFAULT, ComponentConfig
 from obelisk.core.ids import DeploymentId, Digest
-from obelisk.core.policy import ExecutionPolicy, OnTrap, RetryPolicy
+from obelisk.core.names import FunctionName
+from obelisk.core.policy import CLOSED, ExecutionPolicy, OnTrap, RetryPolicy, Sandbox
 from obelisk.core.ports import FunctionInfo, FunctionKind, Rejection, Typed
 from obelisk.core.values import ErrForm, Json, Ok
 from obelisk.runtime.components import DeploymentRefused, load_active
@@ -244,3 +245,29 @@ def test_source_code_is_kept_with_its_component_and_stays_as_it_was(
     assert kept.source_text(digest, "a") == "edited since"
     kept.forget_all_but(frozenset())
     assert files(tmp_path) == []
+
+
+def test_an_older_component_may_touch_what_the_active_one_of_its_name_may(
+    loader: ComponentLoader, kept: KeptComponents, testing_components: Any, fibo_components: Any, tmp_path: Path
+) -> None:
+    """What an operator takes away today is taken from executions that began before; without a name there is nothing."""
+    versions = [tmp_path / f"{number}.wasm" for number in range(3)]
+    for number, path in enumerate(versions):
+        path.write_bytes(testing_components.activity.read_bytes() + b"\x00\x06\x04note" + str(number).encode())
+
+    def named(name: str, path: Path, variable: str) -> ComponentConfig:
+        sandbox = Sandbox(environment=((variable, "x"),))
+        return ComponentConfig(FunctionKind.ACTIVITY, name, path, None, sandbox=sandbox)
+
+    old = load_active(loader, (named("acts", versions[0], "THEN"),)) + load_active(
+        loader, (named("gone", versions[1], "THEN"),)
+    )
+    kept.keep(old)
+    new = load_active(loader, (named("other", fibo_components.activity, "OTHER"), named("acts", versions[2], "TODAY")))
+    deployed = Deployed(DeploymentId("Dep_1"), new, kept.load(loader, [each.digest for each in old]), None)
+    today = Sandbox(environment=(("TODAY", "x"),))
+    ffqn = FunctionName(ECHO)
+    assert deployed.sandbox(new[1].digest, ffqn) == deployed.sandbox(old[0].digest, ffqn) == today
+    assert deployed.sandbox(old[1].digest, ffqn) == CLOSED
+    deployed.replace(DeploymentId("Dep_2"), new[:1])
+    assert deployed.sandbox(old[0].digest, ffqn) == deployed.sandbox(new[1].digest, ffqn) == CLOSED

@@ -41,6 +41,13 @@ class Work:
         self.abandoned = True
 
 
+class Pausing(Work):
+    """Waits for something outside after each slice but the last."""
+
+    def slice(self) -> Turn:
+        return Turn.WAITS if super().slice() is Turn.MORE else Turn.OVER
+
+
 @pytest.fixture
 def lane() -> Any:
     made: list[tuple[CpuLane, EpochTicker]] = []
@@ -85,6 +92,51 @@ def test_a_first_slice_goes_ahead_but_not_for_ever(lane: Any) -> None:
     row = [f"new{number}" for number in range(3 * AHEAD_MAX)]
     expected = [each for at in range(0, len(row), AHEAD_MAX) for each in (*row[at : at + AHEAD_MAX], "old")]
     assert notes[: len(expected)] == expected
+
+
+def test_what_was_woken_goes_ahead_of_what_used_up_its_slice(lane: Any) -> None:
+    notes: list[str] = []
+    cpu = lane(1)
+    for name in ("old", "older"):
+        cpu.submit(Work(name, 100, notes, has_begun=True))
+    cpu.adopt()
+    cpu.wake(Work("woken", 1, notes, has_begun=True))
+    cpu.start()
+    wait_for(notes, 3)
+    assert notes[:2] == ["woken", "old"]
+
+
+def test_what_waits_outside_keeps_its_room(lane: Any) -> None:
+    notes: list[str] = []
+    cpu = lane(1, begun_max=1)
+    pausing, next_one = Pausing("pausing", 2, notes), Work("next", 1, notes)
+    cpu.submit(pausing)
+    cpu.submit(next_one)
+    cpu.start()
+    wait_for(notes, 1)
+    time.sleep(0.05)
+    assert notes == ["pausing"] and cpu.is_full
+    cpu.wake(pausing)
+    wait_for(notes, 3)
+    assert notes == ["pausing", "pausing", "next"]
+
+
+def test_what_began_elsewhere_and_waits_takes_room_too(lane: Any) -> None:
+    cpu = lane(1, begun_max=2)
+    cpu.start()
+    cpu.adopt()
+    assert not cpu.is_full
+    cpu.adopt()
+    assert cpu.is_full
+
+
+def test_what_is_woken_after_a_stop_is_abandoned(lane: Any) -> None:
+    cpu = lane(1)
+    cpu.start()
+    cpu.stop()
+    late = Work("late", 1, [], has_begun=True)
+    cpu.wake(late)
+    assert late.abandoned
 
 
 def test_only_so_many_begin(lane: Any) -> None:
