@@ -14,6 +14,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final, Protocol
 
 from obelisk.core.http_traces import HttpTrace
@@ -32,7 +33,6 @@ from obelisk.runtime.outgoing import Outgoing
 from obelisk.wasm.activity import ActivityStep, Finished, RunHost, Waiting
 from obelisk.wasm.guest import PoolIsFull
 from obelisk.wasm.wasi.activity import ActivityHost
-from obelisk.wasm.wasi.http.client import HttpClient
 from obelisk.wit.types import Value
 
 _log: Final = logging.getLogger(__name__)
@@ -156,7 +156,7 @@ class _Attempt:
     __slots__ = (
         "_came_to",
         "_effect",
-        "_http",
+        "_host",
         "_lines",
         "_owner",
         "_run",
@@ -175,7 +175,7 @@ class _Attempt:
         self._effect = effect
         self._lines: AttemptLines | None = None
         self._run: Run | None = None
-        self._http: HttpClient | None = None
+        self._host: ActivityHost | None = None
         self._used_ns = 0
         self._waited_ns = 0
         self._timed_out = False
@@ -251,13 +251,13 @@ class _Attempt:
             self._lines = owner._lines.of_attempt(effect)
         owner._io.start()  # what a host starts runs there, whether or not the guest waits for it
         sandbox = owner._activities.sandbox(effect.component, effect.ffqn)
-        http = owner._outgoing.client(sandbox.http, effect.trace_context)
+        http = partial(owner._outgoing.client, sandbox.http, effect.trace_context)
         try:
             given = preopens(owner._directories, sandbox.directories, effect.execution_id)
         except OSError as error:
             return Finished(Failure(FailureKind.UNCATEGORIZED, f"its directory cannot be made: {error}"))
         host = ActivityHost(sandbox, owner._io.loop, self._lines, http, given)
-        self._http = http
+        self._host = host
         run = owner._activities.attempt(effect.component, effect.ffqn, host)
         try:
             step = run.start(effect.params)
@@ -278,7 +278,7 @@ class _Attempt:
     @property
     def _traces(self) -> tuple[HttpTrace, ...]:
         """What it sent over HTTP."""
-        return () if self._http is None else self._http.traces
+        return () if self._host is None else self._host.http_traces
 
     # --- waiting -----------------------------------------------------------------------------------------------------
 

@@ -41,7 +41,10 @@ _params: Final = msgspec.json.Decoder(list[msgspec.Raw])
 class ExecHost(Protocol):
     """What of its host a run uses."""
 
-    environment: tuple[tuple[str, str], ...]
+    @property
+    def environment(self) -> tuple[tuple[str, str], ...]:
+        """Environment variables, by name."""
+        ...
 
     @property
     def stderr(self) -> LogOutput:

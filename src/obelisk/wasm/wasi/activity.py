@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from obelisk.core.calls import Log, LogLevel, LogLine, Output, StdStream
+from obelisk.core.http_traces import HttpTrace
 from obelisk.core.policy import Sandbox
 from obelisk.wasm.wasi.filesystem import Files, Preopen
 from obelisk.wasm.wasi.host import Answer, Pollable, Subscription
@@ -52,14 +53,14 @@ class ActivityHost:
         sandbox: Sandbox,
         loop: asyncio.AbstractEventLoop,
         sink: Callable[[LogLine], None],
-        http: HttpClient | None = None,
+        http: Callable[[], HttpClient] = sends_nothing,
         preopens: Sequence[Preopen] = (),
     ) -> None:
-        """`http`: None: nothing may be sent. `preopens`: the directories that it is given."""
+        """`http`: makes the client, for a guest that asks for one: most do not. `preopens`: the directories that it is given."""
         self.arguments: tuple[str, ...] = ()
-        self.http = http or sends_nothing()
-        self.http.tell = lambda text: self.log(LogLevel.WARN, text)
-        self.environment = (*sandbox.environment, *self.http.environment.items())
+        self._make_http = http
+        self._http: HttpClient | None = None
+        self._environment = sandbox.environment
         self.loop = loop
         self.processes: Processes = NO_PROCESSES
         self._sink = sink
@@ -71,6 +72,24 @@ class ActivityHost:
         self._preopens = preopens
         self._files: Files | None = None
         self._network: Network | None = None
+
+    @property
+    def http(self) -> HttpClient:
+        """What the guest may do over HTTP."""
+        if self._http is None:
+            self._http = self._make_http()
+            self._http.tell = lambda text: self.log(LogLevel.WARN, text)
+        return self._http
+
+    @property
+    def http_traces(self) -> tuple[HttpTrace, ...]:
+        """What it sent over HTTP by now."""
+        return () if self._http is None else self._http.traces
+
+    @property
+    def environment(self) -> tuple[tuple[str, str], ...]:
+        """See `Host`. Secrets are in it as what stands for them."""
+        return (*self._environment, *self.http.environment.items())
 
     # --- the guest's world -------------------------------------------------------------------------------------------
 

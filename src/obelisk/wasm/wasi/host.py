@@ -56,7 +56,11 @@ class Host(Protocol):
     """What every run has. Everything more belongs to activities: `obelisk.wasm.wasi.activity`."""
 
     arguments: tuple[str, ...]
-    environment: tuple[tuple[str, str], ...]
+
+    @property
+    def environment(self) -> tuple[tuple[str, str], ...]:
+        """Environment variables, by name."""
+        ...
 
     @property
     def stdin(self) -> Any:
