@@ -58,14 +58,17 @@ demo: $(READY)
 test: $(READY)
 	@$(BIN)/python -m pytest -q -n $(JOBS) -m "not acceptance" $(ARGS)
 
-# Some of them build components in Python.
-$(VENV)/.python-guests: $(READY)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[python-guests]'
+# Some of them build components in Python. The tool has an environment of its own, since one beside Obelisk is what
+# `obelisk build` and `obelisk dev` take, in tests too that put one of theirs on PATH.
+GUESTS := $(VENV)/guests
+$(GUESTS)/.ready: $(READY)
+	@$(BIN)/python -m venv --clear $(GUESTS)
+	@$(GUESTS)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt componentize-py
 	@touch $@
 
 .PHONY: acceptance
-acceptance: $(VENV)/.python-guests
-	@$(BIN)/python -m pytest -q -n $(JOBS) -m acceptance $(ARGS)
+acceptance: $(GUESTS)/.ready
+	@PATH="$(CURDIR)/$(GUESTS)/bin:$$PATH" $(BIN)/python -m pytest -q -n $(JOBS) -m acceptance $(ARGS)
 
 .PHONY: tutorials
 tutorials: $(READY)
