@@ -7,7 +7,7 @@ import pytest
 from obelisk_tests_small_engine import FIBOA, SmallEngine
 
 from obelisk.api.errors import NotFound, Stopping
-from obelisk.api.following import STATUS_BURST, TREE_PAGE
+from obelisk.api.following import STATUSES_PER_S, TREE_PAGE
 from obelisk.api.pace import Pace
 from obelisk.api.service import Service
 from obelisk.core.ids import ExecutionId
@@ -98,7 +98,37 @@ def test_a_busy_execution_is_told_in_steps_but_its_end_is_never_lost():
         seen = [shown async for shown in service.following.follow(execution_id)]
         await working
         assert seen[-1].is_finished
-        assert len(seen) < calls + STATUS_BURST
+        assert len(seen) < calls  # each call makes two states
+
+    run(scenario)
+
+
+def test_many_followers_are_told_less_often_and_an_end_at_once():
+    followers = 200
+
+    async def scenario(engine, service):
+        loop = asyncio.get_running_loop()
+        execution_id = started(engine)
+        seen, ends = [], []
+
+        async def follow():
+            async for shown in service.following.follow(execution_id):
+                seen.append(shown.state.status)
+            ends.append(loop.time())
+
+        following = [asyncio.ensure_future(follow()) for _ in range(followers)]
+        while len(seen) < followers:
+            await asyncio.sleep(0.01)
+        began = loop.time()
+        engine.lock(execution_id)
+        await asyncio.sleep(followers / STATUSES_PER_S / 4)
+        assert len(seen) == followers
+        engine.finish(execution_id, Ok(Json(b"55")))
+        ended = loop.time()
+        await asyncio.gather(*following)
+        assert seen[followers:] == [Status.FINISHED] * followers
+        if ended - began < followers / STATUSES_PER_S / 2:
+            assert min(ends) - began < followers / STATUSES_PER_S
 
     run(scenario)
 
@@ -135,8 +165,8 @@ def test_a_follower_that_leaves_is_forgotten():
         execution_id = started(engine)
         async with aclosing(service.following.follow(execution_id)) as states:
             await anext(states)
-            assert engine.changes._watchers
-        assert not engine.changes._watchers
+            assert engine.changes.watchers
+        assert not engine.changes.watchers
 
     run(scenario)
 
@@ -182,9 +212,9 @@ def test_the_end_of_a_tree_is_told_although_its_hints_came_early():
             for progress in change.progress:
                 latest[progress.execution.state.execution_id] = progress.execution.is_finished
             if change.snapshot_complete:
-                watchers, engine.changes._watchers = engine.changes._watchers, {}
+                watchers, engine.changes._of_trees = engine.changes._of_trees, {}
                 engine.finish(child, Ok(Json(b"55")))  # this hint is lost
-                engine.changes._watchers = watchers
+                engine.changes._of_trees = watchers
                 engine.finish(execution_id, Ok(Json(b"55")))
         assert latest == {execution_id: True, child: True}
 

@@ -352,7 +352,7 @@ def test_who_stops_following_is_told_that_the_execution_goes_on(server, options)
         stderr=subprocess.PIPE,
         text=True,
     )
-    while not server.engine.changes._watchers:
+    while not server.engine.changes.watchers:
         time.sleep(0.01)
     time.sleep(0.2)
     process.send_signal(signal.SIGINT)

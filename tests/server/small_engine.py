@@ -51,6 +51,7 @@ from obelisk.core.ports import Called, FunctionInfo, FunctionKind, Rejection, St
 from obelisk.core.replay import Replayed, replay
 from obelisk.core.responses import ChildFinished, DelayFinished, Response
 from obelisk.core.tracing import Found, find_call
+from obelisk.core.transitions import Status
 from obelisk.core.values import Err, Json, Ok, Outcome
 from obelisk.engine.effects import Answer, AnswerKind
 from obelisk.engine.inbox import InboxFull
@@ -431,6 +432,9 @@ class SmallEngine:
     def watch(self, root: ExecutionId) -> AbstractAsyncContextManager[Any]:
         return self.changes.watch(root)
 
+    def watch_one(self, execution_id: ExecutionId) -> AbstractAsyncContextManager[Any]:
+        return self.changes.watch_one(execution_id)
+
     def watch_lines(self, root: ExecutionId) -> AbstractAsyncContextManager[Any]:
         return self.line_changes.watch(root)
 
@@ -561,7 +565,8 @@ class SmallEngine:
         with self._lock:
             outcomes = self.store.commit(f"batch {self._batches}", [unit])
         assert all(type(outcome).__name__ == "Applied" for outcome in outcomes), outcomes
-        self.changes.publish({expect.execution_id for expect in unit.expects})
+        for state in unit.states:
+            self.changes.publish((state.execution_id,), ended=state.status is Status.FINISHED)
 
 
 class LoopThread:

@@ -252,9 +252,9 @@ def test_a_client_that_leaves_a_stream_is_forgotten(serving):
         execution_id = engine.create(engine.new_execution_id(), FIBOA, b"[10,1]")
         call = pb_grpc.ExecutionRepositoryStub(channel).GetStatus(status_request(execution_id, follow=True))
         await call.read()
-        assert engine.changes._watchers
+        assert engine.changes.watchers
         call.cancel()
-        while engine.changes._watchers:
+        while engine.changes.watchers:
             await asyncio.sleep(0.001)
 
     serving(scenario)

@@ -7,7 +7,7 @@ Nobody is told every state in between: who looks late sees the latest. The end i
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Final
 
 from obelisk.api.errors import Stopping
@@ -19,10 +19,10 @@ from obelisk.api.tree import Tree
 from obelisk.api.views import Execution, TreeChange
 from obelisk.core.ids import ExecutionId, root_of
 
-STATUS_BURST: Final = 32
-"""Changes of one execution that are told at once, before …"""
-STATUS_INTERVAL_S: Final = 0.02
-"""… one is told per interval."""
+STATUS_WAIT_S: Final = 0.02
+"""How long a change of one execution waits for others that are told with it. An end waits for nothing."""
+STATUSES_PER_S: Final = 500
+"""How many changes are told in a second, to all followers together; with many of them a change waits longer."""
 TREE_INTERVAL_S: Final = 0.05
 """The least time between two messages about a tree, those of its snapshot apart."""
 TREE_PAGE: Final = 500
@@ -36,6 +36,7 @@ class Following:
         self._engine = engine
         self._executions = executions
         self._reads = reads
+        self._followers = 0
 
     async def follow(self, execution_id: ExecutionId, *, with_result: bool = False) -> AsyncGenerator[Execution, None]:
         """The execution as it is, then each change of what is visible of it, until it has finished; the last one
@@ -43,18 +44,20 @@ class Following:
 
         Close it when done early. `NotFound` first, `Stopping` when the engine stops.
         """
-        pace = Pace(STATUS_BURST, STATUS_INTERVAL_S)
-        async with self._watch(execution_id) as subscription:
-            told = await self._executions.get(execution_id, with_result=with_result)
-            yield told
-            while not told.is_finished:
-                if execution_id not in await subscription.changed():
-                    continue
-                await pace.turn()
-                current = await self._executions.get(execution_id, with_result=with_result)
-                if current.visible != told.visible:
-                    told = current
-                    yield told
+        async with self._watch(self._engine.watch_one(execution_id)) as subscription:
+            self._followers += 1
+            try:
+                told = await self._executions.get(execution_id, with_result=with_result)
+                yield told
+                while not told.is_finished:
+                    await subscription.changed()
+                    await subscription.ended(max(STATUS_WAIT_S, self._followers / STATUSES_PER_S))
+                    current = await self._executions.get(execution_id, with_result=with_result)
+                    if current.visible != told.visible:
+                        told = current
+                        yield told
+            finally:
+                self._followers -= 1
 
     async def watch(self, execution_id: ExecutionId) -> AsyncGenerator[TreeChange, None]:
         """The execution and all that derive from it: a snapshot in pieces, by creation, then what changes, until the
@@ -64,7 +67,7 @@ class Following:
         """
         tree = Tree(self._engine, self._executions, execution_id)
         pace = Pace(1, TREE_INTERVAL_S)
-        async with self._watch(execution_id) as subscription:
+        async with self._watch(self._engine.watch(root_of(execution_id))) as subscription:
             top = await self._executions.get(execution_id)
             known = await self._reads.run(tree.ids)
             for start in range(0, len(known), TREE_PAGE):
@@ -82,9 +85,9 @@ class Following:
                     yield TreeChange(progress, self._engine.now())
 
     @asynccontextmanager
-    async def _watch(self, execution_id: ExecutionId) -> AsyncIterator[Subscription]:
+    async def _watch(self, watching: AbstractAsyncContextManager[Subscription]) -> AsyncIterator[Subscription]:
         try:
-            async with self._engine.watch(root_of(execution_id)) as subscription:
+            async with watching as subscription:
                 yield subscription
         except ShuttingDown:
             raise Stopping from None

@@ -88,10 +88,14 @@ class Catalogue(Protocol):
 
 
 class Subscription(Protocol):
-    """One watcher of one tree."""
+    """One watcher of one tree, or of one execution."""
 
     async def changed(self) -> frozenset[ExecutionId]:
         """Waits for changes and returns whose rows changed since the last call: a hint to read them. `ShuttingDown`."""
+        ...
+
+    async def ended(self, within_s: float) -> None:
+        """Returns when the one execution that is watched has ended, there will be no more changes, or `within_s` has passed."""
         ...
 
 
@@ -188,4 +192,8 @@ class Engine(Protocol):
 
     def watch(self, root: ExecutionId) -> AbstractAsyncContextManager[Subscription]:
         """Watches the tree of a top-level execution. `ShuttingDown` on entry."""
+        ...
+
+    def watch_one(self, execution_id: ExecutionId) -> AbstractAsyncContextManager[Subscription]:
+        """Watches one execution. `ShuttingDown` on entry."""
         ...

@@ -1,6 +1,7 @@
-"""The change stream: tells watchers which executions of a tree have a new state row.
+"""The change stream: tells watchers which executions have a new state row, of a tree or one alone.
 
-A change is a hint to read the store; nothing is lost when several become one. Fed by the engine thread, read on the loop.
+A change is a hint to read the store; nothing is lost when several become one. Fed by the engine thread, read on the loop,
+which is only woken for what somebody waits for: a thread that wakes up takes the interpreter from the engine.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 from obelisk.core.ids import ExecutionId, root_of
 
@@ -18,13 +19,14 @@ class ShuttingDown(Exception):
 
 
 class Subscription:
-    """One watcher of one tree."""
+    """One watcher of one tree, or of one execution."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._lock = threading.Lock()
         self._changed: set[ExecutionId] = set()
         self._awake = asyncio.Event()
+        self._over = asyncio.Event()
         self._closed = False
 
     async def changed(self) -> frozenset[ExecutionId]:
@@ -39,6 +41,16 @@ class Subscription:
             raise ShuttingDown("server is shutting down")
         return changed
 
+    async def ended(self, within_s: float) -> None:
+        """Returns when the execution that is watched has ended, there will be no more changes, or `within_s` has passed."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                await self._over.wait()
+
+    def end(self) -> None:
+        """What is watched has ended; from any thread, after the change itself was put."""
+        self._loop.call_soon_threadsafe(self._over.set)
+
     def put(self, execution_id: ExecutionId) -> None:
         """Adds a change; from any thread."""
         with self._lock:
@@ -51,41 +63,80 @@ class Subscription:
         """Ends the subscription; from the loop's thread."""
         self._closed = True
         self._awake.set()
+        self._over.set()
+
+
+Watchers = dict[ExecutionId, frozenset[Subscription]]
+"""Its values are replaced, never changed: the engine thread reads them without a lock."""
 
 
 class Changes:
     """All watchers of a process."""
 
     def __init__(self) -> None:
-        self._watchers: dict[ExecutionId, frozenset[Subscription]] = {}
+        self._of_trees: Watchers = {}
+        self._of_one: Watchers = {}
         self._closed = False
 
-    def publish(self, execution_ids: Iterable[ExecutionId]) -> None:
-        """From the engine thread: these rows changed, and the change is durable."""
-        watchers = self._watchers
-        if not watchers:
+    @property
+    def watchers(self) -> int:
+        """How many there are."""
+        return sum(map(len, self._of_trees.values())) + sum(map(len, self._of_one.values()))
+
+    def publish(self, execution_ids: Iterable[ExecutionId], *, ended: bool = False) -> None:
+        """From the engine thread: these rows changed, for the last time if they `ended`, and the change is durable."""
+        of_one, of_trees = self._of_one, self._of_trees
+        if not of_one and not of_trees:
             return
         for execution_id in execution_ids:
-            for subscription in watchers.get(root_of(execution_id), ()):
+            for subscription in of_trees.get(root_of(execution_id), ()):
                 subscription.put(execution_id)
+            for subscription in of_one.get(execution_id, ()):
+                subscription.put(execution_id)
+                if ended:
+                    subscription.end()
 
     @asynccontextmanager
     async def watch(self, root: ExecutionId) -> AsyncIterator[Subscription]:
         """Watches the tree of a top-level execution. `ShuttingDown` when the server is stopping."""
-        if self._closed:
-            raise ShuttingDown("server is shutting down")
-        subscription = Subscription(asyncio.get_running_loop())
-        self._watchers = {**self._watchers, root: self._watchers.get(root, frozenset()) | {subscription}}
+        subscription = self._subscription()
+        _add(self._of_trees, root, subscription)
         try:
             yield subscription
         finally:
-            left = self._watchers[root] - {subscription}
-            rest = {key: value for key, value in self._watchers.items() if key != root}
-            self._watchers = {**rest, root: left} if left else rest
+            _remove(self._of_trees, root, subscription)
+
+    @asynccontextmanager
+    async def watch_one(self, execution_id: ExecutionId) -> AsyncIterator[Subscription]:
+        """Watches one execution. `ShuttingDown` when the server is stopping."""
+        subscription = self._subscription()
+        _add(self._of_one, execution_id, subscription)
+        try:
+            yield subscription
+        finally:
+            _remove(self._of_one, execution_id, subscription)
+
+    def _subscription(self) -> Subscription:
+        if self._closed:
+            raise ShuttingDown("server is shutting down")
+        return Subscription(asyncio.get_running_loop())
 
     def close(self) -> None:
         """Ends all subscriptions; from the loop's thread."""
         self._closed = True
-        for watchers in self._watchers.values():
-            for subscription in watchers:
-                subscription.close()
+        for watchers in (self._of_trees, self._of_one):
+            for subscriptions in watchers.values():
+                for subscription in subscriptions:
+                    subscription.close()
+
+
+def _add(watchers: Watchers, key: ExecutionId, subscription: Subscription) -> None:
+    watchers[key] = watchers.get(key, frozenset()) | {subscription}
+
+
+def _remove(watchers: Watchers, key: ExecutionId, subscription: Subscription) -> None:
+    left = watchers[key] - {subscription}
+    if left:
+        watchers[key] = left
+    else:
+        del watchers[key]

@@ -270,8 +270,9 @@ class Driver:
     def _perform(self, effect: Effect) -> None:
         match effect:
             case Changed(state):
-                self._changes.publish((state.execution_id,))
-                if state.status is Status.FINISHED:
+                ended = state.status is Status.FINISHED
+                self._changes.publish((state.execution_id,), ended=ended)
+                if ended:
                     self._line_changes.publish((state.execution_id,))
             case StartAttempt():
                 assert self._attempts is not None

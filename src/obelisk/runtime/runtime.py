@@ -183,6 +183,10 @@ class Runtime:
         """Watches the tree that an execution belongs to. `ShuttingDown` on entry."""
         return self._changes.watch(root_of(root))
 
+    def watch_one(self, execution_id: ExecutionId) -> AbstractAsyncContextManager[Subscription]:
+        """Watches one execution. `ShuttingDown` on entry."""
+        return self._changes.watch_one(execution_id)
+
     def watch_lines(self, root: ExecutionId) -> AbstractAsyncContextManager[Subscription]:
         """Watches what the tree that an execution belongs to logs, and its ends. `ShuttingDown` on entry."""
         return self._line_changes.watch(root_of(root))
