@@ -113,7 +113,7 @@ def test_many_followers_are_told_less_often_and_an_end_at_once():
 
         async def follow():
             async for shown in service.following.follow(execution_id):
-                seen.append(shown.state.status)
+                seen.append(shown.state.status)  # noqa: PERF401 - it is looked at meanwhile
             ends.append(loop.time())
 
         following = [asyncio.ensure_future(follow()) for _ in range(followers)]

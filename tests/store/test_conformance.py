@@ -56,7 +56,7 @@ from obelisk.core.events import (
     Unlocked,
     Unpaused,
 )
-from obelisk.core.ids import Digest
+from obelisk.core.ids import ChildId, Digest, absolute, join_set_of
 from obelisk.core.instants import At, In, Now
 from obelisk.core.reading import ExecutionFilter, FinalResult, Page, StateFilter
 from obelisk.core.responses import ChildFinished, DelayFinished, Response
@@ -258,6 +258,29 @@ def test_creating_twice_in_one_batch(opened, author, make_author):
         APPLIED,
         Refused(RefusedBy.EXISTS, one),
     ]
+
+
+@pytest.mark.parametrize("finished", [False, True])
+def test_a_child_is_created_once(opened, author, make_author, finished):
+    one, two = author.id(1), author.id(2)
+    child = ChildId("g:1_1")
+    opened.apply(author.create(one), author.append(one, author.locked()), author.call_child(one, child))
+    if finished:
+        opened.apply(author.finish_child(one, child))
+    before = opened.store.load(absolute(one, child))
+    again = make_author(None).create(absolute(one, child), join_set=join_set_of(child))
+    other = make_author(None).create(two)
+    assert opened.commit(again, other) == [Refused(RefusedBy.EXISTS, absolute(one, child)), APPLIED]
+    # Refused for two reasons, the first one is told; and what refused it is not forgotten.
+    both = Unit([Expect(absolute(one, child), 0), Expect(two, 9)], events=again.events, states=again.states)
+    turned = Unit([Expect(two, 9), Expect(absolute(one, child), 0)], events=again.events, states=again.states)
+    exists = Unit([Expect(absolute(one, child), before.state.next_version)])
+    assert opened.commit(both, turned, exists) == [
+        Refused(RefusedBy.EXISTS, absolute(one, child)),
+        Refused(RefusedBy.VERSION, two),
+        APPLIED,
+    ]
+    assert opened.store.load(absolute(one, child)) == before
 
 
 def test_a_finished_execution_still_exists(opened, author, make_author):

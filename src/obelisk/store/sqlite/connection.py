@@ -20,6 +20,8 @@ from obelisk.store.sqlite.queries import sql
 Connection = sqlite3.Connection
 DatabaseFault = sqlite3.Error
 """Any error that the driver raises, except for values that it cannot bind."""
+ConstraintFault = sqlite3.IntegrityError
+"""A row that is there already, or not as its table wants it."""
 
 WRITER_PRAGMAS: Final[Mapping[str, str]] = {
     "page_size": "4096",
@@ -87,17 +89,32 @@ def _set(connection: Connection, pragmas: Mapping[str, str]) -> None:
         raise
 
 
+def begin(connection: Connection) -> None:
+    """Begins a write transaction: then `commit`, or `give_up` when anything fails, the commit included."""
+    connection.execute(_BEGIN)
+
+
+def commit(connection: Connection) -> None:
+    """Makes a transaction durable."""
+    connection.execute(_COMMIT)
+
+
+def give_up(connection: Connection) -> None:
+    """Takes back a transaction."""
+    with suppress(DatabaseFault):  # SQLite may have rolled back by itself; the first error is the one to tell
+        if connection.in_transaction:
+            connection.execute(_ROLLBACK)
+
+
 @contextmanager
 def transaction(connection: Connection) -> Iterator[None]:
     """A durable write transaction; given up when its body or the commit fails."""
-    connection.execute(_BEGIN)
+    begin(connection)
     try:
         yield
-        connection.execute(_COMMIT)
+        commit(connection)
     except BaseException:
-        with suppress(DatabaseFault):  # SQLite may have rolled back by itself; the first error is the one to tell
-            if connection.in_transaction:
-                connection.execute(_ROLLBACK)
+        give_up(connection)
         raise
 
 
@@ -108,9 +125,7 @@ def reading(connection: Connection) -> Iterator[None]:
     try:
         yield
     finally:
-        with suppress(DatabaseFault):  # as above
-            if connection.in_transaction:
-                connection.execute(_ROLLBACK)
+        give_up(connection)
 
 
 def run_script(connection: Connection, script: str) -> None:

@@ -8,7 +8,8 @@ Must not be seen outside this package: what is loaded is what was written.
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Callable, Mapping
+from typing import Any, Final
 
 from msgspec.structs import replace
 
@@ -33,46 +34,50 @@ _ALL: Final = sql("names_all")
 _ADD: Final = sql("name_add")
 
 
+class _Keys(dict[str, int]):
+    """Numbers of names; one that is new is interned when it is asked for. They rise by one, from 1."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.added: list[str] = []
+
+    def __missing__(self, name: str) -> int:
+        key = self[name] = len(self) + 1
+        self.added.append(name)
+        return key
+
+
+class _Marks(dict[str, str]):
+    """How names are written in events."""
+
+    def __init__(self, keys: _Keys) -> None:
+        super().__init__()
+        self._keys = keys
+
+    def __missing__(self, name: str) -> str:
+        mark = self[name] = f"#{self._keys[name]}"
+        return mark
+
+
 class Names:
     """The interned texts of one database, in memory. There are few: they grow with deployments, not with executions.
 
-    The writer interns with `key` and `mark`, `write`s in its transaction, and then either `settle`s or `forget`s. A reader
+    The writer interns with `keys` and `marks`, `write`s in its transaction, and then either `settle`s or `forget`s. A reader
     calls `refresh` when it meets a key that it does not know.
     """
 
     def __init__(self) -> None:
-        self._keys: dict[str, int] = {}
-        self._marks: dict[str, str] = {}
+        self.keys: Final = _Keys()
+        """The number of a name, interned when it is new."""
+        self.marks: Final = _Marks(self.keys)
+        """How a name is written in events, interned when it is new."""
         self._names: dict[str, str] = {}
-        self._added: list[tuple[int, str]] = []
 
     def refresh(self, connection: Connection) -> None:
         """Reads what others interned."""
-        for key, name in connection.execute(_ALL, (len(self._keys),)).fetchall():
-            self._learn(key, name)
-
-    def _learn(self, key: int, name: str) -> None:
-        self._names[f"#{key}"] = name
-        self._marks[name] = f"#{key}"
-        self._keys[name] = key
-
-    def key(self, name: str) -> int:
-        """The number of `name`, interned when it is new. They rise by one, from 1."""
-        key = self._keys.get(name)
-        if key is None:
-            key = len(self._keys) + 1
-            self._learn(key, name)
-            self._added.append((key, name))
-        return key
-
-    def key_or_none(self, name: str | None) -> int | None:
-        """The number of `name`; None for None."""
-        return None if name is None else self.key(name)
-
-    def mark(self, name: str) -> str:
-        """How `name` is written in events."""
-        mark = self._marks.get(name)
-        return mark if mark is not None else f"#{self.key(name)}"
+        for key, name in connection.execute(_ALL, (len(self.keys),)).fetchall():
+            self.keys[name] = key
+            self._names[f"#{key}"] = name
 
     def name(self, mark: str) -> str:
         """What `mark` stands for; `KeyError` when it is not known yet."""
@@ -80,43 +85,65 @@ class Names:
 
     def write(self, connection: Connection) -> None:
         """Writes what was interned since the last `settle`; in the caller's transaction."""
-        if self._added:
-            connection.executemany(_ADD, self._added)
+        if self.keys.added:
+            connection.executemany(_ADD, [(self.keys[name], name) for name in self.keys.added])
 
     def settle(self) -> None:
         """Lets go on from here: what was written is durable."""
-        self._added.clear()
+        for name in self.keys.added:
+            self._names[f"#{self.keys[name]}"] = name
+        self.keys.added.clear()
 
     def forget(self) -> None:
         """Takes back what was interned since the last `settle`."""
-        for key, name in self._added:
-            del self._names[f"#{key}"], self._marks[name], self._keys[name]
-        self._added.clear()
+        for name in self.keys.added:
+            del self.keys[name]
+            self.marks.pop(name, None)
+        self.keys.added.clear()
 
 
 def encode(event: Event, names: Names) -> bytes:
     """The event as it is written."""
-    mark = names.mark
-    match event:
-        case ChildRequested() | Scheduled():
-            event = replace(event, ffqn=mark(event.ffqn))
-        case JoinNext() | JoinNextTooMany():
-            if event.ffqn is not None:
-                event = replace(event, ffqn=mark(event.ffqn))
-        case ComponentUpgraded():
-            event = replace(event, component=mark(event.component), deployment=mark(event.deployment))
-        case Created():
-            event = replace(
-                event, ffqn=mark(event.ffqn), component=mark(event.component), deployment=mark(event.deployment)
-            )
-        case Locked():
-            event = replace(
-                event,
-                executor=mark(event.executor),
-                component=None if event.component is None else mark(event.component),
-                deployment=None if event.deployment is None else mark(event.deployment),
-            )
-    return encode_event(event)
+    marked = _MARKED.get(type(event))
+    return encode_event(event if marked is None else marked(event, names.marks))
+
+
+def _with_function(event: ChildRequested | Scheduled, marks: Marks) -> Event:
+    return replace(event, ffqn=marks[event.ffqn])
+
+
+def _with_function_if_any(event: JoinNext | JoinNextTooMany, marks: Marks) -> Event:
+    return event if event.ffqn is None else replace(event, ffqn=marks[event.ffqn])
+
+
+def _upgraded(event: ComponentUpgraded, marks: Marks) -> Event:
+    return replace(event, component=marks[event.component], deployment=marks[event.deployment])
+
+
+def _created(event: Created, marks: Marks) -> Event:
+    return replace(event, ffqn=marks[event.ffqn], component=marks[event.component], deployment=marks[event.deployment])
+
+
+def _locked(event: Locked, marks: Marks) -> Event:
+    return replace(
+        event,
+        executor=marks[event.executor],
+        component=None if event.component is None else marks[event.component],
+        deployment=None if event.deployment is None else marks[event.deployment],
+    )
+
+
+Marks = Mapping[str, str]
+_MARKED: Final[Mapping[type, Callable[[Any, Marks], Event]]] = {
+    ChildRequested: _with_function,
+    Scheduled: _with_function,
+    JoinNext: _with_function_if_any,
+    JoinNextTooMany: _with_function_if_any,
+    ComponentUpgraded: _upgraded,
+    Created: _created,
+    Locked: _locked,
+}
+"""By the kind of event: a chain of `match` costs as much as the encoding."""
 
 
 def decode(data: bytes, format: int, names: Names) -> Event:

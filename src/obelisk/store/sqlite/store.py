@@ -22,7 +22,18 @@ from obelisk.core.ids import DeploymentId, Digest, ExecutionId, ExecutorId
 from obelisk.core.instants import Instant
 from obelisk.core.transitions import ExecutionState
 from obelisk.store.sqlite import rows
-from obelisk.store.sqlite.connection import Connection, DatabaseFault, explain, open_reader, open_writer, transaction
+from obelisk.store.sqlite.connection import (
+    Connection,
+    ConstraintFault,
+    DatabaseFault,
+    begin,
+    commit,
+    explain,
+    give_up,
+    open_reader,
+    open_writer,
+    transaction,
+)
 from obelisk.store.sqlite.naming import Names
 from obelisk.store.sqlite.ownership import Ownership, StoreUnusable
 from obelisk.store.sqlite.queries import sql
@@ -120,18 +131,41 @@ class SqliteStore:
         """Applies `units`, durably. `StoreFailed`; `MalformedUnit` (then nothing is written)."""
         if not units:
             return []
-        with self._using():
-            plan = Plan(self._heads, self._names)
+        with self._writing:
+            self._check()
             try:
-                outcomes = plan.judge(units)
-                with transaction(self._connection):
-                    plan.write(self._connection)
-            except BaseException:
-                self._names.forget()
-                raise
-            plan.settle()
-            self._names.settle()
+                outcomes = self._carry_out(units)
+            except (DatabaseFault, rows.Damaged, msgspec.DecodeError) as error:
+                raise self._fail(error) from error
         self.commits += 1
+        return outcomes
+
+    def _carry_out(self, units: list[Unit]) -> list[UnitOutcome]:
+        connection, names = self._connection, self._names
+        plan = Plan(self._heads, names)
+        try:
+            outcomes = plan.judge(units)
+            begin(connection)
+            try:
+                plan.write(connection)
+                commit(connection)
+            except ConstraintFault:
+                give_up(connection)
+                if not plan.assumes:
+                    raise
+                names.forget()
+                plan = Plan(self._heads, names, looks_everything_up=True)
+                outcomes = plan.judge(units)
+                with transaction(connection):
+                    plan.write(connection)
+            except BaseException:
+                give_up(connection)
+                raise
+        except BaseException:
+            names.forget()
+            raise
+        plan.settle()
+        names.settle()
         return outcomes
 
     def outcome_of(self, batch_id: str) -> list[UnitOutcome] | None:
@@ -204,7 +238,7 @@ class SqliteStore:
                 return
             try:
                 with transaction(self._connection):
-                    component = self._names.key(backtrace.component)
+                    component = self._names.keys[backtrace.component]
                     self._names.write(self._connection)
                     self._connection.execute(_STACK_ADD, (digest, frames))
                     self._connection.execute(_BACKTRACE_ADD, (key, backtrace.first, backtrace.end, component, digest))
@@ -235,7 +269,7 @@ class SqliteStore:
             return Checkpoint(frames, moved)
 
     def _own_key(self, owner: ExecutorId) -> int:
-        key = self._names.key(owner)
+        key = self._names.keys[owner]
         self._names.write(self._connection)
         return key
 

@@ -11,12 +11,12 @@ from typing import Any, Final
 
 import msgspec
 
-from obelisk.core.batch import Applied, NewResponse, Unit, UnitOutcome
+from obelisk.core.batch import Applied, Expect, NewResponse, Request, Unit, UnitOutcome
 from obelisk.core.events import FORMAT
 from obelisk.core.ids import DelayRef, ExecutionId, absolute
 from obelisk.core.instants import Instant
 from obelisk.core.responses import ChildFinished
-from obelisk.core.transitions import ExecutionState, Status
+from obelisk.core.transitions import ExecutionState
 from obelisk.store.fences import check_form, refusal
 from obelisk.store.sqlite.connection import Connection
 from obelisk.store.sqlite.lines import line_row
@@ -29,6 +29,7 @@ _KEY_LAST: Final = sql("key_last")
 _REQUEST_ID_LAST: Final = sql("request_id_last")
 _STATE_INSERT: Final = sql("state_insert")
 _STATE_UPDATE: Final = sql("state_update")
+_STATE_END: Final = sql("state_end")
 _STATE_COUNT_RESPONSES: Final = sql("state_count_responses")
 _EVENT_APPEND: Final = sql("event_append")
 _RESPONSE_APPEND: Final = sql("response_append")
@@ -40,6 +41,9 @@ _REQUESTS_REMOVE: Final = sql("requests_remove")
 _REQUESTS_OF: Final = sql("requests_of")
 _LINE_ID_LAST: Final = sql("line_id_last")
 _LINE_APPEND: Final = sql("line_append")
+
+
+Rows = list[tuple[Any, ...]]
 
 
 class Head(msgspec.Struct, gc=False):
@@ -99,15 +103,22 @@ class Heads:
 class Plan:
     """What a batch writes. `judge` everything, `write` in a transaction, `settle` once it is durable; or throw it away."""
 
-    def __init__(self, heads: Heads, names: Names) -> None:
+    def __init__(self, heads: Heads, names: Names, *, looks_everything_up: bool = False) -> None:
+        """`looks_everything_up`: also whether a child is there already that is about to be created. It never is but for one
+        whose id the parent chose; so without this the plan `assumes` it, and `write` fails with a constraint if it is wrong.
+        """
         self._heads = heads
         self._names = names
-        self._changed: dict[ExecutionId, Head] = {}
+        self._assuming = not looks_everything_up
+        self.assumes = False
+        self._found: dict[ExecutionId, Head | None] = {}
+        """Heads as the units so far leave them."""
+        self._changed: dict[ExecutionId, ExecutionState | None] = {}
+        """The state rows to write; None: only the number of responses."""
+        self._born: set[ExecutionId] = set()
         self._key_last = heads.key_last
         self._request_id_last = heads.request_id_last
         self._line_id_last = heads.line_id_last
-        self._born: set[ExecutionId] = set()
-        self._states: dict[ExecutionId, ExecutionState] = {}
         self._events: list[tuple[Any, ...]] = []
         self._responses: list[tuple[Any, ...]] = []
         self._delays: dict[tuple[int, DelayRef], Instant] = {}
@@ -117,7 +128,11 @@ class Plan:
         self._lines: list[tuple[Any, ...]] = []
 
     def _find(self, execution_id: ExecutionId) -> Head | None:
-        return self._changed.get(execution_id) or self._heads.find(execution_id)
+        try:
+            return self._found[execution_id]
+        except KeyError:
+            head = self._found[execution_id] = self._heads.find(execution_id)
+            return head
 
     def _key(self, execution_id: ExecutionId) -> int:
         head = self._find(execution_id)
@@ -129,17 +144,37 @@ class Plan:
         outcomes: list[UnitOutcome] = []
         for index, unit in enumerate(units):
             check_form(index, unit)
+            assumed = self._assume_births(unit) if self._assuming else ()
             refused = refusal(unit, outcomes, self._find)
+            if assumed and refused is not None:  # nothing will be inserted that could prove it wrong
+                for execution_id in assumed:
+                    del self._found[execution_id]
+                refused = refusal(unit, outcomes, self._find)
+            self.assumes = self.assumes or bool(assumed)
             outcomes.append(self._apply(unit) if refused is None else refused)
         return outcomes
+
+    def _assume_births(self, unit: Unit) -> list[ExecutionId]:
+        """The children that the unit creates, and which are not there as far as is known without looking."""
+        assumed = []
+        for state in unit.states:
+            execution_id = state.execution_id
+            if "." not in execution_id or execution_id in self._found or self._heads.holds(execution_id):
+                continue
+            if Expect(execution_id, 0) in unit.expects:
+                self._found[execution_id] = None
+                assumed.append(execution_id)
+        return assumed
 
     def _apply(self, unit: Unit) -> Applied:
         for state in unit.states:
             self._apply_state(state)
-        names = self._names
-        for event in unit.events:
-            place = place_of_event(self._key(event.execution_id), event.version)
-            self._events.append((place, event.created_at, FORMAT, encode(event.event, names)))
+        if unit.events:
+            found, names, add = self._found, self._names, self._events.append
+            for event in unit.events:
+                head = found[event.execution_id]
+                assert head is not None, "its state row came with it"
+                add((place_of_event(head.key, event.version), event.created_at, FORMAT, encode(event.event, names)))
         for post in unit.responses:
             self._apply_response(post)
         for delay in unit.delays:
@@ -149,12 +184,7 @@ class Plan:
             if head is not None:
                 self._delays.pop((head.key, ref), None)
                 self._delays_done.append((head.key, ref))
-        ids = []
-        for request in unit.requests:
-            self._request_id_last += 1
-            ids.append(self._request_id_last)
-            body = request_body_encode(request.body)
-            self._requests[self._request_id_last] = (self._key(request.execution_id), request.created_at, body)
+        asked = self._ask(unit.requests) if unit.requests else ()
         for request_id in unit.requests_done:
             self._requests.pop(request_id, None)
             self._requests_done.append((request_id,))
@@ -165,11 +195,20 @@ class Plan:
                 self._line_id_last += 1
                 root_key = self._key(ExecutionId(root)) if dot else head.key
                 self._lines.append(line_row(self._line_id_last, root_key, head.key, line))
-        return Applied(tuple(ids)) if ids else _APPLIED
+        return Applied(asked) if asked else _APPLIED
+
+    def _ask(self, requests: list[Request]) -> tuple[int, ...]:
+        ids = []
+        for request in requests:
+            self._request_id_last += 1
+            ids.append(self._request_id_last)
+            body = request_body_encode(request.body)
+            self._requests[self._request_id_last] = (self._key(request.execution_id), request.created_at, body)
+        return tuple(ids)
 
     def _apply_state(self, state: ExecutionState) -> None:
         execution_id = state.execution_id
-        head = self._find(execution_id)
+        head = self._found[execution_id]
         if head is None:
             self._key_last = key = self._key_last + 1
             self._born.add(execution_id)
@@ -178,91 +217,111 @@ class Plan:
             key, count = head.key, head.response_count
             # Only renewal moves the expiry of a lease that stays with its owner.
             expires_at = head.lease_expires_at if head.owner == state.owner else state.lease_expires_at
-        self._changed[execution_id] = Head(key, state.next_version, count, state.lease_epoch, state.owner, expires_at)
-        self._states[execution_id] = state
+        self._found[execution_id] = Head(key, state.next_version, count, state.lease_epoch, state.owner, expires_at)
+        self._changed[execution_id] = state
 
     def _apply_response(self, post: NewResponse) -> None:
         execution_id, response = post.execution_id, post.response
         head = self._find(execution_id)
         assert head is not None, "judged before"
         seq = head.response_count + 1
-        self._changed[execution_id] = Head(
+        self._found[execution_id] = Head(
             head.key, head.next_version, seq, head.lease_epoch, head.owner, head.lease_expires_at
         )
+        self._changed.setdefault(execution_id, None)
         body = response.body
         if isinstance(body, ChildFinished):
             child = self._key(absolute(execution_id, body.child))
             self._responses.append((head.key, seq, response.created_at, child, body.version, None, None))
         else:
-            self._responses.append((head.key, seq, response.created_at, None, None, body.delay, body.ok))
+            self._responses.append((head.key, seq, response.created_at, None, None, body.delay, int(body.ok)))
 
     def write(self, connection: Connection) -> None:
         """Writes the rows, in the caller's transaction. A row that several units wrote is written once, as the last did."""
-        inserts, updates, counts = self._state_rows()
+        inserts, updates, ends, counts = self._state_rows()
         self._names.write(connection)
-        for statement, rows in (
-            (_STATE_INSERT, inserts),
-            (_STATE_UPDATE, updates),
-            (_STATE_COUNT_RESPONSES, counts),
-            (_EVENT_APPEND, self._events),
-            (_RESPONSE_APPEND, self._responses),
-            # What is removed goes first: a row that a later unit removes again is not among those to add.
-            (_DELAY_REMOVE, self._delays_done),
-            (_DELAY_ADD, [(*place, expires_at) for place, expires_at in self._delays.items()]),
-            (_REQUEST_REMOVE, self._requests_done),
-            (_REQUESTS_REMOVE, [(key,) for key in self._over() if key in self._heads.asked]),
-            (_REQUEST_ADD, [(request_id, *row, row[0]) for request_id, row in self._requests.items()]),
-            (_LINE_APPEND, self._lines),
-        ):
-            if rows:
-                connection.executemany(statement, rows)
+        many = connection.executemany
+        if inserts:
+            many(_STATE_INSERT, inserts)
+        if updates:
+            many(_STATE_UPDATE, updates)
+        if ends:
+            many(_STATE_END, ends)
+        if counts:
+            many(_STATE_COUNT_RESPONSES, counts)
+        if self._events:
+            many(_EVENT_APPEND, self._events)
+        if self._responses:
+            many(_RESPONSE_APPEND, self._responses)
+        # What is removed goes first: a row that a later unit removes again is not among those to add.
+        if self._delays_done:
+            many(_DELAY_REMOVE, self._delays_done)
+        if self._delays:
+            many(_DELAY_ADD, [(*place, expires_at) for place, expires_at in self._delays.items()])
+        if self._requests_done:
+            many(_REQUEST_REMOVE, self._requests_done)
+        if self._heads.asked and ends:
+            many(_REQUESTS_REMOVE, [(key,) for key in self._over() if key in self._heads.asked])
+        if self._requests:
+            many(_REQUEST_ADD, [(request_id, *row, row[0]) for request_id, row in self._requests.items()])
+        if self._lines:
+            many(_LINE_APPEND, self._lines)
 
     def _over(self) -> list[int]:
         """Keys of the executions that finish with this batch."""
-        return [self._key(state.execution_id) for state in self._states.values() if state.status is Status.FINISHED]
+        return [
+            self._key(execution_id)
+            for execution_id, state in self._changed.items()
+            if state is not None and state.finish_kind is not None
+        ]
 
-    def _state_rows(self) -> tuple[list[tuple[Any, ...]], list[tuple[Any, ...]], list[tuple[Any, ...]]]:
-        inserts, updates, counts = [], [], []
-        for execution_id, head in self._changed.items():
-            state = self._states.get(execution_id)
+    def _state_rows(self) -> tuple[Rows, Rows, Rows, Rows]:
+        """Rows to insert, to update, to update for the last time, and whose responses are counted."""
+        inserts: Rows = []
+        updates: Rows = []
+        ends: Rows = []
+        counts: Rows = []
+        keys = self._names.keys
+        for execution_id, state in self._changed.items():
+            head = self._found[execution_id]
+            assert head is not None, "applied"
             if state is None:
                 counts.append((head.response_count, head.key))
-            elif execution_id in self._born:
+                continue
+            executor, owner = state.executor, state.owner
+            # The driver looks for an adapter of each value that is not of one of SQLite's own types: hence the conversions.
+            row = (
+                keys[state.component],
+                keys[state.deployment],
+                state.updated_at,
+                state.status._value_,
+                state.lifecycle._value_,
+                state.next_version,
+                head.response_count,
+                state.responses_known,
+                state.pending_at,
+                state.run,
+                None if executor is None else keys[executor],
+                state.lock_expires_at,
+                state.blocked_on,
+                int(state.closing),
+                state.failures,
+                state.crashes,
+                state.priority,
+                None if owner is None else keys[owner],
+                state.lease_epoch,
+                head.lease_expires_at,
+            )
+            if execution_id in self._born:
                 root, dot, path = execution_id.partition(".")
                 place = (self._key(ExecutionId(root)), path) if dot else (0, root)
-                created = (self._names.key(state.ffqn), state.created_at, state.first_scheduled_at)
-                inserts.append((*self._state_row(state, head), *place, *created))
+                created = (keys[state.ffqn], state.created_at, state.first_scheduled_at)
+                inserts.append((*row, state.finished_at, state.finish_kind, head.key, *place, *created))
+            elif state.finish_kind is None:
+                updates.append((*row, head.key))
             else:
-                updates.append(self._state_row(state, head))
-        return inserts, updates, counts
-
-    def _state_row(self, state: ExecutionState, head: Head) -> tuple[Any, ...]:
-        names = self._names
-        return (
-            names.key(state.component),
-            names.key(state.deployment),
-            state.updated_at,
-            state.status,
-            state.lifecycle,
-            state.next_version,
-            head.response_count,
-            state.responses_known,
-            state.pending_at,
-            state.run,
-            names.key_or_none(state.executor),
-            state.lock_expires_at,
-            state.blocked_on,
-            state.closing,
-            state.failures,
-            state.crashes,
-            state.finished_at,
-            state.finish_kind,
-            state.priority,
-            names.key_or_none(state.owner),
-            state.lease_epoch,
-            head.lease_expires_at,
-            head.key,
-        )
+                ends.append((*row, state.finished_at, state.finish_kind, head.key))
+        return inserts, updates, ends, counts
 
     def settle(self) -> None:
         """Lets the heads go on from here: the plan is durable."""
@@ -272,10 +331,11 @@ class Plan:
         heads.asked.update(row[0] for row in self._requests.values())
         if heads.asked:
             heads.asked.difference_update(self._over())
-        for execution_id, head in self._changed.items():
-            state = self._states.get(execution_id)
+        for execution_id, state in self._changed.items():
+            head = self._found[execution_id]
+            assert head is not None, "applied"
             if state is not None:
-                heads.keep(execution_id, head, is_open=state.status is not Status.FINISHED)
+                heads.keep(execution_id, head, is_open=state.finish_kind is None)
             elif heads.holds(execution_id):
                 heads.keep(execution_id, head, is_open=True)
 

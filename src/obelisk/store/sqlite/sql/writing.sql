@@ -24,17 +24,25 @@ WHERE e.root = ? AND e.path = ?
 -- description: The row of a new execution.
 INSERT INTO executions (
     component, deployment, updated_at, status, lifecycle, next_version, response_count, responses_known, pending_at,
-    run, executor, lock_expires_at, blocked_on, closing, failures, crashes, finished_at, finish_kind, priority, owner,
-    lease_epoch, lease_expires_at, key, root, path, ffqn, created_at, first_scheduled_at
+    run, executor, lock_expires_at, blocked_on, closing, failures, crashes, priority, owner, lease_epoch,
+    lease_expires_at, finished_at, finish_kind, key, root, path, ffqn, created_at, first_scheduled_at
 ) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 
 -- name: state_update
--- description: Everything of a row that can change.
+-- description: Everything of a row that can change before the end. Without the end's columns the indexes are left alone.
 UPDATE executions SET
     component = ?, deployment = ?, updated_at = ?, status = ?, lifecycle = ?, next_version = ?, response_count = ?,
     responses_known = ?, pending_at = ?, run = ?, executor = ?, lock_expires_at = ?, blocked_on = ?, closing = ?,
-    failures = ?, crashes = ?, finished_at = ?, finish_kind = ?, priority = ?, owner = ?, lease_epoch = ?,
-    lease_expires_at = ?
+    failures = ?, crashes = ?, priority = ?, owner = ?, lease_epoch = ?, lease_expires_at = ?
+WHERE key = ?
+
+-- name: state_end
+-- description: The same, with the end.
+UPDATE executions SET
+    component = ?, deployment = ?, updated_at = ?, status = ?, lifecycle = ?, next_version = ?, response_count = ?,
+    responses_known = ?, pending_at = ?, run = ?, executor = ?, lock_expires_at = ?, blocked_on = ?, closing = ?,
+    failures = ?, crashes = ?, priority = ?, owner = ?, lease_epoch = ?, lease_expires_at = ?, finished_at = ?,
+    finish_kind = ?
 WHERE key = ?
 
 -- name: state_count_responses
