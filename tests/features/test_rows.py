@@ -81,6 +81,7 @@ ROWS = {
     },
     "test_schema.py": {
         "w10": "functions are described in WIT",
+        "w13": "obelisk new makes a project that is built and runs",
         "w14": "the layout of a project: packages of the host, of dependencies, and generated ones",
         "w17": "obelisk.toml with [[activity_wasm]] and [[workflow]]",
         "w18": "${OBELISK_TOML_DIR}",

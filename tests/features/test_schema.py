@@ -95,6 +95,26 @@ def test_w10_functions_are_described_in_wit(served: Any) -> None:
     )
 
 
+@pytest.mark.acceptance
+def test_w13_a_new_project_is_built_and_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In C, whose tools need no registry; the other languages' projects are made and run by `make tutorials`."""
+
+    def obelisk(*arguments: str, cwd: Path) -> str:
+        command = [sys.executable, "-m", "obelisk", *arguments]
+        done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False, timeout=120)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    obelisk("new", "fibo", "myproject", "--language", "c", cwd=tmp_path)
+    folder = tmp_path / "myproject"
+    assert "template-fibo:activity/fibo-activity-ifc.fibo : func(n: u8) -> result<u64>" in obelisk("build", cwd=folder)
+    monkeypatch.setenv("OBELISK__API__LISTENING_ADDR", "127.0.0.1:0")
+    monkeypatch.setenv("OBELISK__CODEGEN_CACHE__DIRECTORY", str(tmp_path / "code"))
+    with started(folder, "obelisk.toml") as run:
+        for function, params in (("fiboa", "[10,5]"), ("fiboa-concurrent", "[10,5]")):
+            assert "Execution finished: OK: 55\n" in run("execution", "submit", "--follow", FIBO + function, params)
+
+
 def test_w14_the_packages_of_a_project_are_generated(project: Path) -> None:
     """The tree of the page, and every file of it can be parsed."""
 
