@@ -277,6 +277,24 @@ def test_guests_do_not_listen(make: Any) -> None:
     assert len(guest.events) == 2
 
 
+def test_what_is_wrong_in_any_case_is_told_before_what_is_not_allowed(make: Any) -> None:
+    guest = make("*:*", "127.0.0.1:*")
+    made = guest.socket()
+    with refuses(ErrorCode.INVALID_ARGUMENT):
+        guest("start-bind", made, NETWORK, (1, (80, 0, (0, 0, 0, 0, 0, 0, 0, 1), 0)))
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        guest("start-connect", made, NETWORK, loopback(listening.getsockname()[1]))
+        for method, *arguments in (("start-bind", NETWORK, loopback(0)), ("start-listen",)):
+            with refuses(ErrorCode.CONCURRENCY_CONFLICT):
+                guest(method, made, *arguments)
+        guest.wait(guest("subscribe", made).wait())
+        guest("finish-connect", made)
+        for method, *arguments in (("start-bind", NETWORK, loopback(0)), ("start-listen",)):
+            with refuses(ErrorCode.INVALID_STATE):
+                guest(method, made, *arguments)
+    assert guest.events == []
+
+
 # --- names -----------------------------------------------------------------------------------------------------------
 
 

@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from obelisk.wasm.wasi.host import Answer, GuestTrap, Subscription, WasiFunction
 from obelisk.wasm.wasi.io import CLOSED, IoError, failed
-from obelisk.wasm.wasi.sockets.addresses import Family, remote, socket_address
+from obelisk.wasm.wasi.sockets.addresses import Family, endpoint, remote, socket_address
 from obelisk.wasm.wasi.sockets.errors import ErrorCode, Refused, code_of
 from obelisk.wasm.wasi.sockets.network import Network
 from obelisk.wit.types import Value
@@ -366,12 +366,17 @@ def create(host: Any, family: int) -> Answer:
         return False, int(code_of(error))
 
 
-def _start_connect(this: TcpSocket, network: Any, address: Value) -> Value:
+def _must_be_new(this: TcpSocket) -> None:
+    """`Refused` once it was used; before anything else is: what is wrong in any case is no matter of what is allowed."""
     match this.state:
         case _State.CONNECTING:
             raise Refused(ErrorCode.CONCURRENCY_CONFLICT)
         case _State.CONNECTED | _State.CLOSED:
             raise Refused(ErrorCode.INVALID_STATE)
+
+
+def _start_connect(this: TcpSocket, network: Any, address: Value) -> Value:
+    _must_be_new(this)
     there = remote(address, this.family)
     this.network.allow_connection(there)
     try:
@@ -399,10 +404,14 @@ def _finish_connect(this: TcpSocket) -> Value:
 
 
 def _start_bind(this: TcpSocket, network: Any, address: Value) -> Value:
+    _must_be_new(this)
+    if endpoint(address).family is not this.family:
+        raise Refused(ErrorCode.INVALID_ARGUMENT)
     raise Refused(ErrorCode.ACCESS_DENIED, "an address cannot be chosen: guests only open connections")
 
 
 def _start_listen(this: TcpSocket) -> Value:
+    _must_be_new(this)
     raise Refused(ErrorCode.ACCESS_DENIED, "guests only open connections, they accept none")
 
 
