@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,13 @@ def componentize_py() -> Path:
     if found is None:
         pytest.skip("componentize-py is not on PATH: make acceptance installs it")
     return Path(found)
+
+
+@pytest.fixture(scope="session")
+def wasi_programs(tmp_path_factory: pytest.TempPathFactory, fixture_module: Callable[[str], Any]) -> dict[str, Path]:
+    """A component for each group of WASI's functions: see fixtures/groups.py."""
+    made: dict[str, Path] = fixture_module("groups").build(tmp_path_factory.mktemp("programs"))
+    return made
 
 
 @pytest.fixture

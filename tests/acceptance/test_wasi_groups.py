@@ -18,6 +18,7 @@ import pytest
 from obelisk.core.calls import Output
 from obelisk.core.ids import ExecutionId
 from obelisk.core.lines import LineFilter, LinePage
+from obelisk.proto import obelisk_pb2 as pb
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(120)]
 
@@ -25,15 +26,8 @@ VARIABLES = [["EMPTY", ""], ["GREETING", "grüß = dich"]]
 
 
 @pytest.fixture(scope="module")
-def programs(tmp_path_factory: pytest.TempPathFactory, fixture_module: Callable[[str], Any]) -> dict[str, Path]:
-    """The component of each group."""
-    made: dict[str, Path] = fixture_module("groups").build(tmp_path_factory.mktemp("programs"))
-    return made
-
-
-@pytest.fixture(scope="module")
 def groups(
-    tmp_path_factory: pytest.TempPathFactory, programs: dict[str, Path], fixture_module: Callable[[str], Any]
+    tmp_path_factory: pytest.TempPathFactory, wasi_programs: dict[str, Path], fixture_module: Callable[[str], Any]
 ) -> Iterator[Any]:
     """A server with all of them."""
     folder = tmp_path_factory.mktemp("groups")
@@ -55,7 +49,7 @@ def groups(
     tables = [
         f'[[activity_wasm]]\nname = "{name}"\nlocation = "{path}"\nmax_retries = 0\n'
         f"exec.lock_expiry.seconds = 60\n{given.get(name, '')}"
-        for name, path in programs.items()
+        for name, path in wasi_programs.items()
     ]
     directories = f"""
         activities.directories.enabled = true
@@ -108,7 +102,7 @@ def port(fixture_module: Callable[[str], Any]) -> Iterator[int]:
 
 @pytest.mark.parametrize(
     "function",
-    "reading skipping large-reads ends writing back-pressure splicing errors polling".split(),
+    ["reading", "skipping", "large-reads", "ends", "writing", "back-pressure", "splicing", "errors", "polling"],
 )
 def test_io(checked: Any, port: int, function: str) -> None:
     checked(f"io.{function}", port)
@@ -186,8 +180,8 @@ def test_cli_output_is_in_the_log(groups: Any) -> None:
     execution_id = groups.submit("testing:groups/cli.standard-output")
     kind, *said = groups.result(execution_id)
     assert kind == "ok", said
-    assert output_of(groups, execution_id, "stdout") == b"out: first\nout: second\nout: together\nout: no line end"
-    assert output_of(groups, execution_id, "stderr") == b"err: first\nerr: second\n"
+    assert output_of(groups, execution_id, "stdout") == b"out: first\nout: two halves\nout: together\nout: no line end"
+    assert output_of(groups, execution_id, "stderr") == b"err: first\nerr: two halves\n"
 
 
 @pytest.mark.parametrize(("which", "said"), list(enumerate(["success", "failure", "code 0", "code 7"])))
@@ -204,8 +198,25 @@ def test_cli_exit_ends_a_run_and_keeps_its_output(groups: Any, which: int, said:
 
 @pytest.mark.parametrize(
     "function",
-    "preopened opening rights reading-and-writing streams-in streams-out listing directories renaming links escapes"
-    " identity read-only syncing quota handles names".split(),
+    [
+        "preopened",
+        "opening",
+        "rights",
+        "reading-and-writing",
+        "streams-in",
+        "streams-out",
+        "listing",
+        "directories",
+        "renaming",
+        "links",
+        "escapes",
+        "identity",
+        "read-only",
+        "syncing",
+        "quota",
+        "handles",
+        "names",
+    ],
 )
 def test_filesystem(checked: Any, function: str) -> None:
     checked(f"filesystem.{function}")
@@ -219,7 +230,7 @@ def test_filesystem_sizes_and_times(checked: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "function", "lookups connecting denied options shutting-down resets conversation many".split()
+    "function", ["lookups", "connecting", "denied", "options", "shutting-down", "resets", "conversation", "many"]
 )
 def test_sockets(checked: Any, port: int, function: str) -> None:
     checked(f"sockets.{function}", port)
@@ -263,6 +274,25 @@ def has_loopback_6() -> bool:
 def test_sockets_over_ipv6(checked: Any, fixture_module: Callable[[str], Any]) -> None:
     with fixture_module("web").ServerThread(fixture_module("groups").peer, host="::1") as there:
         checked("sockets.over-six", there.port)
+
+
+def test_sockets_of_a_run_that_is_cancelled_while_it_waits_are_closed(
+    groups: Any, fixture_module: Callable[[str], Any]
+) -> None:
+    hung_up = []
+
+    async def script(peer: Any) -> None:
+        hung_up.append(False)
+        hung_up[-1] = await peer.closed()
+
+    with fixture_module("web").ServerThread(script) as there:
+        waiting = groups.submit("testing:groups/sockets.waits", there.port)
+        while not hung_up:
+            time.sleep(0.01)
+        groups.executions.CancelExecution(pb.CancelExecutionRequest(execution_id=pb.ExecutionId(id=waiting)))
+        assert groups.result(waiting)[:2] == ("failure", "cancelled")
+        while not hung_up[-1]:
+            time.sleep(0.01)
 
 
 def test_sockets_datagrams_are_refused(checked: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import socket
 import struct
@@ -552,6 +553,21 @@ def test_the_process_keeps_descriptors_for_itself(make: Any) -> None:
     with refuses(ErrorCode.NEW_SOCKET_LIMIT):
         guest.socket()
     assert "half of its limit of open files" in guest.events[0]
+
+
+def test_that_the_process_has_none_left_is_told(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuses_all(*_: Any) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    guest = make()
+    with monkeypatch.context() as patch:
+        patch.setattr(socket, "socket", refuses_all)
+        for _ in range(100):  # one that was not made does not count
+            with refuses(ErrorCode.NEW_SOCKET_LIMIT):
+                guest.socket()
+    event = "create-tcp-socket: the server has no file descriptors left (ulimit -n): new-socket-limit"
+    assert guest.events[0] == f"wasi:sockets {event}"
+    guest.socket()
 
 
 def test_everything_is_closed_at_the_end(make: Any) -> None:

@@ -86,3 +86,10 @@ def code_of(error: OSError) -> ErrorCode:
     if isinstance(error, socket.gaierror):
         return _LOOKUPS.get(error.errno or 0, ErrorCode.PERMANENT_RESOLVER_FAILURE)
     return _CODES.get(error.errno or 0, ErrorCode.UNKNOWN)
+
+
+def refusal(error: OSError) -> Refused:
+    """The same, and what of it is for the log."""
+    if error.errno in {errno.EMFILE, errno.ENFILE} and not isinstance(error, socket.gaierror):
+        return Refused(ErrorCode.NEW_SOCKET_LIMIT, "the server has no file descriptors left (ulimit -n)")
+    return Refused(code_of(error))

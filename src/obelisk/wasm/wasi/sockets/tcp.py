@@ -19,7 +19,7 @@ from typing import Any, Final
 from obelisk.wasm.wasi.host import Answer, GuestTrap, Subscription, WasiFunction
 from obelisk.wasm.wasi.io import CLOSED, IoError, failed
 from obelisk.wasm.wasi.sockets.addresses import Family, endpoint, remote, socket_address
-from obelisk.wasm.wasi.sockets.errors import ErrorCode, Refused, code_of
+from obelisk.wasm.wasi.sockets.errors import ErrorCode, Refused, code_of, refusal
 from obelisk.wasm.wasi.sockets.network import Network
 from obelisk.wit.types import Value
 
@@ -359,11 +359,12 @@ def create(host: Any, family: int) -> Answer:
         return False, int(ErrorCode.ACCESS_DENIED)
     try:
         return True, TcpSocket(network, Family(family))
-    except Refused as refused:
-        network.tell(refused, "create-tcp-socket")
-        return False, int(refused.code)
+    except Refused as caught:
+        refused = caught
     except OSError as error:
-        return False, int(code_of(error))
+        refused = refusal(error)
+    network.tell(refused, "create-tcp-socket")
+    return False, int(refused.code)
 
 
 def _must_be_new(this: TcpSocket) -> None:
