@@ -297,3 +297,90 @@ def test_sockets_of_a_run_that_is_cancelled_while_it_waits_are_closed(
 
 def test_sockets_datagrams_are_refused(checked: Any) -> None:
     checked("sockets.datagrams")
+
+
+# --- in a workflow ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def workflows(
+    tmp_path_factory: pytest.TempPathFactory, wasi_programs: dict[str, Path], fixture_module: Callable[[str], Any]
+) -> Iterator[Any]:
+    """A server with the same components as workflows: those whose interfaces a workflow is supplied with."""
+    folder = tmp_path_factory.mktemp("workflows") / "server"
+    folder.mkdir()
+    tables = [
+        f'[[workflow]]\nname = "{name}"\nlocation = "{wasi_programs[name]}"'
+        for name in ("clocks", "random", "cli", "filesystem", "sockets")
+    ]
+    made = fixture_module("serving").Server(folder, "\n".join(tables))
+    made.start()
+    yield made
+    assert made.stop() == 0
+
+
+@pytest.fixture
+def replayed(workflows: Any) -> Callable[..., Any]:
+    """A function: runs a function of a program and gives id and result; a replay has come to the same."""
+
+    def replayed(function: str, *params: Any) -> Any:
+        group, _, name = function.partition(".")
+        execution_id = workflows.submit(f"testing:groups/{group}.{name}", *params)
+        result = workflows.result(execution_id)
+        request = pb.ReplayExecutionRequest(execution_id=pb.ExecutionId(id=execution_id))
+        again = workflows.executions.ReplayExecution(request)
+        assert again.WhichOneof("outcome") == "finished"
+        assert again.finished.result == workflows.finished(execution_id).value
+        return execution_id, result
+
+    return replayed
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        "clocks.stands-still",
+        "clocks.instants",
+        "clocks.durations",
+        "random.secure",
+        "random.insecure",
+        "random.seed",
+        "cli.standard-input",
+        "cli.terminals",
+        "filesystem.nothing-given",
+        "sockets.nothing-allowed",
+    ],
+)
+def test_in_a_workflow(replayed: Any, function: str) -> None:
+    _, (kind, *said) = replayed(function)
+    assert kind == "ok", said
+    assert said[0] > 0
+
+
+def test_in_a_workflow_the_wall_clock_and_the_environment(replayed: Any) -> None:
+    for function, param in (("clocks.wall", int(time.time())), ("cli.environment", [])):
+        _, (kind, *said) = replayed(function, param)
+        assert kind == "ok", said
+
+
+def test_in_a_workflow_output_is_in_the_log_once(replayed: Any, workflows: Any) -> None:
+    execution_id, (kind, *said) = replayed("cli.standard-output")
+    assert kind == "ok", said
+    assert output_of(workflows, execution_id, "stdout") == b"out: first\nout: two halves\nout: together\nout: no line end"
+    assert output_of(workflows, execution_id, "stderr") == b"err: first\nerr: two halves\n"
+
+
+@pytest.mark.parametrize("which", [0, 1, 2])
+def test_in_a_workflow_randomness_follows_from_the_execution(replayed: Any, which: int) -> None:
+    drawn = [replayed("random.draw", which)[1] for _ in range(5)]
+    assert {kind for kind, _ in drawn} == {"ok"}
+    assert len({value for _, value in drawn}) == len(drawn)
+
+
+@pytest.mark.parametrize(("which", "said"), list(enumerate(["success", "failure", "code 0", "code 7"])))
+def test_in_a_workflow_exit_is_a_trap(workflows: Any, which: int, said: str) -> None:
+    execution_id = workflows.submit("testing:groups/cli.ends-with", which)
+    kind, _, reason = workflows.result(execution_id)
+    assert kind == "failure"
+    assert f"the guest called exit, with {said}, instead of returning" in reason
+    assert output_of(workflows, execution_id, "stdout") == b"out: before the end"
