@@ -366,7 +366,9 @@ def test_in_a_workflow_the_wall_clock_and_the_environment(replayed: Any) -> None
 def test_in_a_workflow_output_is_in_the_log_once(replayed: Any, workflows: Any) -> None:
     execution_id, (kind, *said) = replayed("cli.standard-output")
     assert kind == "ok", said
-    assert output_of(workflows, execution_id, "stdout") == b"out: first\nout: two halves\nout: together\nout: no line end"
+    assert (
+        output_of(workflows, execution_id, "stdout") == b"out: first\nout: two halves\nout: together\nout: no line end"
+    )
     assert output_of(workflows, execution_id, "stderr") == b"err: first\nerr: two halves\n"
 
 
