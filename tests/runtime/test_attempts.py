@@ -25,6 +25,10 @@ from obelisk.wasm.activity import Finished, Waiting
 from obelisk.wasm.guest import PoolIsFull
 
 
+def never() -> bool:
+    return False
+
+
 class Run:
     """An attempt that takes `slices` slices of `ms` each."""
 
@@ -128,11 +132,16 @@ class World:
         self.started += 1
         return self.runs[self.started - 1]
 
-    def start(self, run: Run, number: int = 1, deadline_us: int = 1_000_000) -> None:
+    def effect(self, number: int = 1, deadline_us: int = 1_000_000) -> StartAttempt:
+        return StartAttempt(f"E_{number}", f"Run_{number}", "sha256:0", "a:b/c.d", Json(b"[]"), deadline_us)  # type: ignore[arg-type]
+
+    def queue(self, run: Run, number: int = 1, deadline_us: int = 1_000_000) -> None:
         self.runs.append(run)
-        self.attempts.start(
-            StartAttempt(f"E_{number}", f"Run_{number}", "sha256:0", "a:b/c.d", Json(b"[]"), deadline_us)  # type: ignore[arg-type]
-        )
+        self.attempts.start(self.effect(number, deadline_us))
+
+    def start(self, run: Run, number: int = 1, deadline_us: int = 1_000_000) -> None:
+        self.queue(run, number, deadline_us)
+        self.attempts.run_queued(never)
 
 
 @pytest.fixture
@@ -226,6 +235,35 @@ def test_an_error_of_the_host_fails_the_attempt_only(world: World, caplog: Any) 
     (report,) = world.reports
     assert report.result.reason.startswith("internal error")
     assert "failed in the host" in caplog.text
+
+
+# --- what is queued --------------------------------------------------------------------------------------------------
+
+
+def test_what_is_queued_runs_until_that_is_enough(world: World) -> None:
+    for number in range(1, 5):
+        world.queue(Run(1, 0), number)
+    assert world.attempts.count == 4
+    world.attempts.run_queued(lambda: len(world.reports) == 3)
+    assert [report.execution_id for report in world.reports] == ["E_1", "E_2", "E_3"]
+    world.attempts.run_queued(never)
+    assert len(world.reports) == 4
+
+
+def test_one_that_is_killed_before_it_began_does_not_begin(world: World) -> None:
+    world.queue(Run(1, 0))
+    world.attempts.kill(KillAttempt("E_1", "Run_0"))  # a past run: not this one
+    world.attempts.kill(KillAttempt("E_1", "Run_1"))
+    world.attempts.run_queued(never)
+    assert world.reports == [AttemptKilled("E_1", "Run_0"), AttemptKilled("E_1", "Run_1")]
+    assert world.started == 0 and world.attempts.count == 0
+
+
+def test_a_stop_gives_up_what_is_queued(world: World) -> None:
+    world.queue(Run(1, 0))
+    world.attempts.stop()
+    assert [type(report) for report in world.reports] == [AttemptStopped]
+    assert world.started == 0 and world.attempts.count == 0
 
 
 # --- waiting ---------------------------------------------------------------------------------------------------------

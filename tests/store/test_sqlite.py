@@ -533,3 +533,25 @@ def test_a_killed_writer_loses_nothing_that_it_acknowledged(path, author, kill_a
         assert [entry.version for entry in child.log] == list(range(child.state.next_version))
         assert isinstance(child.log[-1].event, Finished) == (number < requested)
     store.close()
+
+
+def test_what_is_to_be_done_meanwhile_is_done_while_the_commit_is_under_way(path, author):
+    with closing(SqliteStore(path)) as store:
+        seen = []
+
+        def meanwhile(is_over):
+            deadline = time.monotonic() + 10
+            while not is_over() and time.monotonic() < deadline:
+                time.sleep(0.0001)
+            seen.append((threading.current_thread(), store._connection.in_transaction))
+
+        for number in range(1, 4):
+            assert store.commit(f"batch {number}", [author.create(author.id(number))], meanwhile) == [Applied()]
+        assert seen == [(threading.current_thread(), False)] * 3
+        assert store.load(author.id(3)) is not None
+        # A commit that fails is told as ever, after the work.
+        store._connection.execute("PRAGMA max_page_count = 1")
+        with pytest.raises(StoreFailed, match="the disk is full"):
+            for number in range(4, 400):
+                store.commit(f"batch {number}", [author.create(author.id(number))], lambda is_over: None)
+    assert "obelisk-commit" not in {thread.name for thread in threading.enumerate()}

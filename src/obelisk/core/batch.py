@@ -10,6 +10,7 @@ refused one, is refused and changes nothing; the others are applied all the same
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import StrEnum
 from typing import Protocol
 
@@ -219,11 +220,20 @@ class Recovered(msgspec.Struct):
     delays: list[Delay]
 
 
+Meanwhile = Callable[[Callable[[], bool]], None]
+"""Work that can be done while a batch is being made durable: it must not use the store, nor follow from the batch. Its argument
+says whether the wait is over.
+"""
+
+
 class Store(Protocol):
     """Durable memory as the engine sees it. One caller at a time (the engine thread). Every method may raise `StoreFailed`."""
 
-    def commit(self, batch_id: str, units: list[Unit]) -> list[UnitOutcome]:
-        """Applies `units` in one transaction and makes it durable; one outcome a unit. May raise `CommitUnknown`."""
+    def commit(self, batch_id: str, units: list[Unit], meanwhile: Meanwhile | None = None) -> list[UnitOutcome]:
+        """Applies `units` in one transaction and makes it durable; one outcome a unit. May raise `CommitUnknown`.
+
+        `meanwhile`: called at most once, on this thread, while the store waits for durable memory.
+        """
         ...
 
     def outcome_of(self, batch_id: str) -> list[UnitOutcome] | None:

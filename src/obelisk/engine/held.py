@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
+from typing import Final
 
 import msgspec
 
@@ -67,6 +68,7 @@ class Held:
         "asks",
         "delays",
         "ends_as",
+        "execution_id",
         "generation",
         "guest",
         "has_begun",
@@ -91,6 +93,7 @@ class Held:
 
     def __init__(self, state: ExecutionState, kind: FunctionKind | None) -> None:
         self.state = state
+        self.execution_id: Final = state.execution_id
         self.kind = kind
         """None: its component is not loaded."""
         self.phase = Phase.COLD
@@ -140,11 +143,6 @@ class Held:
         self.params = created.params
         self.timeout_us = created.timeout_us
         self.trace_context = created.trace_context
-
-    @property
-    def execution_id(self) -> ExecutionId:
-        """Its id."""
-        return self.state.execution_id
 
     def end_advance(self) -> int | None:
         """It is not advanced any more; returns whom to answer, if anybody waits for that."""

@@ -48,6 +48,11 @@ class Inbox:
             admitted.append(self._calls.popleft())
         return admitted
 
+    @property
+    def facts(self) -> int:
+        """How many inputs wait that no client sent."""
+        return len(self._facts)
+
     def __bool__(self) -> bool:
         return bool(self._facts or self._calls)
 

@@ -101,23 +101,41 @@ class Attempts:
         self._directories = directories
         self._long: set[tuple[Digest, FunctionName]] = set()
         """Functions whose first slice runs on the lane, since they were seen to take longer than one."""
+        self._queued: dict[ExecutionId, StartAttempt] = {}
+        """Attempts whose first slice is due on the engine thread, in the order of their start."""
         self._running: dict[ExecutionId, _Attempt] = {}
         self._stopping = False
 
     def start(self, effect: StartAttempt) -> None:
-        """Runs the first slice, or queues it."""
-        attempt = _Attempt(self, effect)
-        self._running[effect.execution_id] = attempt
+        """Queues the first slice: for `run_queued`, or on the lane."""
         function = (effect.component, effect.ffqn)
-        if self._stopping:
-            attempt.abandon()
-        elif function in self._long or self._lane.is_full or self._may_wait_for_a_disk(*function):
-            self._lane.submit(attempt)
+        if self._stopping or function in self._long or self._lane.is_full or self._may_wait_for_a_disk(*function):
+            attempt = _Attempt(self, effect)
+            self._running[effect.execution_id] = attempt
+            if self._stopping:
+                attempt.abandon()
+            else:
+                self._lane.submit(attempt)
         else:
-            turn = attempt.slice(inline=True)
-            if turn is Turn.MORE:
+            self._queued[effect.execution_id] = effect
+
+    def run_queued(self, is_enough: Callable[[], bool]) -> None:
+        """Runs first slices until none is due, or `is_enough`; on the engine thread, between two ticks or while a commit is under
+        way: they were started by an earlier one.
+        """
+        while self._queued and not is_enough():
+            effect = self._queued.pop(next(iter(self._queued)))
+            function = (effect.component, effect.ffqn)
+            attempt = _Attempt(self, effect)
+            self._running[effect.execution_id] = attempt
+            if function in self._long or attempt.slice(inline=True) is Turn.MORE:
                 self._long.add(function)
                 self._lane.submit(attempt)
+
+    @property
+    def queued(self) -> int:
+        """First slices that are due on the engine thread."""
+        return len(self._queued)
 
     def _may_wait_for_a_disk(self, component: Digest, ffqn: FunctionName) -> bool:
         """A guest waits for its files on its thread, in which no CPU time passes: never on the engine's."""
@@ -125,6 +143,9 @@ class Attempts:
 
     def kill(self, effect: KillAttempt) -> None:
         """Stops an attempt; what is reported is that it does nothing any more, whatever it came to."""
+        queued = self._queued.get(effect.execution_id)
+        if queued is not None and queued.run == effect.run:
+            del self._queued[effect.execution_id]
         attempt = self._running.get(effect.execution_id)
         if attempt is not None and attempt.run == effect.run:
             attempt.kill()
@@ -134,13 +155,16 @@ class Attempts:
     def stop(self) -> None:
         """Gives up the attempts that are left, and from now on every new one. The lane must have been stopped."""
         self._stopping = True
+        while self._queued:
+            _, effect = self._queued.popitem()
+            _Attempt(self, effect).abandon()
         if any(attempt.is_waiting for attempt in tuple(self._running.values())):
             self._io.run(self._give_up())
 
     @property
     def count(self) -> int:
         """Attempts that have not ended."""
-        return len(self._running)
+        return len(self._running) + len(self._queued)
 
     async def _give_up(self) -> None:
         """Ends every wait; the lane abandons whose wait is over."""

@@ -83,11 +83,14 @@ class Changes:
         """How many there are."""
         return sum(map(len, self._of_trees.values())) + sum(map(len, self._of_one.values()))
 
+    @property
+    def is_watched(self) -> bool:
+        """Whether anybody watches anything."""
+        return bool(self._of_one or self._of_trees)
+
     def publish(self, execution_ids: Iterable[ExecutionId], *, ended: bool = False) -> None:
         """From the engine thread: these rows changed, for the last time if they `ended`, and the change is durable."""
         of_one, of_trees = self._of_one, self._of_trees
-        if not of_one and not of_trees:
-            return
         for execution_id in execution_ids:
             for subscription in of_trees.get(root_of(execution_id), ()):
                 subscription.put(execution_id)

@@ -1,7 +1,7 @@
 """The engine thread: drain, decide, commit, settle, perform.
 
-Decides when a tick is made and performs what a tick asks for. It commits itself: handing a batch to another thread would
-cost more than the commit. First slices of short activities run here, between two ticks.
+Decides when a tick is made and performs what a tick asks for. First slices of short activities run here, between two ticks
+and while a commit waits for the disk.
 
 Must not decide anything about executions: that is the engine's.
 """
@@ -16,11 +16,11 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Final
 
-from obelisk.core.batch import CommitUnknown, Refused, RefusedBy, Store, StoreFailed, Unit, UnitOutcome
+from obelisk.core.batch import CommitUnknown, Meanwhile, Refused, RefusedBy, Store, StoreFailed, Unit, UnitOutcome
 from obelisk.core.instants import SECOND_US, Instant
 from obelisk.core.lines import NewLogLine
 from obelisk.core.policy import Limits
-from obelisk.core.transitions import Status
+from obelisk.core.transitions import ExecutionState, Status
 from obelisk.engine.effects import (
     Answer,
     Changed,
@@ -51,6 +51,8 @@ from obelisk.wasm.engine import EpochTicker
 
 _log: Final = logging.getLogger(__name__)
 _INPUTS_PER_TICK_MAX: Final = 1_000
+_FACTS_PER_TICK: Final = 32
+"""Ends of attempts that are worth a tick while more attempts are due. A commit costs little more for 32 than for one."""
 _IDLE_WAIT_S: Final = 60.0
 _LAST_TICKS_MAX: Final = 10
 _ASK_AGAIN_S: Final = 0.2
@@ -103,7 +105,8 @@ class Driver:
     def offer(self, item: Input) -> None:
         """Gives the engine an input; from any thread. `InboxFull` for a client's call that finds no room."""
         self._inbox.offer(item)
-        self._wake.set()
+        if threading.get_ident() != self._thread.ident:  # it does not sleep, then
+            self._wake.set()
 
     def expect_answer(self, token: int, loop: asyncio.AbstractEventLoop, future: asyncio.Future[Answer]) -> None:
         """Registers who waits for the answer to a client's call; before it is offered."""
@@ -170,8 +173,11 @@ class Driver:
 
     def _turn(self) -> bool:
         """One tick; whether there may be more to do at once."""
-        self._wake.clear()
+        if self._wake.is_set():
+            self._wake.clear()
         self._make_calls()
+        assert self._attempts is not None
+        self._attempts.run_queued(self._has_many_facts)
         inputs = self._inbox.admit(_INPUTS_PER_TICK_MAX)
         now = self._clock.now()
         engine = self._engine
@@ -181,6 +187,10 @@ class Driver:
                 return self._store_due_lines()
         self._tick(inputs, now)
         return True
+
+    def _has_many_facts(self) -> bool:
+        """Whether enough has happened for a tick, so that it is not kept waiting by what is still to start."""
+        return self._inbox.facts >= _FACTS_PER_TICK
 
     def _make_calls(self) -> None:
         while self._calls:
@@ -198,18 +208,24 @@ class Driver:
         tick = self._engine.decide(inputs, now)
         outcomes = self._commit_with_lines(tick) if tick.units else []
         for effect in self._engine.settle(tick, outcomes):
-            self._perform(effect)
+            if type(effect) is Changed:  # nearly all of them, and nearly always nobody watches
+                self._tell(effect.state)
+            else:
+                self._perform(effect)
 
     def _commit_with_lines(self, tick: Tick) -> list[UnitOutcome]:
         """Commits a tick, with as many lines of activities as a batch may have: they cost no commit of their own then. They
         go first, since what a workflow logs may follow from an activity that has logged before.
         """
+        assert self._attempts is not None
+        # A commit costs more when something is done meanwhile, so one slice is not worth it.
+        meanwhile = self._attempts.run_queued if self._attempts.queued > 1 else None
         if not self.lines:
-            return self._commit(tick.batch_id, tick.units)
+            return self._commit(tick.batch_id, tick.units, meanwhile)
         lines = self.lines.take()
         for unit in tick.units:
             unit.after = [index + 1 for index in unit.after]
-        first, *outcomes = self._commit(tick.batch_id, [Unit(expects=[], lines=lines), *tick.units])
+        first, *outcomes = self._commit(tick.batch_id, [Unit(expects=[], lines=lines), *tick.units], meanwhile)
         self._stored(lines, first)
         return outcomes
 
@@ -237,9 +253,9 @@ class Driver:
         while self.lines:
             self._store_lines()
 
-    def _commit(self, batch_id: str, units: list[Unit]) -> list[UnitOutcome]:
+    def _commit(self, batch_id: str, units: list[Unit], meanwhile: Meanwhile | None = None) -> list[UnitOutcome]:
         try:
-            return self._store.commit(batch_id, units)
+            return self._store.commit(batch_id, units, meanwhile)
         except CommitUnknown:
             _log.warning("the outcome of a commit is unknown; asking the store")
         while True:
@@ -270,10 +286,7 @@ class Driver:
     def _perform(self, effect: Effect) -> None:
         match effect:
             case Changed(state):
-                ended = state.status is Status.FINISHED
-                self._changes.publish((state.execution_id,), ended=ended)
-                if ended:
-                    self._line_changes.publish((state.execution_id,))
+                self._tell(state)
             case StartAttempt():
                 assert self._attempts is not None
                 self._attempts.start(effect)
@@ -305,6 +318,14 @@ class Driver:
                     self._inbox.offer(News(news))
             case WakeOthers():
                 pass  # they poll; a store with notifications will tell them sooner
+
+    def _tell(self, state: ExecutionState) -> None:
+        """Tells who watches an execution that its row has changed."""
+        if self._changes.is_watched or self._line_changes.is_watched:
+            ended = state.status is Status.FINISHED
+            self._changes.publish((state.execution_id,), ended=ended)
+            if ended:
+                self._line_changes.publish((state.execution_id,))
 
     def _refuse_answers(self) -> None:
         """Tells everybody who still waits that there will be no answer; they ask again, by id, when there is a server."""

@@ -22,6 +22,7 @@ class IoLoop:
         self.loop: Final = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, name="obelisk-io", daemon=True)
         self._starting = threading.Lock()
+        self._was_started = False
 
     @property
     def is_running(self) -> bool:
@@ -29,10 +30,13 @@ class IoLoop:
         return self._thread.is_alive()
 
     def start(self) -> None:
-        """Starts the thread, unless it runs."""
+        """Starts the thread, if this is the first time."""
+        if self._was_started:
+            return
         with self._starting:
-            if not self._thread.is_alive():
+            if not self._was_started:
                 self._thread.start()
+                self._was_started = True
 
     def run(self, coroutine: Coroutine[Any, Any, Any]) -> None:
         """Runs a coroutine on the loop and waits for it, for `_STOP_S` at most."""

@@ -15,6 +15,7 @@ from obelisk.core.backtraces import Backtrace
 from obelisk.core.batch import (
     Applied,
     Delay,
+    Meanwhile,
     Recovered,
     Request,
     Snapshot,
@@ -64,8 +65,10 @@ class MemoryStore:
 
     # --- Store ---------------------------------------------------------------------------------------------------
 
-    def commit(self, batch_id: str, units: list[Unit]) -> list[UnitOutcome]:
-        """Applies `units`. `MalformedUnit` when one makes no sense; then nothing is applied."""
+    def commit(self, batch_id: str, units: list[Unit], meanwhile: Meanwhile | None = None) -> list[UnitOutcome]:
+        """Applies `units`. `MalformedUnit` when one makes no sense; then nothing is applied. There is nothing to wait for, so
+        `meanwhile` is left alone.
+        """
         if not units:
             return []
         for index, unit in enumerate(units):

@@ -184,7 +184,7 @@ class _Run:
         ]
         self._endings = Endings(self._store, self._kind_of)
         self._commit = self._store.commit
-        self._store.commit = self._committing  # type: ignore[method-assign]
+        self._store.commit = self._committing  # type: ignore[method-assign, assignment]
         self._died = False
 
     def _kind_of(self, state: ExecutionState) -> FunctionKind | None:

@@ -17,11 +17,12 @@ from typing import Final
 import msgspec
 
 from obelisk.core.backtraces import Backtrace
-from obelisk.core.batch import Delay, Recovered, Snapshot, StoreFailed, Unit, UnitOutcome
+from obelisk.core.batch import Delay, Meanwhile, Recovered, Snapshot, StoreFailed, Unit, UnitOutcome
 from obelisk.core.ids import DeploymentId, Digest, ExecutionId, ExecutorId
 from obelisk.core.instants import Instant
 from obelisk.core.transitions import ExecutionState
 from obelisk.store.sqlite import rows
+from obelisk.store.sqlite.committing import Committer
 from obelisk.store.sqlite.connection import (
     Connection,
     ConstraintFault,
@@ -100,6 +101,7 @@ class SqliteStore:
                 self._names = Names()
                 self._names.refresh(self._connection)
                 self._heads = Heads(self._connection)
+                self._committer = Committer(self._connection)
             except BaseException:
                 self._connection.close()
                 raise
@@ -121,26 +123,29 @@ class SqliteStore:
             with suppress(DatabaseFault):
                 if self._checkpointer is not None:
                     self._checkpointer.close()
+            self._committer.close()
             with suppress(DatabaseFault):
                 self._connection.close()
         self._ownership.release()
 
     # --- Store ---------------------------------------------------------------------------------------------------
 
-    def commit(self, batch_id: str, units: list[Unit]) -> list[UnitOutcome]:
-        """Applies `units`, durably. `StoreFailed`; `MalformedUnit` (then nothing is written)."""
+    def commit(self, batch_id: str, units: list[Unit], meanwhile: Meanwhile | None = None) -> list[UnitOutcome]:
+        """Applies `units`, durably. `StoreFailed`; `MalformedUnit` (then nothing is written). What `meanwhile` raises is raised
+        when the commit is over; the store is of no use afterwards.
+        """
         if not units:
             return []
         with self._writing:
             self._check()
             try:
-                outcomes = self._carry_out(units)
+                outcomes = self._carry_out(units, meanwhile)
             except (DatabaseFault, rows.Damaged, msgspec.DecodeError) as error:
                 raise self._fail(error) from error
         self.commits += 1
         return outcomes
 
-    def _carry_out(self, units: list[Unit]) -> list[UnitOutcome]:
+    def _carry_out(self, units: list[Unit], meanwhile: Meanwhile | None) -> list[UnitOutcome]:
         connection, names = self._connection, self._names
         plan = Plan(self._heads, names)
         try:
@@ -148,7 +153,10 @@ class SqliteStore:
             begin(connection)
             try:
                 plan.write(connection)
-                commit(connection)
+                if meanwhile is None:
+                    commit(connection)
+                else:
+                    self._committer.commit(meanwhile)
             except ConstraintFault:
                 give_up(connection)
                 if not plan.assumes:

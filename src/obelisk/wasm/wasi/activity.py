@@ -64,7 +64,8 @@ class ActivityHost:
         self.loop = loop
         self.processes: Processes = NO_PROCESSES
         self._sink = sink
-        self._lines = {stream: Lines(stream) for stream in StdStream}
+        self._lines: dict[StdStream, Lines] = {}
+        """Of the streams that it has asked for."""
         self._tasks: set[Future[Any]] = set()
         self._closers: list[Callable[[], None]] = []
         self._closed = False
@@ -191,7 +192,10 @@ class ActivityHost:
         self.log(LogLevel.WARN, event)
 
     def _output(self, stream: StdStream) -> LogOutput:
-        return LogOutput(self._lines[stream], self._emit)
+        lines = self._lines.get(stream)
+        if lines is None:
+            lines = self._lines[stream] = Lines(stream)
+        return LogOutput(lines, self._emit)
 
     def _emit(self, piece: Output) -> None:
         self._sink(piece)
