@@ -10,6 +10,7 @@ import ctypes
 import struct
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from obelisk.core.ids import Digest
 from obelisk.wasm import capi
@@ -21,6 +22,11 @@ from obelisk.wasm.source import ComponentError, Source, read_file
 from obelisk.wit.component import ComponentWit
 
 __all__ = ["CompiledComponent", "ComponentError", "ComponentLoader", "LoadedComponent", "LoadedWit"]
+
+TRIMMED_FROM: Final = 1 << 20
+"""Bytes of a component. What compiling a larger one took is given back to the system; glibc would keep it for good: 260 MB
+after a component of Python.
+"""
 
 
 class CompiledComponent:
@@ -88,10 +94,15 @@ class ComponentLoader:
                 return _deserialized(compiler, kept)
             except _Refused:
                 self._cache.drop_code(kept)
-        compiled = _compiled(compiler, file.component())
+        component = file.component()
+        compiled = _compiled(compiler, component)
         kept = self._cache.keep_code(file.digest, compiler.key, _serialized(compiled))
-        # Mapped from the file, its pages are shared with the page cache and with other processes.
-        return compiled if kept is None else _deserialized(compiler, kept)
+        if kept is not None:
+            # Mapped from the file, its pages are shared with the page cache and with other processes.
+            compiled = _deserialized(compiler, kept)
+        if len(component) > TRIMMED_FROM:
+            capi.trim_memory()
+        return compiled
 
 
 class _Refused(Exception):
