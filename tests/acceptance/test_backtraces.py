@@ -1,4 +1,4 @@
-"""Backtraces of a workflow in C, with what its debug information says, through a real server and the command line."""
+"""Backtraces of workflows in C and Python, through a real server and the command line: functions, files, lines and source."""
 
 from __future__ import annotations
 
@@ -17,28 +17,21 @@ from obelisk.authoring.projects import TEMPLATES, create_project
 FIBOA = "template-fibo:workflow/fibo-workflow-ifc.fiboa"
 
 
-@pytest.fixture
-def project(server: Any, tmp_path: Path) -> Any:
-    """A started server with the template's workflow, built; `.folder` has its source."""
-    folder = tmp_path / "project"
-    create_project(TEMPLATES["fibo-workflow"], Language.C, folder)
+def started(server: Any, folder: Path, language: Language) -> Any:
+    """A server with the template's workflow, built; its configuration is that of the template. `.folder` has its source."""
+    create_project(TEMPLATES["fibo-workflow"], language, folder)
     for manifest in find_manifests([folder]):
         build(manifest, Toolbox.of(os.environ))
-    started = server(
-        f"""
-        [[activity_wasm]]
-        name = "activity"
-        location = "{folder}/fibo_activity.wasm"
+    configured = (folder / "obelisk.toml").read_text().replace("${OBELISK_TOML_DIR}", str(folder))
+    made = server(configured[configured.index("[[") :])
+    made.folder = folder
+    made.start()
+    return made
 
-        [[workflow]]
-        name = "workflow"
-        location = "{folder}/fibo_workflow.wasm"
-        backtrace.sources = {{ ".../fibo_workflow.c" = "{folder}/fibo_workflow.c" }}
-        """
-    )
-    started.folder = folder
-    started.start()
-    return started
+
+@pytest.fixture
+def project(server: Any, tmp_path: Path) -> Any:
+    return started(server, tmp_path / "project", Language.C)
 
 
 def shown(server: Any, execution_id: str, version: int) -> list[str]:
@@ -87,3 +80,28 @@ def test_each_call_of_a_join_set_has_its_line(project: Any) -> None:
         marked = [line for line in shown(project, execution_id, version) if line.startswith("     >")]
         assert len(marked) == 1
         assert int(marked[0].split()[1]) == line_of(source, text), version
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.usefixtures("componentize_py")
+def test_functions_and_lines_of_python(server: Any, tmp_path: Path) -> None:
+    """Those of Python, not of its interpreter."""
+    made = started(server, tmp_path / "project", Language.PYTHON)
+    source = (made.folder / "fibo_workflow.py").read_text()
+    in_series, at_once = made.submit(FIBOA, 10, 2), made.submit(FIBOA + "-concurrent", 10, 2)
+    assert made.result(in_series) == made.result(at_once) == ("ok", 55)
+    call = line_of(source, "last = fibo(n)")
+    lines = shown(made, in_series, 6)
+    places = [line.split(":", 1)[1].strip() for line in lines if " at " in line]
+    assert places[0].startswith("fibo at wit_world/imports/fibo_activity_ifc.py:")
+    assert places[1] == f"FiboWorkflowIfc.fiboa at fibo_workflow.py:{call}:20"
+    assert f"     > {call:>5} |             last = fibo(n)" in lines
+    for version, text in (
+        (2, "with JoinSet() as calls:"),
+        (3, "calls.submit(fibo_submit, n)"),
+        (4, "calls.submit(fibo_submit, n)"),
+        (5, "calls.results(fibo_await_next)"),
+        (6, "calls.results(fibo_await_next)"),
+    ):
+        [marked] = [line for line in shown(made, at_once, version) if line.startswith("     >")]
+        assert int(marked.split()[1]) == line_of(source, text), version

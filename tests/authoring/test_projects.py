@@ -101,6 +101,19 @@ def test_a_workflow_alone_has_the_tree_of_the_documentation(tmp_path, language):
     assert made >= SEED
 
 
+@pytest.mark.parametrize("template", ["fibo", "fibo-workflow"])
+@pytest.mark.parametrize("language", Language)
+def test_lines_of_the_workflow_are_shown_where_its_language_names_them(tmp_path, template, language, fibo_components):
+    create_project(TEMPLATES[template], language, tmp_path)
+    for manifest in find_manifests([tmp_path]):
+        manifest.output.write_bytes(fibo_components.workflow.read_bytes())
+    config = load(tmp_path / "obelisk.toml", {}, tmp_path)
+    [workflow] = [each for each in config.components if each.kind is FunctionKind.WORKFLOW]
+    [source] = [each.source for each in find_manifests([tmp_path]) if each.world == "workflow"]
+    named = language in (Language.PYTHON, Language.C)
+    assert workflow.backtrace_sources == ({f".../{source.name}": source} if named else {})
+
+
 @pytest.mark.parametrize("language", Language)
 def test_a_workflow_alone_comes_with_the_activity_of_the_example(tmp_path, language, fibo_components):
     create_project(TEMPLATES["fibo-workflow"], language, tmp_path)

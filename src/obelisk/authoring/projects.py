@@ -150,8 +150,19 @@ def _blanks(template: Template, language: Language, found: dict[PurePosixPath, b
         "TESTING": builder.test_command,
         "BUILT": "\n".join(str(at / manifest["output"]) for at, manifest in manifests.items()),
         "IGNORED": "\n".join(builder.ignored),
+        "SOURCES": _sources(template, manifests) if builder.names_sources else "",
     }
     return {f"@{name}@".encode(): text.encode() for name, text in texts.items()}
+
+
+def _sources(template: Template, manifests: Mapping[PurePosixPath, Mapping[str, str]]) -> str:
+    """The lines of `obelisk.toml` that name the source of its workflow, if it has one."""
+    for component, folder in template.components:
+        if _COMPONENTS[component].kind is FunctionKind.WORKFLOW:
+            source = PurePosixPath(folder, manifests[PurePosixPath(folder)]["source"])
+            path = f'"${{OBELISK_TOML_DIR}}/{source}"'
+            return f'\n# Lines that `obelisk execution backtrace` shows.\nbacktrace.sources = {{ ".../{source.name}" = {path} }}'
+    return ""
 
 
 def _filled(content: bytes, blanks: dict[bytes, bytes]) -> bytes:

@@ -7,7 +7,9 @@ Decides how a file is compiled or taken from the cache, and which engine it runs
 from __future__ import annotations
 
 import ctypes
+import os
 import struct
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -32,11 +34,29 @@ after a component of Python.
 class CompiledComponent:
     """wasmtime's handle of a compiled component; freed with the last reference."""
 
-    __slots__ = ("address", "compiler")
+    __slots__ = ("address", "code", "compiler")
 
-    def __init__(self, compiler: Compiler, address: int) -> None:
+    def __init__(self, compiler: Compiler, address: int, code: Path | None = None) -> None:
         self.compiler = compiler
         self.address = address
+        self.code = code
+        """The file that it is mapped from, and the memories of its guests with it."""
+
+    def apart(self) -> CompiledComponent:
+        """The same, mapped from a file of its own, which is gone from its folder: so the memories of its guests can be told from
+        all others of the process. `OSError` when there is no room for the file.
+        """
+        with tempfile.TemporaryDirectory(
+            prefix=".apart-", dir=None if self.code is None else self.code.parent
+        ) as folder:
+            file = Path(folder).resolve() / "code"
+            try:
+                if self.code is None:
+                    raise FileNotFoundError
+                os.link(self.code, file)
+            except OSError:  # nor has every file system links
+                file.write_bytes(_serialized(self))
+            return _deserialized(self.compiler, file)
 
     def __del__(self, delete: capi.Foreign = capi.component_delete) -> None:
         delete(self.address)  # bound here because modules are gone when the interpreter ends
@@ -118,14 +138,16 @@ def _compiled(compiler: Compiler, component: bytes) -> CompiledComponent:
 def _deserialized(compiler: Compiler, path: Path) -> CompiledComponent:
     out = ctypes.c_void_p()
     error = capi.component_deserialize_file(compiler.native_address, str(path).encode(), ctypes.addressof(out))
-    return _checked(compiler, error, out)
+    return _checked(compiler, error, out, path)
 
 
-def _checked(compiler: Compiler, error: int | None, out: ctypes.c_void_p) -> CompiledComponent:
+def _checked(
+    compiler: Compiler, error: int | None, out: ctypes.c_void_p, code: Path | None = None
+) -> CompiledComponent:
     if error:
         raise _Refused(" ".join(capi.take_error(error).split()))
     assert out.value is not None
-    return CompiledComponent(compiler, out.value)
+    return CompiledComponent(compiler, out.value, code)
 
 
 def _serialized(component: CompiledComponent) -> bytes:

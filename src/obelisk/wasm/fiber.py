@@ -23,7 +23,7 @@ import ctypes
 import threading
 import warnings
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import Enum
 from struct import Struct
 from typing import Any, Final
@@ -174,6 +174,7 @@ class Fiber:
         "_handles",
         "_in_callback",
         "_lock",
+        "_look",
         "_message",
         "_next_rep",
         "_program",
@@ -212,6 +213,7 @@ class Fiber:
         self._fault: BaseException | None = None
         self._failing = 0
         self._message = ""
+        self._look: Callable[[], None] | None = None
         self._handles: dict[int, Value] = {}
         self._next_rep = 1
         self._results = 0
@@ -264,9 +266,10 @@ class Fiber:
         finally:
             self._lock.release()
 
-    def fail_call(self, number: int, message: str) -> None:
+    def fail_call(self, number: int, message: str, look: Callable[[], None] | None = None) -> None:
         """Makes a host call or drop, the one that `made` counts as `number`, trap with `message`; then the trap's text tells
-        where the guest was. It must be asked for before: a pending call can only be answered, or its fiber closed.
+        where the guest was. It must be asked for before: a pending call can only be answered, or its fiber closed. `look` is
+        called inside the callback, while the guest stands in its call: it must not touch the fiber.
         """
         self._enter(None, "told to fail a call")
         try:
@@ -274,7 +277,7 @@ class Fiber:
                 raise FiberMisuse(
                     f"an error for call {number}, which was made, comes too late to be heard; close the fiber instead"
                 )
-            self._failing, self._message = number, message
+            self._failing, self._message, self._look = number, message, look
         finally:
             self._lock.release()
 
@@ -398,6 +401,10 @@ class Fiber:
         for at in range(first, first + self._arity * _VAL, _VAL):
             free(at)
 
+    def _look_inside(self) -> None:
+        if self._look is not None:
+            self._look()
+
     # --- handles -----------------------------------------------------------------------------------------------------
 
     def lift(self, resource_any: int, owned: bool) -> Value:
@@ -466,6 +473,7 @@ def _host_callback(function: HostFunction) -> Any:
             fiber._in_callback = True
             fiber.made += 1
             if fiber.made == fiber._failing:
+                fiber._look_inside()
                 raise _Armed(fiber._message)
             if args_count != len(lifts) or results_count != result_count:
                 raise CodecError(f"{function.name} was called with {args_count} arguments, {results_count} results")
@@ -522,6 +530,7 @@ def destructor() -> Any:
             fiber = _polled[context]
             fiber.made += 1
             if fiber.made == fiber._failing:
+                fiber._look_inside()
                 return int(capi.error_new(fiber._message.encode("utf-8", "replace").replace(b"\0", b"?")))
             fiber.dropped.append(fiber._handles.pop(rep))
         except BaseException as fault:  # noqa: BLE001 - as above

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Generator
+from contextlib import suppress
 from typing import Any
 
 from obelisk.core.backtraces import Frame
@@ -19,9 +20,11 @@ from obelisk.core.values import Json
 from obelisk.wasm import trap
 from obelisk.wasm.calls import Immediate, Meaning
 from obelisk.wasm.codec import CodecError
+from obelisk.wasm.engine import Placement
 from obelisk.wasm.fiber import CallbackFailed, Fiber, FiberMisuse, State, TooManyHandles
 from obelisk.wasm.frames import frames_of
 from obelisk.wasm.link import EntryPoint
+from obelisk.wasm.peek import Peek
 from obelisk.wasm.wasi.host import GuestTrap, is_later
 from obelisk.wasm.wasi.workflow import WorkflowHost
 from obelisk.wit.reader import InvalidJson, ValueMismatch
@@ -41,12 +44,12 @@ class WorkflowGuest:
     raises `PoolIsFull` when there is no room.
     """
 
-    __slots__ = ("_closing", "_end", "_entry", "_fiber", "_host", "_meaning", "_rest", "_wasi")
+    __slots__ = ("_closing", "_end", "_entry", "_fiber", "_host", "_meaning", "_memory_max", "_peek", "_rest", "_wasi")
 
     def __init__(self, entry: EntryPoint, *, memory_max: int | None = None) -> None:
         self._entry = entry
-        compiler = entry.program.compiler
-        self._fiber = Fiber(entry.program, memory_max=memory_max or compiler.memory_max, fuel=compiler.fuel)
+        self._memory_max = memory_max
+        self._fiber = self._new_fiber()
         self._meaning: Meaning | None = None
         self._closing = False
         self._host = WorkflowHost()
@@ -55,6 +58,12 @@ class WorkflowGuest:
         self._rest: list[Output] = []
         self._end: Step | None = None
         """How the run has ended, while output that was left over is handed out."""
+        self._peek: Peek | None = None
+
+    def _new_fiber(self) -> Fiber:
+        program = self._entry.program
+        compiler = program.compiler
+        return Fiber(program, memory_max=self._memory_max or compiler.memory_max, fuel=compiler.fuel)
 
     def start(self, params: Json) -> Step:
         """Instantiates the component and calls the function with `params`, a canonical JSON array."""
@@ -123,11 +132,16 @@ class WorkflowGuest:
 
     def stop_in(self, call_number: int) -> None:
         """See `Inside`."""
-        self._fiber.fail_call(call_number, _STOPPED)
+        if self._entry.program.compiler.placement is Placement.ON_DEMAND:  # where interpreters are
+            with suppress(OSError):
+                self._entry, code = self._entry.apart()
+                self._peek = Peek(code)
+                self._fiber = self._new_fiber()
+        self._fiber.fail_call(call_number, _STOPPED, self._peek.look if self._peek is not None else None)
 
     def stack(self) -> tuple[Frame, ...]:
-        """See `Inside`."""
-        return frames_of(self._fiber.trap)
+        """See `Inside`. Those of its interpreter, if it has one that is known."""
+        return (self._peek.frames if self._peek is not None else ()) or frames_of(self._fiber.trap)
 
     def _step(self, state: State) -> Step:
         fiber = self._fiber

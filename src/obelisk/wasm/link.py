@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Final
 
 from obelisk.core.names import FunctionName, InterfaceName
@@ -33,11 +35,22 @@ _destroy: Final = destructor()
 class EntryPoint:
     """An exported function that can be an execution, and how to call it."""
 
-    __slots__ = ("function", "program")
+    __slots__ = ("_component", "_meanings", "function", "program")
 
-    def __init__(self, function: Executable, program: Program) -> None:
+    def __init__(self, function: Executable, program: Program, component: LoadedComponent, meanings: Meanings) -> None:
         self.function = function
         self.program = program
+        self._component = component  # not what is linked, which holds this
+        self._meanings = meanings
+
+    def apart(self) -> tuple[EntryPoint, Path]:
+        """The same function for one guest whose memory can be found: its mapping begins with this file. Takes a few
+        milliseconds. `OSError`.
+        """
+        compiled = self._component.compiled.apart()
+        assert compiled.code is not None
+        linked = LinkedComponent(replace(self._component, compiled=compiled), self._meanings)
+        return linked.entries[self.function.ffqn], compiled.code
 
 
 class LinkedComponent:
@@ -56,7 +69,9 @@ class LinkedComponent:
             for function in interface.functions:
                 found = executable(interface, function)
                 if found is not None:
-                    self.entries[found.ffqn] = EntryPoint(found, self.program(interface.name, function.name))
+                    self.entries[found.ffqn] = EntryPoint(
+                        found, self.program(interface.name, function.name), component, meanings
+                    )
 
     def program(self, interface: InterfaceName, function: str) -> Program:
         """An exported function, ready to be called with values. `KeyError` when the component's WIT has none."""

@@ -55,6 +55,11 @@ class Builder(Protocol):
         """What the tools leave behind, for `.gitignore`."""
         ...
 
+    @property
+    def names_sources(self) -> bool:
+        """Whether backtraces of what it builds name source files and lines."""
+        ...
+
     def check(self, tools: Toolbox, folder: Path) -> None:
         """`ToolMissing` when a component in `folder` could not be built."""
         ...

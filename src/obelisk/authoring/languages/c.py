@@ -60,6 +60,7 @@ class C:
     install = (INSTALL,)
     test_command = "sh test.sh"
     ignored = ("bindings/",)
+    names_sources = True
 
     def test_file(self, subject: str) -> str:
         """See `Builder`."""

@@ -36,6 +36,7 @@ class JavaScript:
     install = (NODE.install, "npm install")
     test_command = "npm test"
     ignored = ("node_modules/",)
+    names_sources = False
 
     def test_file(self, subject: str) -> str:
         """See `Builder`."""

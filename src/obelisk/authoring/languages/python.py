@@ -34,6 +34,7 @@ class Python:
     install = (f"{COMPONENTIZE_PY.install} pytest",)
     test_command = "pytest"
     ignored = ("__pycache__/", f"{BINDINGS}/")
+    names_sources = True
 
     def test_file(self, subject: str) -> str:
         """See `Builder`."""

@@ -53,6 +53,7 @@ class Rust:
     install = ("# with rustup (https://rustup.rs):", RUSTUP, "# or, on Debian 12 without it:", DEBIAN)
     test_command = "cargo test"
     ignored = ("target/",)
+    names_sources = False
 
     def test_file(self, subject: str) -> str:
         """See `Builder`."""
