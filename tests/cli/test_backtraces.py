@@ -88,6 +88,18 @@ def test_what_was_looked_at_is_not_made_again(obelisk, server, ran):
     assert server.engine.traced == 2
 
 
+def test_all_of_an_execution_are_made_at_once(obelisk, server, ran):
+    obelisk("execution", "backtrace", ran)
+    assert obelisk("execution", "persist-backtraces", ran).output == "Persisted 1 backtraces\n"
+    assert server.engine.traced == 2
+    assert obelisk("execution", "persist-backtraces", ran).output == "Persisted 0 backtraces\n"
+    assert tuple(obelisk("execution", "backtrace", ran, "--version", "first").output.splitlines()[3:]) == stack(1)
+    assert server.engine.traced == 2
+    answer = obelisk("execution", "persist-backtraces", NOBODY)
+    assert answer.exit_code == 1
+    assert "not found" in answer.stderr
+
+
 def test_one_that_goes_on(obelisk, server):
     execution_id = server.engine.create(server.engine.new_execution_id(), FIBOA, b"[10,2]")
     answer = obelisk("execution", "backtrace", execution_id)

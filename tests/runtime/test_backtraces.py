@@ -108,6 +108,39 @@ def test_a_second_look_comes_from_the_store(flows: Any, monkeypatch: pytest.Monk
     assert seen(flows, execution_id, 4) == found
 
 
+def persisted(running: Any, execution_id: ExecutionId) -> int:
+    async def ask() -> int:
+        service = Service(running.runtime)
+        try:
+            return await service.backtraces.persist(execution_id)
+        finally:
+            service.close()
+
+    return asyncio.run(ask())
+
+
+def test_all_of_an_execution_can_be_kept_at_once(flows: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    execution_id, _ = flows.run_id(FLOWS + "timeout-pattern", 1)
+    one = seen(flows, execution_id, 4)
+    assert persisted(flows, execution_id) == 4
+    kept = [flows.runtime.reader.backtrace(execution_id, version) for version in range(2, 7)]
+    assert one in kept
+    assert [seen(flows, execution_id, version) for version in range(2, 7)] == kept
+    assert flows.runtime.reader.backtraces(execution_id, 0, 100) == [(each, each + 1) for each in range(2, 7)]
+    assert persisted(flows, execution_id) == 0
+    monkeypatch.setattr("obelisk.api.backtraces.PERSISTED_MAX", 2)
+    another, _ = flows.run_id(FLOWS + "timeout-pattern", 1)
+    assert [persisted(flows, another) for _ in range(4)] == [2, 2, 1, 0]
+
+
+def test_what_has_no_stack_is_not_counted(flows: Any) -> None:
+    execution_id, _ = flows.run_id(FLOWS + "submit-many", 2)
+    assert persisted(flows, execution_id) == 3
+    assert flows.runtime.reader.backtraces(execution_id, 5, 100) == []
+    with pytest.raises(InvalidArgument, match="only workflows have backtraces"):
+        persisted(flows, flows.run_id("testing:activity/acts.echo", "hello")[0])
+
+
 def test_the_operator_may_want_none_kept(running: Any, testing_components: Any) -> None:
     flows = running(
         f"""
@@ -123,6 +156,7 @@ def test_the_operator_may_want_none_kept(running: Any, testing_components: Any) 
     execution_id, _ = flows.run_id(FLOWS + "random", 1)
     assert functions(seen(flows, execution_id, 2)) == ["<wasm function 39>"]
     assert flows.runtime.reader.backtrace(execution_id, 2) is None
+    assert persisted(flows, execution_id) == 0
 
 
 def test_activities_have_none(flows: Any) -> None:

@@ -597,9 +597,44 @@ def test_health_and_both_reflections(serving):
     serving(scenario)
 
 
+def test_events_name_the_backtrace_of_their_call_once_it_is_kept(serving):
+    async def scenario(engine, service, channel):
+        stub = pb_grpc.ExecutionRepositoryStub(channel)
+        execution_id = engine.create(engine.new_execution_id(), FIBOA, b"[10,2]")
+        engine.fibo_run(execution_id)
+        own = pb.ExecutionId(id=execution_id)
+
+        async def ids(asked=True, start=0):
+            one = await stub.ListExecutionEvents(
+                pb.ListExecutionEventsRequest(
+                    execution_id=own, version_from=start, length=20, include_backtrace_id=asked
+                )
+            )
+            both = await stub.ListExecutionEventsAndResponses(
+                pb.ListExecutionEventsAndResponsesRequest(
+                    execution_id=own, version_from=start, events_length=20, include_backtrace_id=asked
+                )
+            )
+            assert one.events == both.events
+            return [each.backtrace_id if each.HasField("backtrace_id") else None for each in one.events]
+
+        assert await ids() == [None] * 9
+        request = pb.GetBacktraceRequest(execution_id=own)
+        request.specific.version = 6
+        await stub.GetBacktrace(request)
+        assert await ids() == [None] * 5 + [5, 5, 5, None]
+        answer = await stub.PersistExecutionBacktraces(pb.PersistExecutionBacktracesRequest(execution_id=own))
+        assert answer.persisted_backtrace_count == 1
+        assert await ids() == [None, None, 2, 2, 2, 5, 5, 5, None]
+        assert await ids(start=4) == [2, 5, 5, 5, None]
+        assert await ids(asked=False) == [None] * 9
+
+    serving(scenario)
+
+
 def test_an_rpc_of_a_later_version_is_unimplemented(serving):
     async def scenario(engine, service, channel):
-        call = channel.unary_unary("/obelisk.ExecutionRepository/PersistExecutionBacktraces")
+        call = channel.unary_unary("/obelisk.ExecutionRepository/DreamOfExecution")
         code, _ = await fails(call(b""))
         assert code is grpc.StatusCode.UNIMPLEMENTED
 

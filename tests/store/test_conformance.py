@@ -838,6 +838,20 @@ def test_backtraces_are_found_by_any_event_of_their_call(opened, author):
     assert opened.reader.backtrace(author.id(3), 3) is None
 
 
+def test_which_events_have_backtraces(opened, author):
+    one, other = author.id(1), author.id(2)
+    for each in (one, other):
+        opened.apply(author.create(each))
+    for first, end in ((7, 8), (2, 5)):
+        opened.store.keep_backtrace(one, Backtrace(first, end, OTHER, FRAMES))
+    opened.store.keep_backtrace(other, Backtrace(3, 4, OTHER, ()))
+    assert opened.reader.backtraces(one, 0, 100) == [(2, 5), (7, 8)]
+    assert opened.reader.backtraces(one, 4, 7) == [(2, 5)]
+    assert opened.reader.backtraces(one, 5, 8) == [(7, 8)]
+    assert opened.reader.backtraces(one, 5, 7) == opened.reader.backtraces(one, 0, 2) == []
+    assert opened.reader.backtraces(author.id(3), 0, 100) == []
+
+
 def test_a_call_that_left_more_events_since_has_one_backtrace(opened, author):
     one = author.id(1)
     opened.apply(author.create(one))

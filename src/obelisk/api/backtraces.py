@@ -9,6 +9,7 @@ kept.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final
 
 from obelisk.api.asking import asking
 from obelisk.api.errors import InvalidArgument, NotFound, ReplayFailed
@@ -23,6 +24,9 @@ from obelisk.core.events import kind_of
 from obelisk.core.ids import Digest, ExecutionId
 from obelisk.core.ports import FunctionInfo, FunctionKind
 from obelisk.core.tracing import FIRST, LAST, Found, recorded_by_calls, written_on
+
+PERSISTED_MAX: Final = 1_000
+"""Backtraces that one `persist` makes."""
 
 
 class Backtraces:
@@ -40,13 +44,8 @@ class Backtraces:
         kept = await self._reads.run(self._kept, execution_id, version)
         if kept is not None:
             return kept  # without its log, which may be long
-        snapshot = await self._replaying.snapshot(execution_id)
+        snapshot = await self._snapshot(execution_id)
         state = snapshot.state
-        info = info_of(self._engine.catalogue, state)
-        if info is not None and info.kind is not FunctionKind.WORKFLOW:
-            raise InvalidArgument(
-                f"only workflows have backtraces; {execution_id} is an execution of {KINDS[info.kind]}"
-            )
         recorded = recorded_by_calls(snapshot.log)
         if not recorded:
             raise NotFound(f"backtrace not found: {execution_id} has made no host call yet that left an event")
@@ -58,10 +57,45 @@ class Backtraces:
             raise NotFound(f"backtrace not found: the log of {execution_id} ends with version {len(snapshot.log) - 1}")
         component = written_on(snapshot.log, known)
         made = await self._trace(snapshot, component, wanted)
+        if isinstance(made, Found):
+            raise _no_call(snapshot, wanted, made)
         if made.component != component:
             return BacktraceOf(state.ffqn, made, component)
         await self._reads.run(self._engine.keep_backtrace, execution_id, made)
         return BacktraceOf(state.ffqn, made)
+
+    async def persist(self, execution_id: ExecutionId) -> int:
+        """Makes and keeps the backtraces of the host calls that none is kept of yet, at most `PERSISTED_MAX` of them; how many. Each
+        takes a replay or two. Where it fails, or is cancelled, those that were made before are kept. Raises what `get` does.
+        """
+        snapshot = await self._snapshot(execution_id)
+        made_until = count = 0
+        for version in recorded_by_calls(snapshot.log):
+            if version < made_until or await self._reads.run(self._kept, execution_id, version) is not None:
+                continue
+            component = written_on(snapshot.log, version)
+            made = await self._trace(snapshot, component, version)
+            if isinstance(made, Found):
+                continue
+            made_until = made.end
+            if made.component == component:
+                await self._reads.run(self._engine.keep_backtrace, execution_id, made)
+                if await self._reads.run(self._kept, execution_id, version) is None:
+                    break  # the operator wants none kept
+                count += 1
+                if count == PERSISTED_MAX:
+                    break
+        return count
+
+    async def _snapshot(self, execution_id: ExecutionId) -> Snapshot:
+        """Of a workflow."""
+        snapshot = await self._replaying.snapshot(execution_id)
+        info = info_of(self._engine.catalogue, snapshot.state)
+        if info is not None and info.kind is not FunctionKind.WORKFLOW:
+            raise InvalidArgument(
+                f"only workflows have backtraces; {execution_id} is an execution of {KINDS[info.kind]}"
+            )
+        return snapshot
 
     def _kept(self, execution_id: ExecutionId, version: int) -> BacktraceOf | None:
         reader = self._engine.reader
@@ -69,8 +103,8 @@ class Backtraces:
         state = None if backtrace is None else reader.state(execution_id)
         return None if backtrace is None or state is None else BacktraceOf(state.ffqn, backtrace)
 
-    async def _trace(self, snapshot: Snapshot, component: Digest, version: int) -> Backtrace:
-        """On `component`, or what may stand for it."""
+    async def _trace(self, snapshot: Snapshot, component: Digest, version: int) -> Backtrace | Found:
+        """On `component`, or what may stand for it; what was found when no host call left the event."""
         gone = (
             "" if self._is_loaded(snapshot, component) else f"{component}, which it ran on then, is not loaded any more"
         )
@@ -81,7 +115,7 @@ class Backtraces:
                 return found
             problem = _left(found, version)
             if not problem:
-                raise _no_call(snapshot, version, found)
+                return found
             if not gone:
                 raise ReplayFailed(f"replay failed: {problem}")
             gone += f"; on {info.component}: {problem}"

@@ -83,7 +83,9 @@ class Executions:
 
         return await self._reads.run(read)
 
-    async def log(self, execution_id: ExecutionId, version_from: int, length: int) -> Log:
+    async def log(
+        self, execution_id: ExecutionId, version_from: int, length: int, *, with_backtraces: bool = False
+    ) -> Log:
         """Log entries from `version_from` on, ascending. `NotFound` or `InvalidArgument`."""
         _check_length(length)
 
@@ -93,7 +95,10 @@ class Executions:
             created, state = reader.created(execution_id), reader.state(execution_id)
             if created is None or state is None:
                 raise no_execution(execution_id)
-            return Log(execution_id, created, entries, state.next_version - 1)
+            kept: list[tuple[int, int]] = []
+            if with_backtraces and entries:
+                kept = reader.backtraces(execution_id, entries[0].version, entries[-1].version + 1)
+            return Log(execution_id, created, entries, state.next_version - 1, kept)
 
         return await self._reads.run(read)
 

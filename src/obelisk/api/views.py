@@ -136,6 +136,8 @@ class Log(msgspec.Struct, frozen=True):
     entries: list[LogEntry]
     max_version: int
     """The last version that there is."""
+    backtraces: list[tuple[int, int]] = []
+    """Of which host calls backtraces are kept: the first event of each, and the one after its last."""
 
 
 class Responses(msgspec.Struct, frozen=True):

@@ -74,6 +74,17 @@ def backtrace(*, execution_id: str, which: str | int, as_json: bool, api_url: st
                 click.echo(line)
 
 
+@click.command("persist-backtraces")
+@id_argument
+@api_url_option
+def persist_backtraces(*, execution_id: str, api_url: str) -> None:
+    """Make the backtraces of all host calls of a workflow and keep them."""
+    request = pb.PersistExecutionBacktracesRequest(execution_id=pb.ExecutionId(id=execution_id))
+    with connect(api_url) as connection:
+        count = connection.executions.PersistExecutionBacktraces(request).persisted_backtrace_count
+    click.echo(f"Persisted {count} backtraces")
+
+
 class _Sources:
     """Source files of a component, each asked for once."""
 

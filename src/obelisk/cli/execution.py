@@ -27,6 +27,7 @@ for _command in (
     operations.unpause,
     operations.stub,
     backtraces.backtrace,
+    backtraces.persist_backtraces,
     replaying.replay,
     replaying.advance,
     replaying.upgrade,

@@ -111,6 +111,12 @@ class Reader(Protocol):
         """The kept backtrace of the host call that left event `version`; None when nobody has looked at it yet."""
         ...
 
+    def backtraces(self, execution_id: ExecutionId, version_from: int, version_to: int) -> list[tuple[int, int]]:
+        """Which backtraces are kept of host calls that left events from `version_from` up to but not including `version_to`: the
+        first event of each, and the one after its last, ascending.
+        """
+        ...
+
     def result(self, execution_id: ExecutionId) -> FinalResult | None:
         """How it ended; None when it is unknown or has not ended."""
         ...

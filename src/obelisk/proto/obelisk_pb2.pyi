@@ -3617,6 +3617,46 @@ class GetBacktraceResponse(_message.Message):
 Global___GetBacktraceResponse: _TypeAlias = GetBacktraceResponse  # noqa: Y015
 
 @_typing.final
+class PersistExecutionBacktracesRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EXECUTION_ID_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def execution_id(self) -> Global___ExecutionId: ...
+    def __init__(
+        self,
+        *,
+        execution_id: Global___ExecutionId | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["execution_id", b"execution_id"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["execution_id", b"execution_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PersistExecutionBacktracesRequest: _TypeAlias = PersistExecutionBacktracesRequest  # noqa: Y015
+
+@_typing.final
+class PersistExecutionBacktracesResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PERSISTED_BACKTRACE_COUNT_FIELD_NUMBER: _builtins.int
+    persisted_backtrace_count: _builtins.int
+    """How many are kept that were not before."""
+    def __init__(
+        self,
+        *,
+        persisted_backtrace_count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["persisted_backtrace_count", b"persisted_backtrace_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PersistExecutionBacktracesResponse: _TypeAlias = PersistExecutionBacktracesResponse  # noqa: Y015
+
+@_typing.final
 class GetBacktraceSourceRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -132,6 +132,11 @@ class ExecutionRepositoryStub:
                 request_serializer=obelisk_dot_proto_dot_obelisk__pb2.GetBacktraceRequest.SerializeToString,
                 response_deserializer=obelisk_dot_proto_dot_obelisk__pb2.GetBacktraceResponse.FromString,
                 _registered_method=True)
+        self.PersistExecutionBacktraces = channel.unary_unary(
+                '/obelisk.ExecutionRepository/PersistExecutionBacktraces',
+                request_serializer=obelisk_dot_proto_dot_obelisk__pb2.PersistExecutionBacktracesRequest.SerializeToString,
+                response_deserializer=obelisk_dot_proto_dot_obelisk__pb2.PersistExecutionBacktracesResponse.FromString,
+                _registered_method=True)
         self.GetBacktraceSource = channel.unary_unary(
                 '/obelisk.ExecutionRepository/GetBacktraceSource',
                 request_serializer=obelisk_dot_proto_dot_obelisk__pb2.GetBacktraceSourceRequest.SerializeToString,
@@ -278,6 +283,13 @@ class ExecutionRepositoryServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def PersistExecutionBacktraces(self, request, context):
+        """Makes and keeps the backtraces of all host calls of a workflow that none is kept of yet.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetBacktraceSource(self, request, context):
         """A source file of a component, as the configuration named it when the component was deployed.
         """
@@ -382,6 +394,11 @@ def add_ExecutionRepositoryServicer_to_server(servicer, server):
                     servicer.GetBacktrace,
                     request_deserializer=obelisk_dot_proto_dot_obelisk__pb2.GetBacktraceRequest.FromString,
                     response_serializer=obelisk_dot_proto_dot_obelisk__pb2.GetBacktraceResponse.SerializeToString,
+            ),
+            'PersistExecutionBacktraces': grpc.unary_unary_rpc_method_handler(
+                    servicer.PersistExecutionBacktraces,
+                    request_deserializer=obelisk_dot_proto_dot_obelisk__pb2.PersistExecutionBacktracesRequest.FromString,
+                    response_serializer=obelisk_dot_proto_dot_obelisk__pb2.PersistExecutionBacktracesResponse.SerializeToString,
             ),
             'GetBacktraceSource': grpc.unary_unary_rpc_method_handler(
                     servicer.GetBacktraceSource,
@@ -905,6 +922,33 @@ class ExecutionRepository:
             '/obelisk.ExecutionRepository/GetBacktrace',
             obelisk_dot_proto_dot_obelisk__pb2.GetBacktraceRequest.SerializeToString,
             obelisk_dot_proto_dot_obelisk__pb2.GetBacktraceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PersistExecutionBacktraces(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/obelisk.ExecutionRepository/PersistExecutionBacktraces',
+            obelisk_dot_proto_dot_obelisk__pb2.PersistExecutionBacktracesRequest.SerializeToString,
+            obelisk_dot_proto_dot_obelisk__pb2.PersistExecutionBacktracesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -82,6 +82,8 @@ class ExecutionRepositoryStub:
     """What an execution logged, and wrote to its streams, the oldest first."""
     GetBacktrace: _grpc.UnaryUnaryMultiCallable[_obelisk_pb2.GetBacktraceRequest, _obelisk_pb2.GetBacktraceResponse]
     """Where in its code a workflow was when it made a host call that left an event. Made by a replay when it is first asked for."""
+    PersistExecutionBacktraces: _grpc.UnaryUnaryMultiCallable[_obelisk_pb2.PersistExecutionBacktracesRequest, _obelisk_pb2.PersistExecutionBacktracesResponse]
+    """Makes and keeps the backtraces of all host calls of a workflow that none is kept of yet."""
     GetBacktraceSource: _grpc.UnaryUnaryMultiCallable[_obelisk_pb2.GetBacktraceSourceRequest, _obelisk_pb2.GetBacktraceSourceResponse]
     """A source file of a component, as the configuration named it when the component was deployed."""
 
@@ -131,6 +133,8 @@ class ExecutionRepositoryAsyncStub(ExecutionRepositoryStub):
     """What an execution logged, and wrote to its streams, the oldest first."""
     GetBacktrace: _aio.UnaryUnaryMultiCallable[_obelisk_pb2.GetBacktraceRequest, _obelisk_pb2.GetBacktraceResponse]  # type: ignore[assignment]
     """Where in its code a workflow was when it made a host call that left an event. Made by a replay when it is first asked for."""
+    PersistExecutionBacktraces: _aio.UnaryUnaryMultiCallable[_obelisk_pb2.PersistExecutionBacktracesRequest, _obelisk_pb2.PersistExecutionBacktracesResponse]  # type: ignore[assignment]
+    """Makes and keeps the backtraces of all host calls of a workflow that none is kept of yet."""
     GetBacktraceSource: _aio.UnaryUnaryMultiCallable[_obelisk_pb2.GetBacktraceSourceRequest, _obelisk_pb2.GetBacktraceSourceResponse]  # type: ignore[assignment]
     """A source file of a component, as the configuration named it when the component was deployed."""
 
@@ -291,6 +295,14 @@ class ExecutionRepositoryServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_obelisk_pb2.GetBacktraceResponse, _abc.Awaitable[_obelisk_pb2.GetBacktraceResponse]]:
         """Where in its code a workflow was when it made a host call that left an event. Made by a replay when it is first asked for."""
+
+    @_abc_1.abstractmethod
+    def PersistExecutionBacktraces(
+        self,
+        request: _obelisk_pb2.PersistExecutionBacktracesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_obelisk_pb2.PersistExecutionBacktracesResponse, _abc.Awaitable[_obelisk_pb2.PersistExecutionBacktracesResponse]]:
+        """Makes and keeps the backtraces of all host calls of a workflow that none is kept of yet."""
 
     @_abc_1.abstractmethod
     def GetBacktraceSource(

@@ -80,7 +80,12 @@ _TRIED: Final = {
 def events(log: Log, catalogue: Catalogue) -> Iterator[pb.ExecutionEvent]:
     """The entries of `log`, in order."""
     writer = EventWriter(log.execution_id, log.created, catalogue)
-    return map(writer.entry, log.entries)
+    calls = {version: first for first, end in log.backtraces for version in range(first, end)}
+    for entry in log.entries:
+        message = writer.entry(entry)
+        if entry.version in calls:
+            message.backtrace_id = calls[entry.version]
+        yield message
 
 
 class EventWriter:

@@ -93,7 +93,12 @@ class ExecutionRepository(OperationRpcs, pb_grpc.ExecutionRepositoryServicer):
     ) -> pb.ListExecutionEventsResponse:
         """A part of the log."""
         async with answering(context):
-            log = await self._executions.log(requests.execution_id_in(request), request.version_from, request.length)
+            log = await self._executions.log(
+                requests.execution_id_in(request),
+                request.version_from,
+                request.length,
+                with_backtraces=request.include_backtrace_id,
+            )
             return pb.ListExecutionEventsResponse(
                 events=fitting(events.events(log, self._catalogue)), max_version=log.max_version
             )
@@ -115,7 +120,12 @@ class ExecutionRepository(OperationRpcs, pb_grpc.ExecutionRepositoryServicer):
         """Parts of both, and the state."""
         async with answering(context):
             execution_id = requests.execution_id_in(request)
-            log = await self._executions.log(execution_id, request.version_from, request.events_length)
+            log = await self._executions.log(
+                execution_id,
+                request.version_from,
+                request.events_length,
+                with_backtraces=request.include_backtrace_id,
+            )
             page = await self._executions.responses(
                 execution_id,
                 _first(request.responses_cursor_from, including=request.responses_including_cursor),
@@ -142,6 +152,14 @@ class ExecutionRepository(OperationRpcs, pb_grpc.ExecutionRepositoryServicer):
             if found.recorded_on is not None:
                 message.recorded_on.digest = found.recorded_on
             return message
+
+    async def PersistExecutionBacktraces(
+        self, request: pb.PersistExecutionBacktracesRequest, context: Any
+    ) -> pb.PersistExecutionBacktracesResponse:
+        """Where a workflow was at each event."""
+        async with answering(context):
+            count = await self._backtraces.persist(requests.execution_id_in(request))
+            return pb.PersistExecutionBacktracesResponse(persisted_backtrace_count=count)
 
     async def GetBacktraceSource(
         self, request: pb.GetBacktraceSourceRequest, context: Any

@@ -246,6 +246,11 @@ class MemoryStore:
         kept = self._backtraces.get(execution_id, {}).values()
         return next((backtrace for backtrace in kept if backtrace.first <= version < backtrace.end), None)
 
+    def backtraces(self, execution_id: ExecutionId, version_from: int, version_to: int) -> list[tuple[int, int]]:
+        """Which backtraces are kept for a part of the log."""
+        kept = [(each.first, each.end) for each in self._backtraces.get(execution_id, {}).values()]
+        return sorted((first, end) for first, end in kept if first < version_to and end > version_from)
+
     def result(self, execution_id: ExecutionId) -> FinalResult | None:
         """How it ended."""
         row = self._rows.get(execution_id)

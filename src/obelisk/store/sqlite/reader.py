@@ -124,6 +124,12 @@ class SqliteReader:
             key = rows.key_of(connection, execution_id)
             return None if key is None else rows.read_backtrace(connection, key, version)
 
+    def backtraces(self, execution_id: ExecutionId, version_from: int, version_to: int) -> list[tuple[int, int]]:
+        """Which backtraces are kept for a part of the log."""
+        with self._connection() as connection:
+            key = rows.key_of(connection, execution_id)
+            return [] if key is None else rows.read_backtraces(connection, key, version_from, version_to)
+
     def result(self, execution_id: ExecutionId) -> FinalResult | None:
         """How it ended."""
         with self._connection() as connection:

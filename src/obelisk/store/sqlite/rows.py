@@ -27,6 +27,7 @@ _RESPONSES: Final = sql("responses")
 _REQUESTS: Final = sql("requests")
 _DELAYS: Final = sql("delays")
 _BACKTRACE: Final = sql("backtrace")
+_BACKTRACES: Final = sql("backtraces")
 
 ALL: Final = -1
 """As a length: no limit."""
@@ -124,6 +125,11 @@ def read_backtrace(connection: Connection, key: int, version: int) -> Backtrace 
         return None
     first, end, component, frames = row
     return Backtrace(first, end, Digest(component), _frames_decode(frames))
+
+
+def read_backtraces(connection: Connection, key: int, version_from: int, version_to: int) -> list[tuple[int, int]]:
+    """The first event of each that concerns a part of the log, and the one after its last."""
+    return connection.execute(_BACKTRACES, (key, version_to, version_from)).fetchall()
 
 
 def read_snapshot(connection: Connection, names: Names, execution_id: ExecutionId) -> Snapshot | None:

@@ -14,3 +14,7 @@ FROM backtraces AS b
 CROSS JOIN names AS n ON n.key = b.component
 CROSS JOIN stacks AS s ON s.key = b.stack
 WHERE b.execution = ? AND b.first <= ? ORDER BY b.first DESC LIMIT 1
+
+-- name: backtraces
+-- description: Which events have backtraces, in a part of a log.
+SELECT first, end FROM backtraces WHERE execution = ? AND first < ? AND end > ? ORDER BY first
