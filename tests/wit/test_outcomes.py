@@ -100,6 +100,14 @@ def test_a_result_written_by_a_user():
     assert codec.decode('{"err": {"permanently-gone": 1}}') == Err(Json(b'{"permanently_gone":1}'), permanent=True)
 
 
+def test_cases_may_be_said_to_be_permanent_besides_those_whose_names_say_so():
+    said, unsaid = outcome_codec(Result(None, ERRORS), ("not-found", "no-case")), outcome_codec(Result(None, ERRORS))
+    for value, permanent in (((0, None), False), ((1, "x"), True), ((2, 7), True)):
+        assert said.outcome((False, value)).permanent is permanent
+    assert unsaid.outcome((False, (1, "x"))).permanent is False
+    assert outcome_codec(Result(None, Prim.STRING), ("not-found",)).outcome((False, "x")) == Err(Json(b'"x"'))
+
+
 def test_other_types_have_no_outcomes():
     with pytest.raises(ValueError, match="not a return type"):
         OutcomeCodec(Prim.U8)

@@ -7,6 +7,7 @@ One module each: `manifest` (`component.toml`), `toolbox` (the tools of language
 projects). Runs tools and writes files; must not know a server, a database or a terminal, and runs no component.
 """
 
+from obelisk.authoring.annotating import Warned
 from obelisk.authoring.building import BuildFailed, Built, build, check_tools, write_bindings
 from obelisk.authoring.manifest import Manifest, ManifestError, find_manifests
 from obelisk.authoring.toolbox import Toolbox, ToolMissing
@@ -18,6 +19,7 @@ __all__ = [
     "ManifestError",
     "ToolMissing",
     "Toolbox",
+    "Warned",
     "build",
     "check_tools",
     "find_manifests",

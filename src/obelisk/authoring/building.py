@@ -1,7 +1,7 @@
 """A component from its manifest.
 
 Decides the order: is there anything that Obelisk would refuse in the world (told before a tool runs for long), is the tool
-there, build, look at what came out, and only then put it in its place, in one step. What went before stays when a build
+there, build, look at what came out, give it what the comments of its WIT say, and only then put it in its place, in one step. What went before stays when a build
 fails. Knows no language. Bindings for editors go the same way.
 """
 
@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from obelisk.authoring.annotating import Warned, warnings
 from obelisk.authoring.languages import BINDINGS, BUILDERS, Job
 from obelisk.authoring.manifest import Manifest
 from obelisk.authoring.toolbox import Toolbox, ToolFailed
@@ -22,7 +23,7 @@ from obelisk.core.ids import Digest
 from obelisk.core.ports import FunctionKind
 from obelisk.runtime.inspecting import looks_like
 from obelisk.wasm.cache import ComponentCache
-from obelisk.wasm.description import Descriptions, LoadedWit
+from obelisk.wasm.description import Descriptions, LoadedWit, annotate
 from obelisk.wasm.source import ComponentError
 from obelisk.wit.checks import Component, check_alone
 from obelisk.wit.component import ComponentWit
@@ -42,6 +43,7 @@ class Built:
     """In bytes."""
     seconds: float
     wit: ComponentWit
+    warnings: tuple[Warned, ...] = ()
 
 
 def check_tools(manifest: Manifest, toolbox: Toolbox) -> None:
@@ -52,14 +54,14 @@ def check_tools(manifest: Manifest, toolbox: Toolbox) -> None:
 def build(manifest: Manifest, toolbox: Toolbox) -> Built:
     """Builds the component and puts it in its place. `BuildFailed`, `ToolMissing`."""
     begun = time.monotonic()
-    world = world_of(manifest)
+    source = _described(manifest)
     check_tools(manifest, toolbox)
     made = manifest.output.with_name(f".{manifest.output.stem}.{os.getpid()}.wasm")
     try:
         manifest.output.parent.mkdir(parents=True, exist_ok=True)
         with _tool():
-            BUILDERS[manifest.language].build(Job(manifest, world, made, toolbox))
-        found = _looked_at(manifest.output.name, made)
+            BUILDERS[manifest.language].build(Job(manifest, source.wit, made, toolbox))
+        found = _annotated(manifest.output.name, made, source)
         size = made.stat().st_size
         made.replace(manifest.output)
     except OSError as error:
@@ -67,7 +69,7 @@ def build(manifest: Manifest, toolbox: Toolbox) -> Built:
     finally:
         with suppress(OSError):
             made.unlink()
-    return Built(manifest, found.digest, size, time.monotonic() - begun, found.wit)
+    return Built(manifest, found.digest, size, time.monotonic() - begun, found.wit, warnings(source))
 
 
 def write_bindings(manifest: Manifest, toolbox: Toolbox) -> Path | None:
@@ -102,12 +104,28 @@ def _tool() -> Iterator[None]:
 
 def world_of(manifest: Manifest) -> ComponentWit:
     """What the component is to import and export. `BuildFailed` when Obelisk would refuse that."""
+    return _described(manifest).wit
+
+
+def _described(manifest: Manifest) -> LoadedWit:
+    """The folder of WIT, of its world. `BuildFailed`."""
     try:
-        wit = Descriptions(ComponentCache(None)).read(manifest.wit, manifest.world).wit
+        found = Descriptions(ComponentCache(None)).read(manifest.wit, manifest.world)
     except ComponentError as failure:
         raise BuildFailed(str(failure)) from None
-    _refuse(f"the world {manifest.world}", wit)
-    return wit
+    _refuse(f"the world {manifest.world}", found.wit)
+    return found
+
+
+def _annotated(name: str, made: Path, source: LoadedWit) -> LoadedWit:
+    """The component that came out, with the annotations of its WIT."""
+    found = _looked_at(name, made)
+    plain = made.read_bytes()
+    component = annotate(plain, found, source)
+    if component == plain:
+        return found
+    made.write_bytes(component)
+    return _looked_at(name, made)
 
 
 def _looked_at(name: str, made: Path) -> LoadedWit:

@@ -56,6 +56,8 @@ def build_command(context: click.Context, *, folders: tuple[Path, ...], as_json:
             documents.append({"component": str(manifest.file), "ok": _document(built)})
             if told:
                 click.echo(_text(built))
+                for warned in built.warnings:
+                    click.echo(f"Warning: {shown(warned.path)}{warned.rest}", err=True)
     if as_json:
         click.echo(json.dumps(documents, indent=2, ensure_ascii=False))
     if any("failed" in document for document in documents):
@@ -88,4 +90,5 @@ def _document(built: Built) -> dict[str, Any]:
         "size_bytes": built.size,
         "seconds": round(built.seconds, 3),
         "exports": [interface.ffqn(function) for interface in built.wit.exports for function in interface.functions],
+        "warnings": [str(warned) for warned in built.warnings],
     }

@@ -189,6 +189,8 @@ class _Project:
             click.echo(f"Error: {name}: {error}", err=True)
             return False
         click.echo(f"{name}: built in {built.seconds:.1f} s")
+        for warned in built.warnings:
+            click.echo(f"Warning: {warned}", err=True)
         return True
 
 

@@ -1,4 +1,5 @@
-"""What the bytes of a WASM file say without compiling them: component or core module, and how much memory it starts with.
+"""What the bytes of a WASM file say without compiling them: component or core module, how much memory it starts with, and what is in
+its custom sections. They are written here too.
 
 Decides nothing else: whether the file is valid is for wasm-tools and wasmtime to say, so damaged bytes are no error here.
 """
@@ -6,11 +7,13 @@ Decides nothing else: whether the file is valid is for wasm-tools and wasmtime t
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from enum import Enum
 from typing import Final
 
 _MAGIC: Final = b"\0asm"
 _PAGE: Final = 64 << 10
+_CUSTOM_SECTION: Final = 0
 _MEMORY_SECTION: Final = 5
 _CORE_MODULE_SECTION: Final = 1
 _COMPONENT_SECTION: Final = 4
@@ -41,6 +44,42 @@ def initial_memories(binary: bytes | memoryview) -> tuple[int, ...]:
         return ()
 
 
+def custom_sections(binary: bytes, name: str) -> list[bytes]:
+    """The contents of the custom sections of that name, not of those in what is nested. Reads as far as it understands."""
+    found: list[bytes] = []
+    with suppress(IndexError):
+        for section, body, place in _placed_sections(memoryview(binary)):
+            if place.stop > len(binary):
+                break
+            content = _content(section, body, name.encode())
+            if content is not None:
+                found.append(content)
+    return found
+
+
+def with_custom_section(binary: bytes, name: str, content: bytes | None) -> bytes:
+    """A valid binary with one custom section of that name, at its end, in place of those that there were; None: with none. All
+    other bytes stay as they are.
+    """
+    called = name.encode()
+    made = bytearray(binary)
+    for section, body, place in reversed(list(_placed_sections(memoryview(binary)))):
+        if _content(section, body, called) is not None:
+            del made[place]
+    if content is not None:
+        written = _written_leb128(len(called)) + called + content
+        made += bytes((_CUSTOM_SECTION,)) + _written_leb128(len(written)) + written
+    return bytes(made)
+
+
+def _content(section: int, body: memoryview, name: bytes) -> bytes | None:
+    """The content of a section, if it is a custom one of that name."""
+    if section != _CUSTOM_SECTION:
+        return None
+    size, at = _leb128(body, 0)
+    return bytes(body[at + size :]) if body[at : at + size] == name else None
+
+
 def _memories(binary: memoryview) -> Iterator[int]:
     layer = layer_of(binary)
     for section, body in _sections(binary):
@@ -52,11 +91,18 @@ def _memories(binary: memoryview) -> Iterator[int]:
 
 
 def _sections(binary: memoryview) -> Iterator[tuple[int, memoryview]]:
+    for section, body, _ in _placed_sections(binary):
+        yield section, body
+
+
+def _placed_sections(binary: memoryview) -> Iterator[tuple[int, memoryview, slice]]:
+    """The sections, each with the place of all of it."""
     at = 8
     while at < len(binary):
+        begin = at
         section = binary[at]
         size, at = _leb128(binary, at + 1)
-        yield section, binary[at : at + size]
+        yield section, binary[at : at + size], slice(begin, at + size)
         at += size
 
 
@@ -83,3 +129,12 @@ def _leb128(data: memoryview, at: int) -> tuple[int, int]:
         shift += 7
         if byte < 0x80:
             return value, at
+
+
+def _written_leb128(value: int) -> bytes:
+    made = bytearray()
+    while True:
+        value, byte = value >> 7, value & 0x7F
+        made.append(byte | (0x80 if value else 0))
+        if not value:
+            return bytes(made)

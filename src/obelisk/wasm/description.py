@@ -11,16 +11,20 @@ from pathlib import Path
 
 from obelisk.core.ids import Digest
 from obelisk.wasm import tools
-from obelisk.wasm.binary import Layer, layer_of
+from obelisk.wasm.binary import Layer, custom_sections, layer_of, with_custom_section
 from obelisk.wasm.cache import ComponentCache
 from obelisk.wasm.source import ComponentError, Source, digest_of, is_wasm, read_source, wit_files
+from obelisk.wit import permanence
 from obelisk.wit.component import ComponentWit, NoOneWorld, read_component_wit, read_package_wit
-from obelisk.wit.document import UnreadableWit
+from obelisk.wit.document import UnreadableWit, read_document
+from obelisk.wit.permanence import SECTION, Annotations, InvalidAnnotations
 
 
 @dataclass(frozen=True, slots=True)
 class LoadedWit:
-    """A component that is known by its WIT only. `digest`: of the source's bytes. `document`: the WIT as wasm-tools' JSON."""
+    """A component that is known by its WIT only. `digest`: of the source's bytes. `document`: the WIT as wasm-tools' JSON, with
+    the annotations of a component as comments.
+    """
 
     source: Source
     digest: Digest
@@ -39,18 +43,36 @@ class WasmFile:
         self.path = path
         self.digest = digest_of(binary)
         self._component = binary if layer is Layer.COMPONENT else None
-        self._module = binary
+        self._binary = binary
 
     def component(self) -> bytes:
         """The component. `ComponentError` when it cannot be made."""
         if self._component is None:
             try:
-                self._component = tools.wrap_module(self._module)
+                self._component = tools.wrap_module(self._binary)
             except tools.ToolFailed as failure:
                 raise ComponentError(
                     self.path, f"it is a core module that cannot be made a component: {failure}"
                 ) from failure
         return self._component
+
+    def annotations(self) -> Annotations:
+        """What the file says of its types. `ComponentError`."""
+        contents = custom_sections(self._binary, SECTION)
+        try:
+            if len(contents) > 1:
+                raise InvalidAnnotations(f"there are {len(contents)} of them")
+            return permanence.decode(contents[0]) if contents else Annotations({})
+        except InvalidAnnotations as failure:
+            raise _invalid_annotations(self.path, failure) from None
+
+
+def annotate(component: bytes, described: LoadedWit, source: LoadedWit) -> bytes:
+    """A valid component with the annotations of the WIT that it was made of, in place of those that it had; `described`: what it
+    says of itself. Where there are none it stays as it is.
+    """
+    said = permanence.annotations_for(read_document(described.document), read_document(source.document))
+    return with_custom_section(component, SECTION, permanence.encode(said) if said else None)
 
 
 class Descriptions:
@@ -76,38 +98,52 @@ class Descriptions:
 
     def of_file(self, file: WasmFile) -> LoadedWit:
         """A component, or a core module with its WIT. `ComponentError`."""
+        said = file.annotations()
         kept = self._cache.wit(file.digest)
         if kept is not None:
             try:
-                return LoadedWit(file.path, file.digest, read_component_wit(kept), kept)
+                return _loaded(file, kept, said)
             except UnreadableWit:
                 pass  # damaged: made again below
         try:
             document = tools.component_wit(file.component())
-            wit = read_component_wit(document)
+            loaded = _loaded(file, document, said)
         except tools.ToolFailed as failure:
             raise ComponentError(file.path, f"it is not a valid component: {failure}") from failure
         except UnreadableWit as failure:
             raise ComponentError(file.path, f"its WIT cannot be read: {failure}") from failure
         self._cache.keep_wit(file.digest, document)
-        return LoadedWit(file.path, file.digest, wit, document)
+        return loaded
 
     def text(self, source: Source) -> str:
         """The WIT of any source as text, faithfully: with names, `use`s and comments. `ComponentError`."""
         content = read_source(source)
+        file = WasmFile(source, content) if isinstance(source, Path) and is_wasm(content) else None
         digest = digest_of(content)
-        kept = self._cache.wit_text(digest)
-        if kept is not None:
-            return kept
-        try:
-            if isinstance(source, Path) and is_wasm(content):
-                text = tools.component_text(WasmFile(source, content).component())
-            else:
-                text = tools.package_text(wit_files(source, content))
-        except tools.ToolFailed as failure:
-            raise _invalid_wit(source, failure) from failure
-        self._cache.keep_wit_text(digest, text)
-        return text
+        text = self._cache.wit_text(digest)
+        if text is None:
+            try:
+                if file is not None:
+                    text = tools.component_text(file.component())
+                else:
+                    text = tools.package_text(wit_files(source, content))
+            except tools.ToolFailed as failure:
+                raise _invalid_wit(source, failure) from failure
+            self._cache.keep_wit_text(digest, text)
+        return text if file is None else permanence.annotated_text(text, file.annotations())
+
+
+def _loaded(file: WasmFile, document: bytes, said: Annotations) -> LoadedWit:
+    """What a file says of itself. `UnreadableWit`, `ComponentError`."""
+    try:
+        commented = permanence.annotated(document, said) if said else document
+    except InvalidAnnotations as failure:
+        raise _invalid_annotations(file.path, failure) from None
+    return LoadedWit(file.path, file.digest, read_component_wit(commented), commented)
+
+
+def _invalid_annotations(path: Path, failure: InvalidAnnotations) -> ComponentError:
+    return ComponentError(path, f"its section {SECTION} cannot be used: {failure}")
 
 
 def _invalid_wit(source: Source, failure: tools.ToolFailed) -> ComponentError:

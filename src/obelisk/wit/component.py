@@ -13,6 +13,7 @@ import msgspec
 
 from obelisk.core.names import FunctionName, InterfaceName
 from obelisk.wit.document import Document, FunctionItem, Id, Item, TypeRef, UnreadableWit, World, read_document
+from obelisk.wit.permanence import permanent_cases
 from obelisk.wit.text import signature_text
 from obelisk.wit.types import (
     Borrow,
@@ -36,10 +37,14 @@ class NoOneWorld(ValueError):
 
 
 class Function(msgspec.Struct, frozen=True):
-    """A function of an interface; `name` is bare (`fibo`), or that of a method (`[method]join-set.id`)."""
+    """A function of an interface; `name` is bare (`fibo`), or that of a method (`[method]join-set.id`).
+
+    `permanent`: the cases of its error that its WIT says are permanent, whatever their names are.
+    """
 
     name: str
     signature: Signature
+    permanent: tuple[str, ...] = ()
 
     @property
     def text(self) -> str:
@@ -159,7 +164,8 @@ class _Reader:
         unsupported: list[tuple[str, str]] = []
         for name, function in interface.functions.items():
             try:
-                functions.append(Function(name, self._signature(function)))
+                cases = permanent_cases(self._document, function)
+                functions.append(Function(name, self._signature(function), cases))
             except _Unsupported as reason:
                 unsupported.append((name, str(reason)))
         return Interface(

@@ -18,10 +18,17 @@ class UnreadableWit(ValueError):
     """The text is not a description of a component as wasm-tools prints it: the tool's fault, or ours."""
 
 
+class Docs(msgspec.Struct, frozen=True):
+    """A comment, without its slashes."""
+
+    contents: str | None = None
+
+
 class Id(msgspec.Struct):
-    """An index, of an interface."""
+    """An index, of an interface. `docs`: of the import or export."""
 
     id: int
+    docs: Docs = Docs()
 
 
 class Item(msgspec.Struct):
@@ -31,12 +38,6 @@ class Item(msgspec.Struct):
     function: Any = None
 
 
-class Docs(msgspec.Struct, frozen=True):
-    """A comment, without its slashes."""
-
-    contents: str | None = None
-
-
 class World(msgspec.Struct):
     """What a component imports and exports. `package`: its index."""
 
@@ -44,6 +45,7 @@ class World(msgspec.Struct):
     imports: dict[str, Item]
     exports: dict[str, Item]
     package: int
+    docs: Docs = Docs()
 
 
 TypeRef = str | int

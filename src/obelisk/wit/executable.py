@@ -27,7 +27,9 @@ def executable(interface: Interface, function: Function) -> Executable | None:
     if err_form(function.signature) is None:
         return None
     signature = function.signature
-    return Executable(interface.ffqn(function), ParamsCodec(signature), outcome_codec(signature.result))
+    return Executable(
+        interface.ffqn(function), ParamsCodec(signature), outcome_codec(signature.result, function.permanent)
+    )
 
 
 def executables(wit: ComponentWit) -> dict[FunctionName, Executable]:

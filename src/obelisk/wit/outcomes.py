@@ -85,12 +85,13 @@ def _contains_handle(type_: Type | None) -> bool:
 class OutcomeCodec:
     """The result of one return type, as a WIT value `(ok?, payload)` and as an outcome.
 
-    `ValueError` when the type is not one of the return forms; `UnsupportedType` when it contains handles.
+    `permanent`: cases of the error that are permanent, besides those whose names say so. `ValueError` when the type is not one
+    of the return forms; `UnsupportedType` when it contains handles.
     """
 
     __slots__ = ("_err", "_failure", "_ok", "_permanent", "form", "type")
 
-    def __init__(self, type_: Type | None) -> None:
+    def __init__(self, type_: Type | None, permanent: tuple[str, ...] = ()) -> None:
         form = err_form_of(type_)
         if form is None or not isinstance(type_, Result):
             raise ValueError(f"not a return type of an execution: {type_!r}")
@@ -104,7 +105,9 @@ class OutcomeCodec:
             self._failure = EXECUTION_FAILED
         elif isinstance(type_.err, Variant):
             self._failure = (type_.err.cases.index((EXECUTION_FAILED, None)), None)
-            self._permanent = frozenset(i for i, (name, _) in enumerate(type_.err.cases) if _PERMANENT in name)
+            self._permanent = frozenset(
+                i for i, (name, _) in enumerate(type_.err.cases) if _PERMANENT in name or name in permanent
+            )
 
     def outcome(self, value: Value) -> Ok | Err:
         """What the function returned, to be stored."""
@@ -140,9 +143,9 @@ class OutcomeCodec:
 
 
 @cache
-def outcome_codec(type_: Type | None) -> OutcomeCodec:
-    """The codec of a return type, compiled once. Errors as `OutcomeCodec`."""
-    return OutcomeCodec(type_)
+def outcome_codec(type_: Type | None, permanent: tuple[str, ...] = ()) -> OutcomeCodec:
+    """The codec of a return type, compiled once. Arguments and errors as `OutcomeCodec`."""
+    return OutcomeCodec(type_, permanent)
 
 
 def json_result(outcome: Outcome, form: ErrForm) -> Value:
