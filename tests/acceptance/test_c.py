@@ -195,3 +195,34 @@ def test_a_new_project_is_built_and_passes_its_own_tests(tmp_path: Path, templat
     assert (done.returncode, done.stderr) == (0, ""), done.stdout
     assert len(lines) >= 4
     assert all(line.startswith("ok: ") for line in lines)
+
+
+def test_an_error_that_the_wit_says_is_permanent_is_so_in_the_component(tmp_path: Path) -> None:
+    (tmp_path / "wit").mkdir()
+    (tmp_path / "component.toml").write_text('language = "c"\nsource = "pay.c"\nworld = "pay"\noutput = "pay.wasm"\n')
+    (tmp_path / "wit" / "pay.wit").write_text("""
+        package any:any;
+        world pay { export demo:acts/pay; }
+        package demo:acts {
+          interface pay {
+            variant pay-error {
+              // @permanent
+              card-declined(string),
+              network,
+              execution-failed,
+            }
+            charge: func(n: u8) -> result<u8, pay-error>;
+          }
+        }
+    """)
+    (tmp_path / "pay.c").write_text("""
+        #include "bindings/pay.h"
+        bool charge(uint8_t n, uint8_t *ok, pay_error_t *err) {
+          *ok = n;
+          err->tag = PAY_ERROR_NETWORK;
+          return n > 1;
+        }
+    """)
+    built = build(read_manifest(tmp_path / "component.toml"), Toolbox.of(os.environ))
+    assert [function.permanent for each in built.wit.exports for function in each.functions] == [("card-declined",)]
+    wasmtime.component.Component.from_file(wasmtime.Engine(), str(built.manifest.output))

@@ -93,11 +93,29 @@ def test_what_was_built_is_told_as_json(run, componentize_py, fibo_components):
         "output": f"{here}/activity/fibo_activity.wasm",
         "size_bytes": fibo_components.activity.stat().st_size,
         "exports": ["template-fibo:activity/fibo-activity-ifc.fibo"],
+        "warnings": [],
     }
     assert second == {
         "component": f"{here}/workflow/component.toml",
         "failed": "componentize-py ended with exit code 1:\nsomething with fibo_workflow",
     }
+
+
+def test_an_annotation_that_means_nothing_is_told_with_its_place(run, componentize_py):
+    run("new", "fibo-activity", "demo")
+    componentize_py()
+    (wit,) = Path("demo/wit/deps/template-fibo_activity").iterdir()
+    wit.write_text(f"// @permanent\n{wit.read_text()}")
+    built = run("build", "demo")
+    assert built.exit_code == 0
+    warning = (
+        f"{wit}:1: @permanent means nothing for the package template-fibo:activity; it is for the cases of a variant"
+    )
+    assert built.stderr.startswith(f"Warning: {warning}")
+    (document,) = json.loads(run("build", "--json", "demo").stdout)
+    assert [each.partition(";")[0] for each in document["ok"]["warnings"]] == [
+        f"{Path.cwd()}/{wit}:1: @permanent means nothing for the package template-fibo:activity"
+    ]
 
 
 def test_one_that_fails_does_not_keep_others_from_being_built(run, componentize_py):

@@ -90,6 +90,9 @@ ROWS = {
         "m27": "parameters are checked on creation",
         "m313": "imports and exports as WIT",
     },
+    "test_permanent.py": {
+        "f24": "permanent error variants as annotations in WIT",
+    },
     "test_processes.py": {
         "m36": "processes spawned from WASM activities, their output read",
     },
