@@ -1,8 +1,8 @@
 """A component from its manifest.
 
 Decides the order: is there anything that Obelisk would refuse in the world (told before a tool runs for long), is the tool
-there, build, look at what came out, give it what the comments of its WIT say, and only then put it in its place, in one step. What went before stays when a build
-fails. Knows no language. Bindings for editors go the same way.
+there, build, look at what came out, add what the comments of its WIT say, and only then put it in its place, in one step. What
+went before stays when a build fails. Knows no language. Bindings for editors go the same way.
 """
 
 from __future__ import annotations

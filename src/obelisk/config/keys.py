@@ -434,7 +434,7 @@ ACTIVITY: Final = (
         "retry_on_err",
         Flag(),
         True,
-        "Whether a returned `err` is retried too. An error variant whose name contains `permanent` never is.",
+        "Whether a returned `err` is retried too. An error that its name or its WIT calls permanent never is.",
     ),
     Key(
         "env_vars",

@@ -42,7 +42,7 @@ class RetryPolicy(msgspec.Struct, frozen=True):
     exp_backoff_us: int = 100 * MILLISECOND_US
     """The n-th retry waits exp_backoff_us * 2**(n-1) …"""
     retry_on_err: bool = True
-    """Whether a returned `err` is retried too (an err variant whose name contains `permanent` never is)."""
+    """Whether a returned `err` is retried too (an error that its name or its WIT calls permanent never is)."""
     backoff_max_us: int | None = None
     """… but not longer than this …"""
     jitter: float = 0.0

@@ -1,5 +1,5 @@
-"""What the bytes of a WASM file say without compiling them: component or core module, how much memory it starts with, and what is in
-its custom sections. They are written here too.
+"""What the bytes of a WASM file say without compiling them: component or core module, how much memory it starts with, and what
+its custom sections hold. Those are written here too.
 
 Decides nothing else: whether the file is valid is for wasm-tools and wasmtime to say, so damaged bytes are no error here.
 """

@@ -154,6 +154,8 @@ def annotated_text(text: str, annotations: Annotations) -> str:
             variant = found[1]
         elif bare.startswith("    }"):
             variant = ""
+        elif bare.startswith("  }"):
+            interface = ""
         elif (found := _CASE.match(bare)) and found[1] in annotations.permanent.get(interface, {}).get(variant, ()):
             lines.append(f"      /// {PERMANENT}\n")
         lines.append(line)
