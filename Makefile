@@ -10,6 +10,8 @@
 #   make sim          the engine in simulated worlds: all small ones, 20,000 random ones (SEED=7 repeats one, SEEDS=100
 #                     tries fewer)
 #   make mutants      break rules of the machine and the engine on purpose; the simulator must notice each (minutes)
+#   make budget       count what work costs (commits, rows, bytes, instructions) and compare it with what it may cost;
+#                     ARGS=--accept rewrites that
 #   make bench        the benchmarks
 #   make format       let ruff rewrite the sources
 #   make proto        generate code from the .proto files
@@ -91,6 +93,10 @@ sim: $(READY)
 .PHONY: mutants
 mutants: $(READY)
 	@$(BIN)/python tests/mutants/run.py $(ARGS)
+
+.PHONY: budget
+budget: $(READY)
+	@PYTHONHASHSEED=0 $(BIN)/python tests/budget/budget.py $(ARGS)
 
 .PHONY: bench
 bench: $(READY)
