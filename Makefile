@@ -12,7 +12,8 @@
 #   make mutants      break rules of the machine and the engine on purpose; the simulator must notice each (minutes)
 #   make budget       count what work costs (commits, rows, bytes, instructions) and compare it with what it may cost;
 #                     ARGS=--accept rewrites that
-#   make bench        the benchmarks
+#   make bench        the benchmarks: all, or ARGS="A latency"; ARGS=scale: what grows
+#   make bench-peers  install the engines that `make bench` compares with
 #   make format       let ruff rewrite the sources
 #   make proto        generate code from the .proto files
 #   make clean        remove what the above made
@@ -82,7 +83,7 @@ check: $(READY)
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/mypy --no-error-summary
 	@$(BIN)/lint-imports >$(VENV)/lint-imports.txt || { cat $(VENV)/lint-imports.txt >&2; exit 1; }
-	@$(BIN)/codespell *.md pyproject.toml docs examples src tests
+	@$(BIN)/codespell *.md pyproject.toml benchmarks docs examples src tests
 	@$(BIN)/sphinx-build -q -W --keep-going -b html docs docs/_build/html
 	@echo "check: all is well"
 
@@ -100,7 +101,19 @@ budget: $(READY)
 
 .PHONY: bench
 bench: $(READY)
-	@$(BIN)/python benchmarks/run.py $(ARGS)
+	@$(BIN)/python -m benchmarks $(ARGS)
+
+# Engines to compare with, in an environment of their own: versions in benchmarks/peers/requirements.txt and here.
+PEERS := $(VENV)/peers
+.PHONY: bench-peers
+bench-peers: $(READY)
+	@$(BIN)/python -m venv --clear $(PEERS)
+	@$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check -r benchmarks/peers/requirements.txt
+	@if command -v npm >/dev/null; then \
+		npm install --silent --no-fund --no-audit --ignore-scripts --prefix $(PEERS)/node \
+			@restatedev/restate-server-linux-x64@1.7.12 && \
+		chmod +x $(PEERS)/node/node_modules/@restatedev/restate-server-linux-x64/bin/restate-server; \
+	else echo "bench-peers: there is no npm, from which Restate's server comes: it is left out" >&2; fi
 
 .PHONY: format
 format: $(READY)

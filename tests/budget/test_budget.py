@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -35,7 +34,6 @@ def test_everything_costs_what_its_ceiling_says() -> None:
 
 @pytest.mark.acceptance
 @pytest.mark.timeout(300)
-@pytest.mark.skipif(shutil.which("valgrind") is None, reason="valgrind is not installed")
 def test_machine_instructions_and_allocations_are_what_their_ceilings_say() -> None:
     compared_with_ceilings("--native")
 
