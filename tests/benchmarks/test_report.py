@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 import pytest
 from benchmarks import chart, report
@@ -60,7 +60,7 @@ def test_json_keeps_every_round() -> None:
 
 @pytest.mark.parametrize("found", [results(), Results()], ids=["measured", "nothing"])
 def test_the_chart_is_well_formed_and_says_what_it_shows(found: Results) -> None:
-    drawn = ElementTree.fromstring(chart.bars(found))
+    drawn = ET.fromstring(chart.bars(found))
     label = drawn.attrib["aria-label"]
     assert label == ("500 child executions in series, per second: Obelisk 200, Restate 50" if found.values else "")
     bars = [each for each in drawn.iter() if each.tag.endswith("rect")]
@@ -68,7 +68,7 @@ def test_the_chart_is_well_formed_and_says_what_it_shows(found: Results) -> None
 
 
 def test_what_is_linear_has_slope_one_in_a_drawing_of_lines() -> None:
-    drawn = ElementTree.fromstring(chart.lines("t", "x", "y", {"linear": [(1, 10), (10, 100), (100, 1_000)]}))
+    drawn = ET.fromstring(chart.lines("t", "x", "y", {"linear": [(1, 10), (10, 100), (100, 1_000)]}))
     (path,) = [each.attrib["d"] for each in drawn.iter() if each.attrib.get("class") == "l0"]
     (x1, y1), (x2, y2), (x3, y3) = (map(float, point.split()) for point in path[1:].split("L"))
     assert x2 - x1 == pytest.approx(x3 - x2, abs=0.2)
