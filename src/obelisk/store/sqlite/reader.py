@@ -7,7 +7,7 @@ used first. Readers see what is committed, and never wait for the writer. Must n
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any, Final
 
@@ -36,12 +36,37 @@ _TREE: Final = sql("where_tree")
 _SUBTREE: Final = sql("where_subtree")
 _ID_PREFIX: Final = sql("where_id_prefix")
 _OPEN: Final = sql("where_open")
-_EQUALS: Final = {
-    "ffqn": sql("where_ffqn"),
-    "ffqn_prefix": sql("where_ffqn_prefix"),
-    "deployment": sql("where_deployment"),
-}
-_COMPONENTS: Final = sql("where_components")
+_BY_TOP_LEVEL: Final = sql("by_top_level")
+_BY_OPEN: Final = sql("by_open")
+_BY_FAILED: Final = sql("by_failed")
+_ID_PREFIX_COUNT: Final = sql("id_prefix_count")
+_ID_PREFIX_COMMON: Final = sql("where_id_prefix_common")
+_COMMON: Final = 1_000
+"""More top-level executions than this are not sorted for a page: it follows the order of lists instead."""
+_FAILED: Final = frozenset({StateFilter.FINISHED_ERR, StateFilter.FINISHED_FAILURE})
+
+
+class _Names(msgspec.Struct, frozen=True):
+    """How executions are found by one of their names."""
+
+    parameter: str
+    where: str
+    by_one: str
+    by_few: str
+    count: str
+
+
+_OF_FUNCTION: Final = _Names(
+    "functions", sql("where_functions"), sql("by_function"), sql("by_functions"), sql("functions_count")
+)
+_OF_COMPONENT: Final = _Names(
+    "components", sql("where_components"), sql("by_component"), sql("by_components"), sql("components_count")
+)
+_OF_DEPLOYMENT: Final = _Names(
+    "deployments", sql("where_deployments"), sql("by_deployment"), sql("by_deployments"), sql("deployments_count")
+)
+_NAME_KEY: Final = sql("name_key")
+_BEGINNING: Final = sql("names_beginning")
 _OLDER: Final = sql("where_older")
 _NEWER: Final = sql("where_newer")
 _STATES: Final = {
@@ -195,28 +220,71 @@ class _Query:
         self.parameters.update(parameters)
 
     def narrow(self, connection: Connection, where: ExecutionFilter) -> bool:
-        """Adds the filter; False when nothing can match, because its root does not exist."""
-        if where.top_level_only:
-            self._add(_TOP_LEVEL)
+        """Adds the filter; False when nothing can match, because something that it names does not exist."""
         if where.root is not None:
             top, _, path = where.root.partition(".")
             root = rows.key_of(connection, ExecutionId(top))
             if root is None or rows.key_of(connection, where.root) is None:
                 return False
             self._add(_SUBTREE if path else _TREE, root=root, path=path)
-        if where.id_prefix:
-            head = where.id_prefix.partition(".")[0]
-            self._add(_ID_PREFIX, id_prefix=where.id_prefix, id_head=head, id_head_end=head + _LAST)
-        for field, condition in _EQUALS.items():
-            if (value := getattr(where, field)) is not None:
-                self._add(condition, **{field: value})
-        if where.components:
-            self._add(_COMPONENTS, components=msgspec.json.encode(where.components).decode())
-        if where.hide_finished or (where.states and not any(state.startswith("finished") for state in where.states)):
+        if where.top_level_only:
+            self._add(_TOP_LEVEL)
+        named = self._name(connection, where)
+        if named is None:
+            return False
+        is_open = where.hide_finished or (
+            bool(where.states) and not any(state.startswith("finished") for state in where.states)
+        )
+        if is_open:
             self._add(_OPEN)
         if where.states:
             self._add("(" + " OR ".join(_STATES[state] for state in where.states) + ")")
+        by_key = bool(where.id_prefix) and self._begin_with(connection, where.id_prefix or "")
+        if not by_key and where.root is None:
+            self._add(self._index(connection, where, named, is_open=is_open))
         return True
+
+    def _name(self, connection: Connection, where: ExecutionFilter) -> list[tuple[_Names, list[int]]] | None:
+        """Adds what executions are to be of; the same as keys. None: there are no such names."""
+        named: list[tuple[_Names, list[int]]] = []
+        if where.ffqn is not None or where.ffqn_prefix is not None:
+            named.append((_OF_FUNCTION, _function_keys(connection, where)))
+        if where.components:
+            named.append((_OF_COMPONENT, _name_keys(connection, where.components)))
+        if where.deployment is not None:
+            named.append((_OF_DEPLOYMENT, _name_keys(connection, (where.deployment,))))
+        for names, keys in named:
+            self._add(names.where, **{names.parameter: _json(keys)})
+        return named if all(keys for _, keys in named) else None
+
+    def _begin_with(self, connection: Connection, prefix: str) -> bool:
+        """Adds the prefix of an id; whether few enough executions have it to be looked up."""
+        head = prefix.partition(".")[0]
+        (count,) = connection.execute(_ID_PREFIX_COUNT, (head, head + _LAST, _COMMON + 1)).fetchone()
+        if count > _COMMON:
+            self._add(_ID_PREFIX_COMMON, id_prefix=prefix)
+            return False
+        self._add(_ID_PREFIX, id_prefix=prefix, id_head=head, id_head_end=head + _LAST)
+        return True
+
+    def _index(
+        self, connection: Connection, where: ExecutionFilter, named: list[tuple[_Names, list[int]]], *, is_open: bool
+    ) -> str:
+        """The condition of the index that leaves least to be looked at, in the order of lists."""
+        if is_open:
+            return _BY_OPEN
+        if where.states and _FAILED.issuperset(where.states):
+            return _BY_FAILED
+        if not where.top_level_only:
+            return _ALL
+        counts = [connection.execute(names.count, (_json(keys), _COMMON + 1)).fetchone()[0] for names, keys in named]
+        if counts and min(counts) <= _COMMON:
+            return named[counts.index(min(counts))][0].by_few
+        for names, keys in named:
+            if len(keys) == 1:
+                self.parameters["name"] = keys[0]
+                return names.by_one
+        return _BY_TOP_LEVEL
 
     def go_on(self, connection: Connection, page: Page) -> bool:
         """Adds the cursor; False when it names an execution that does not exist."""
@@ -236,3 +304,21 @@ class _Query:
     def text(self, page: Page) -> str:
         """The query, newest first, or oldest first for newer pages."""
         return _PAGE.format(conditions=" AND ".join(self._conditions), direction="ASC" if page.newer else "DESC")
+
+
+def _name_keys(connection: Connection, names: Iterable[str]) -> list[int]:
+    """The keys of those that are known."""
+    found = [connection.execute(_NAME_KEY, (name,)).fetchone() for name in names]
+    return [row[0] for row in found if row is not None]
+
+
+def _function_keys(connection: Connection, where: ExecutionFilter) -> list[int]:
+    """Those of the functions that the filter lets through; none: no execution is of any."""
+    prefix = where.ffqn_prefix or ""
+    if where.ffqn is None:
+        return [key for (key,) in connection.execute(_BEGINNING, (prefix, prefix + _LAST)).fetchall()]
+    return _name_keys(connection, (where.ffqn,)) if where.ffqn.startswith(prefix) else []
+
+
+def _json(keys: list[int]) -> str:
+    return msgspec.json.encode(keys).decode()

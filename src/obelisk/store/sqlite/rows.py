@@ -57,11 +57,24 @@ def key_of(connection: Connection, execution_id: ExecutionId) -> int | None:
     return None if row is None else int(row[0])
 
 
+_END: Final = 29
+"""Where the fields of a state end in the view: what follows is for conditions."""
+
+
 def state_from(row: Any) -> ExecutionState:
     """The state that a row of the view `states` holds."""
     execution_id = row[3]
     join_set = None if is_top_level(execution_id) else join_set_of(relative(execution_id))
-    values = (*row[3:9], join_set, row[9], Status(row[10]), Lifecycle(row[11]), *row[12:20], bool(row[20]), *row[21:])
+    values = (
+        *row[3:9],
+        join_set,
+        row[9],
+        Status(row[10]),
+        Lifecycle(row[11]),
+        *row[12:20],
+        bool(row[20]),
+        *row[21:_END],
+    )
     return ExecutionState(*values)  # in the order of its fields; a test compares
 
 

@@ -305,6 +305,8 @@ class SqliteStore:
                 state.lease_epoch,
                 state.owner,
                 state.lease_expires_at,
+                state.component,
+                state.deployment,
             )
             self._heads.keep(state.execution_id, head, is_open=True)
         delays = [

@@ -30,6 +30,7 @@ _REQUEST_ID_LAST: Final = sql("request_id_last")
 _STATE_INSERT: Final = sql("state_insert")
 _STATE_UPDATE: Final = sql("state_update")
 _STATE_END: Final = sql("state_end")
+_STATE_MOVE: Final = sql("state_move")
 _STATE_COUNT_RESPONSES: Final = sql("state_count_responses")
 _EVENT_APPEND: Final = sql("event_append")
 _RESPONSE_APPEND: Final = sql("response_append")
@@ -55,6 +56,8 @@ class Head(msgspec.Struct, gc=False):
     lease_epoch: int
     owner: str | None
     lease_expires_at: Instant | None
+    component: str
+    deployment: str
 
 
 class Heads:
@@ -116,6 +119,8 @@ class Plan:
         self._changed: dict[ExecutionId, ExecutionState | None] = {}
         """The state rows to write; None: only the number of responses."""
         self._born: set[ExecutionId] = set()
+        self._moved: set[ExecutionId] = set()
+        """Those that are on another component or deployment than their rows."""
         self._key_last = heads.key_last
         self._request_id_last = heads.request_id_last
         self._line_id_last = heads.line_id_last
@@ -217,7 +222,18 @@ class Plan:
             key, count = head.key, head.response_count
             # Only renewal moves the expiry of a lease that stays with its owner.
             expires_at = head.lease_expires_at if head.owner == state.owner else state.lease_expires_at
-        self._found[execution_id] = Head(key, state.next_version, count, state.lease_epoch, state.owner, expires_at)
+            if head.component != state.component or head.deployment != state.deployment:
+                self._moved.add(execution_id)
+        self._found[execution_id] = Head(
+            key,
+            state.next_version,
+            count,
+            state.lease_epoch,
+            state.owner,
+            expires_at,
+            state.component,
+            state.deployment,
+        )
         self._changed[execution_id] = state
 
     def _apply_response(self, post: NewResponse) -> None:
@@ -226,7 +242,14 @@ class Plan:
         assert head is not None, "judged before"
         seq = head.response_count + 1
         self._found[execution_id] = Head(
-            head.key, head.next_version, seq, head.lease_epoch, head.owner, head.lease_expires_at
+            head.key,
+            head.next_version,
+            seq,
+            head.lease_epoch,
+            head.owner,
+            head.lease_expires_at,
+            head.component,
+            head.deployment,
         )
         self._changed.setdefault(execution_id, None)
         body = response.body
@@ -239,6 +262,7 @@ class Plan:
     def write(self, connection: Connection) -> None:
         """Writes the rows, in the caller's transaction. A row that several units wrote is written once, as the last did."""
         inserts, updates, ends, counts = self._state_rows()
+        moves = [self._move(execution_id) for execution_id in self._moved - self._born] if self._moved else []
         self._names.write(connection)
         many = connection.executemany
         if inserts:
@@ -247,6 +271,8 @@ class Plan:
             many(_STATE_UPDATE, updates)
         if ends:
             many(_STATE_END, ends)
+        if moves:
+            many(_STATE_MOVE, moves)
         if counts:
             many(_STATE_COUNT_RESPONSES, counts)
         if self._events:
@@ -266,6 +292,11 @@ class Plan:
             many(_REQUEST_ADD, [(request_id, *row, row[0]) for request_id, row in self._requests.items()])
         if self._lines:
             many(_LINE_APPEND, self._lines)
+
+    def _move(self, execution_id: ExecutionId) -> tuple[int, int, int]:
+        head, keys = self._found[execution_id], self._names.keys
+        assert head is not None, "applied"
+        return keys[head.component], keys[head.deployment], head.key
 
     def _over(self) -> list[int]:
         """Keys of the executions that finish with this batch."""
@@ -291,8 +322,6 @@ class Plan:
             executor, owner = state.executor, state.owner
             # The driver looks for an adapter of each value that is not of one of SQLite's own types: hence the conversions.
             row = (
-                keys[state.component],
-                keys[state.deployment],
                 state.updated_at,
                 state.status._value_,
                 state.lifecycle._value_,
@@ -315,8 +344,9 @@ class Plan:
             if execution_id in self._born:
                 root, dot, path = execution_id.partition(".")
                 place = (self._key(ExecutionId(root)), path) if dot else (0, root)
-                created = (keys[state.ffqn], state.created_at, state.first_scheduled_at)
-                inserts.append((*row, state.finished_at, state.finish_kind, head.key, *place, *created))
+                names = (keys[state.ffqn], keys[state.component], keys[state.deployment])
+                created = (state.created_at, state.first_scheduled_at)
+                inserts.append((*row, state.finished_at, state.finish_kind, head.key, *place, *names, *created))
             elif state.finish_kind is None:
                 updates.append((*row, head.key))
             else:

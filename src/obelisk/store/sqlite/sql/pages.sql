@@ -1,6 +1,6 @@
 -- name: page
--- description: A page of state rows: a template that takes the conditions below. `+`: lists follow their order, and only
---     a tree or a prefix of an id is looked up by key.
+-- description: A page of state rows: a template that takes the conditions below. Those called `by_` are found by an index, in
+--     the order of lists; the reader chooses one at most. `+`: the others are only looked at.
 SELECT * FROM states WHERE {conditions} ORDER BY created_at {direction}, execution_id {direction} LIMIT :length
 
 -- name: where_all
@@ -10,6 +10,10 @@ TRUE
 -- name: where_top_level
 -- description: Executions without a parent.
 +root = 0
+
+-- name: by_top_level
+-- description: The same, by its index.
+NOT root
 
 -- name: where_tree
 -- description: A top-level execution and all that derive from it.
@@ -31,25 +35,89 @@ key IN (
     WHERE t.root = 0 AND t.path >= :id_head AND t.path < :id_head_end
 ) AND substr(execution_id, 1, length(:id_prefix)) = :id_prefix
 
--- name: where_ffqn
--- description: Executions of one function.
-ffqn = :ffqn
+-- name: id_prefix_count
+-- description: How many top-level executions have an id that begins so, up to what is enough.
+SELECT count(*) FROM (
+    SELECT 1 FROM executions WHERE root = 0 AND path >= ? AND path < ? LIMIT ?
+)
 
--- name: where_ffqn_prefix
--- description: Executions of functions whose name begins so.
-substr(ffqn, 1, length(:ffqn_prefix)) = :ffqn_prefix
+-- name: where_id_prefix_common
+-- description: Executions whose id begins so, when there are many.
+substr(execution_id, 1, length(:id_prefix)) = :id_prefix
+
+-- name: name_key
+-- description: The key of a name.
+SELECT key FROM names WHERE name = ?
+
+-- name: names_beginning
+-- description: The keys of names that begin so. Those of functions are among others, which are no function of any execution.
+SELECT key FROM names WHERE name >= ? AND name < ?
+
+-- name: where_functions
+-- description: Executions of some functions, given as a JSON array of keys.
++ffqn_key IN (SELECT value FROM json_each(:functions))
+
+-- name: by_function
+-- description: Top-level executions of one function, by its index.
+NOT root AND ffqn_key = :name
+
+-- name: by_functions
+-- description: Top-level executions of some functions, of which there are few.
+key IN (SELECT key FROM executions WHERE NOT root AND ffqn IN (SELECT value FROM json_each(:functions)))
+
+-- name: functions_count
+-- description: How many there are, up to what is enough.
+SELECT count(*) FROM (
+    SELECT 1 FROM executions WHERE NOT root AND ffqn IN (SELECT value FROM json_each(?)) LIMIT ?
+)
+
+-- name: where_components
+-- description: Executions of some components, given as a JSON array of keys.
++component_key IN (SELECT value FROM json_each(:components))
+
+-- name: by_component
+-- description: Top-level executions of one component, by its index.
+NOT root AND component_key = :name
+
+-- name: by_components
+-- description: Top-level executions of some components, of which there are few.
+key IN (SELECT key FROM executions WHERE NOT root AND component IN (SELECT value FROM json_each(:components)))
+
+-- name: components_count
+-- description: How many there are, up to what is enough.
+SELECT count(*) FROM (
+    SELECT 1 FROM executions WHERE NOT root AND component IN (SELECT value FROM json_each(?)) LIMIT ?
+)
+
+-- name: where_deployments
+-- description: Executions of some deployments, given as a JSON array of keys.
++deployment_key IN (SELECT value FROM json_each(:deployments))
+
+-- name: by_deployment
+-- description: Top-level executions of one deployment, by its index.
+NOT root AND deployment_key = :name
+
+-- name: by_deployments
+-- description: Top-level executions of some deployments, of which there are few.
+key IN (SELECT key FROM executions WHERE NOT root AND deployment IN (SELECT value FROM json_each(:deployments)))
+
+-- name: deployments_count
+-- description: How many there are, up to what is enough.
+SELECT count(*) FROM (
+    SELECT 1 FROM executions WHERE NOT root AND deployment IN (SELECT value FROM json_each(?)) LIMIT ?
+)
 
 -- name: where_open
 -- description: Executions that are not finished.
 +finish_kind IS NULL
 
--- name: where_components
--- description: Executions of some components, given as a JSON array.
-component IN (SELECT value FROM json_each(:components))
+-- name: by_open
+-- description: The same, by its index.
+finish_kind IS NULL
 
--- name: where_deployment
--- description: Executions of one deployment.
-deployment = :deployment
+-- name: by_failed
+-- description: Executions that ended, but not well, by their index.
+finish_kind <> 'ok'
 
 -- name: where_older
 -- description: From a place in the order towards older ones.

@@ -16,22 +16,26 @@ INSERT INTO names (key, name) VALUES (?, ?)
 
 -- name: head
 -- description: Where the fences find an execution, by root key and path.
-SELECT e.key, e.next_version, e.response_count, e.lease_epoch, o.name, e.lease_expires_at
-FROM executions AS e LEFT JOIN names AS o ON o.key = e.owner
+SELECT e.key, e.next_version, e.response_count, e.lease_epoch, o.name, e.lease_expires_at, c.name, d.name
+FROM executions AS e
+CROSS JOIN names AS c ON c.key = e.component
+CROSS JOIN names AS d ON d.key = e.deployment
+LEFT JOIN names AS o ON o.key = e.owner
 WHERE e.root = ? AND e.path = ?
 
 -- name: state_insert
 -- description: The row of a new execution.
 INSERT INTO executions (
-    component, deployment, updated_at, status, lifecycle, next_version, response_count, responses_known, pending_at,
+    updated_at, status, lifecycle, next_version, response_count, responses_known, pending_at,
     run, executor, lock_expires_at, blocked_on, closing, failures, crashes, priority, owner, lease_epoch,
-    lease_expires_at, finished_at, finish_kind, key, root, path, ffqn, created_at, first_scheduled_at
+    lease_expires_at, finished_at, finish_kind, key, root, path, ffqn, component, deployment,
+    created_at, first_scheduled_at
 ) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 
 -- name: state_update
--- description: Everything of a row that can change before the end. Without the end's columns the indexes are left alone.
+-- description: Everything of a row that changes all the time. Without the columns of the others the indexes are left alone.
 UPDATE executions SET
-    component = ?, deployment = ?, updated_at = ?, status = ?, lifecycle = ?, next_version = ?, response_count = ?,
+    updated_at = ?, status = ?, lifecycle = ?, next_version = ?, response_count = ?,
     responses_known = ?, pending_at = ?, run = ?, executor = ?, lock_expires_at = ?, blocked_on = ?, closing = ?,
     failures = ?, crashes = ?, priority = ?, owner = ?, lease_epoch = ?, lease_expires_at = ?
 WHERE key = ?
@@ -39,11 +43,15 @@ WHERE key = ?
 -- name: state_end
 -- description: The same, with the end.
 UPDATE executions SET
-    component = ?, deployment = ?, updated_at = ?, status = ?, lifecycle = ?, next_version = ?, response_count = ?,
+    updated_at = ?, status = ?, lifecycle = ?, next_version = ?, response_count = ?,
     responses_known = ?, pending_at = ?, run = ?, executor = ?, lock_expires_at = ?, blocked_on = ?, closing = ?,
     failures = ?, crashes = ?, priority = ?, owner = ?, lease_epoch = ?, lease_expires_at = ?, finished_at = ?,
     finish_kind = ?
 WHERE key = ?
+
+-- name: state_move
+-- description: What a row runs on from here.
+UPDATE executions SET component = ?, deployment = ? WHERE key = ?
 
 -- name: state_count_responses
 -- description: After a response from somebody who does not hold the execution: the count, and nothing else.
