@@ -24,11 +24,11 @@ def main() -> int:
     console = Console(width=None if sys.stdout.isatty() else 160)
     progress = Console(stderr=True, highlight=False)
     if arguments.scale is not None:
-        text, drawings = scale(arguments.scale or list(SERIES), console, progress.print)
+        text, drawings, problems = scale(arguments.scale or list(SERIES), console, progress.print)
         _write(arguments.json, text)
         for name, drawing in drawings.items():
             _write(arguments.charts and arguments.charts / f"scale-{name}.svg", drawing)
-        return 0
+        return 1 if problems else 0
     if arguments.draw is not None:
         results, notes = report.from_json(arguments.draw.read_text(encoding="utf-8"))
     else:
