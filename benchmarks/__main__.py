@@ -15,7 +15,7 @@ from rich.console import Console  # noqa: E402
 from benchmarks import chart, machine, report, rounds  # noqa: E402
 from benchmarks.contenders import contenders  # noqa: E402
 from benchmarks.figures import BY_NAME, CASES, Results  # noqa: E402
-from benchmarks.scale import SERIES, scale  # noqa: E402
+from benchmarks.scale.measuring import SERIES, scale  # noqa: E402
 
 
 def main() -> int:
