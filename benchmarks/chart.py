@@ -21,6 +21,7 @@ _LABELS: Final = 150
 _VALUES: Final = 90
 _BAR: Final = 20
 _GAP: Final = 30
+_LINES_MAX: Final = 8
 
 Points = Sequence[tuple[float, float]]
 
@@ -62,11 +63,12 @@ def _short(value: float) -> str:
 
 
 def lines(title: str, x_title: str, y_title: str, series: Mapping[str, Points]) -> str:
-    """Both axes are logarithmic: what is linear has slope 1, what is constant lies flat."""
+    """Both axes are logarithmic: what is linear has slope 1, what is constant lies flat. Of many series the dearest are shown."""
     width, height, left, bottom, top, right = 720, 320, 64, 44, 34, 170
     drawing = Drawing(width, height, f"{title}: {y_title} by {x_title}")
     drawing.text(0, 16, title, style="title")
-    every = [point for points in series.values() for point in points if point[0] > 0 and point[1] > 0]
+    positive = {name: [(x, y) for x, y in points if x > 0 and y > 0] for name, points in series.items()}
+    every = [point for points in positive.values() for point in points]
     if not every:
         return str(drawing)
     x_low, x_high = _decades([x for x, _ in every])
@@ -87,17 +89,15 @@ def lines(title: str, x_title: str, y_title: str, series: Mapping[str, Points]) 
         drawing.text(x - 6, y + 4, _power(decade), style="small", anchor="end")
     drawing.text((left + width - right) / 2, height - 8, x_title, style="small", anchor="middle")
     drawing.text(left, top - 6, y_title, style="small")
-    ends: list[float] = []
-    for index, (name, points) in enumerate(series.items()):
-        placed = [place(x, y) for x, y in points if x > 0 and y > 0]
-        if not placed:
-            continue
-        drawing.line(placed, f"l{index % 8}")
-        y = placed[-1][1] + 4
-        while any(abs(y - other) < 13 for other in ends):
-            y += 2
-        ends.append(y)
-        drawing.text(width - right + 8, y, name, style="small")
+    drawn = [(name, points) for name, points in positive.items() if points]
+    shown = sorted(drawn, key=lambda each: each[1][-1][1], reverse=True)[:_LINES_MAX]
+    label_at = 0.0
+    for index, (name, points) in enumerate(shown):
+        placed = [place(x, y) for x, y in points]
+        drawing.line(placed, f"l{index}")
+        label_at = max(placed[-1][1] + 4, label_at + 13)
+        drawing.line([(width - right + 6, label_at - 4), (width - right + 16, label_at - 4)], f"l{index}")
+        drawing.text(width - right + 20, label_at, name, style="small")
     return str(drawing)
 
 

@@ -33,7 +33,7 @@ def scale(chosen: list[str], console: Console, say: Callable[[str], None]) -> tu
         console.print(_table(series, samples))
         problems += findings(series, samples)
         points = by_cost(samples)
-        drawings[name] = chart.lines(series.title, series.grows, series.unit or "see the names", points)
+        drawings[name] = chart.lines(series.title, series.grows, series.unit, points)
         whole[name] = {
             "title": series.title,
             "grows": series.grows,

@@ -69,7 +69,7 @@ def test_the_chart_is_well_formed_and_says_what_it_shows(found: Results) -> None
 
 def test_what_is_linear_has_slope_one_in_a_drawing_of_lines() -> None:
     drawn = ET.fromstring(chart.lines("t", "x", "y", {"linear": [(1, 10), (10, 100), (100, 1_000)]}))
-    (path,) = [each.attrib["d"] for each in drawn.iter() if each.attrib.get("class") == "l0"]
+    path, _legend = [each.attrib["d"] for each in drawn.iter() if each.attrib.get("class") == "l0"]
     (x1, y1), (x2, y2), (x3, y3) = (map(float, point.split()) for point in path[1:].split("L"))
     assert x2 - x1 == pytest.approx(x3 - x2, abs=0.2)
     assert y1 - y2 == pytest.approx(y2 - y3, abs=0.2)
