@@ -126,6 +126,6 @@ def _copy(database: sqlite3.Connection, count: int, rare: int) -> str:
             )
         database.execute("COMMIT")
     (common,) = database.execute(
-        "SELECT path FROM executions WHERE root = 0 AND key > ? ORDER BY key LIMIT 1", (rare + there // 2,)
+        "SELECT path FROM executions WHERE root = 0 AND key <= ? ORDER BY key DESC LIMIT 1", (rare + there // 2 + 1,)
     ).fetchone()
     return str(common)
