@@ -46,7 +46,7 @@ Costs = Mapping[str, Mapping[str, int]]
 def measure() -> dict[str, dict[str, int]]:
     """Runs everything."""
     costs: dict[str, dict[str, int]] = {}
-    with _runtime() as runtime:
+    with cranked_runtime() as runtime:
         for name, workload in WORKLOADS.items():
             workload.run(runtime)  # what is compiled, cached or interned the first time is not part of it
             store = StoreCounts(runtime)
@@ -76,7 +76,7 @@ def measure_native() -> dict[str, dict[str, int]]:
 
 
 @contextmanager
-def _runtime() -> Iterator[Cranked]:
+def cranked_runtime() -> Iterator[Cranked]:
     import components  # of tests/fixtures
 
     logging.disable(logging.ERROR)
@@ -154,7 +154,7 @@ def write(costs: Costs, ceilings: Costs) -> None:
 def show_where(name: str) -> None:
     """Prints the functions in which a workload's instructions are."""
     workload = WORKLOADS[name]
-    with _runtime() as runtime:
+    with cranked_runtime() as runtime:
         workload.run(runtime)
         python = PythonCounts()
         with python.counting():

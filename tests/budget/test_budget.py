@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -21,21 +22,27 @@ def budget(monkeypatch):
     return budget
 
 
-def compared_with_ceilings(*arguments: str) -> None:
+def run(script: str, *arguments: str) -> str:
     environment = {**os.environ, "PYTHONPATH": str(SRC), "PYTHONHASHSEED": "0"}
-    command = [sys.executable, BUDGET, *arguments]
+    command = [sys.executable, BUDGET.with_name(script), *arguments]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"\n{done.stdout}{done.stderr}"
+    return done.stdout
 
 
 def test_everything_costs_what_its_ceiling_says() -> None:
-    compared_with_ceilings()
+    run("budget.py")
+
+
+def test_a_step_costs_the_same_whatever_there_is_beside_it() -> None:
+    for beside, (little, much) in json.loads(run("growth.py")).items():
+        assert much <= 1.01 * little, f"{beside}: {little:,.0f} -> {much:,.0f} instructions a step"
 
 
 @pytest.mark.acceptance
 @pytest.mark.timeout(300)
 def test_machine_instructions_and_allocations_are_what_their_ceilings_say() -> None:
-    compared_with_ceilings("--native")
+    run("budget.py", "--native")
 
 
 def test_a_rise_says_both_numbers_and_what_to_do(budget) -> None:
