@@ -120,6 +120,8 @@ INDEXED = {
     **{str(state): {"states": (state,)} for state in StateFilter if state is not StateFilter.FINISHED},
     "failed, with children": {"states": (StateFilter.FINISHED_FAILURE,), "top_level_only": False},
     "function": {"ffqn": "rare:f/f.f"},
+    "common function": {"ffqn": FUNCTIONS[0]},
+    "common component": {"components": COMPONENTS[:1]},
     "function that there is not": {"ffqn": "rare:f/f.g"},
     "package": {"ffqn_prefix": "rare:f/"},
     "component": {"components": ("sha256:" + "99" * 32,)},

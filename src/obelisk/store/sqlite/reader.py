@@ -41,8 +41,8 @@ _BY_OPEN: Final = sql("by_open")
 _BY_FAILED: Final = sql("by_failed")
 _ID_PREFIX_COUNT: Final = sql("id_prefix_count")
 _ID_PREFIX_COMMON: Final = sql("where_id_prefix_common")
-_COMMON: Final = 1_000
-"""More top-level executions than this are not sorted for a page: it follows the order of lists instead."""
+_COMMON: Final = 500
+"""More top-level executions than this are not looked up and sorted for a page: it follows the order of lists instead."""
 _FAILED: Final = frozenset({StateFilter.FINISHED_ERR, StateFilter.FINISHED_FAILURE})
 
 
@@ -277,13 +277,15 @@ class _Query:
             return _BY_FAILED
         if not where.top_level_only:
             return _ALL
-        counts = [connection.execute(names.count, (_json(keys), _COMMON + 1)).fetchone()[0] for names, keys in named]
-        if counts and min(counts) <= _COMMON:
-            return named[counts.index(min(counts))][0].by_few
-        for names, keys in named:
+        counted = [
+            (connection.execute(each[0].count, (_json(each[1]), _COMMON + 1)).fetchone()[0], each) for each in named
+        ]
+        for count, (names, keys) in sorted(counted, key=lambda each: each[0]):
             if len(keys) == 1:
                 self.parameters["name"] = keys[0]
                 return names.by_one
+            if count <= _COMMON:
+                return names.by_few
         return _BY_TOP_LEVEL
 
     def go_on(self, connection: Connection, page: Page) -> bool:
