@@ -31,6 +31,7 @@ PYTHON: Final = f"python-{sys.version_info.major}.{sys.version_info.minor}"
 WAITING: Final = 200
 TOLERANCES: Final = {
     "instructions": 0.005,  # how often a guest is polled
+    "calls": 0.002,
     "c_calls": 0.005,
     "wal_frames": 0.02,  # versions of SQLite split pages in their own ways
     "pages": 0.05,

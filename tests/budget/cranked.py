@@ -15,6 +15,7 @@ from typing import Any, Final
 import msgspec
 
 from obelisk.config import load
+from obelisk.core.batch import Meanwhile, Unit, UnitOutcome
 from obelisk.core.ids import ExecutionId
 from obelisk.core.instants import MILLISECOND_US, Instant
 from obelisk.core.names import FunctionName
@@ -53,6 +54,13 @@ class HandClock(Clock):
         return self.at
 
 
+class SerialStore(SqliteStore):
+    """Commits, and lets nothing be done meanwhile: how much that would be is a matter of time."""
+
+    def commit(self, batch_id: str, units: list[Unit], meanwhile: Meanwhile | None = None) -> list[UnitOutcome]:
+        return super().commit(batch_id, units)
+
+
 class Cranked:
     """The runtime. `turns`: how often the driver found something to do; `submitted`: all
     executions, the oldest first.
@@ -67,7 +75,7 @@ class Cranked:
         active = load_active(loader, config.components, config.allowed_programs)
 
         self.database = directory / "obelisk.sqlite"
-        self.store = stack.enter_context(closing(SqliteStore(self.database)))
+        self.store = stack.enter_context(closing(SerialStore(self.database)))
         self.reader = stack.enter_context(closing(self.store.reader()))
         marks = stack.enter_context(closing(Marks(directory / "obelisk.running")))
         self.clock = HandClock()
