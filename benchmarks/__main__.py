@@ -42,7 +42,7 @@ def main() -> int:
 def _measure(arguments: argparse.Namespace, progress: Console) -> tuple[Results, dict[str, str]]:
     there, absent = contenders(peers=not arguments.no_peers)
     if arguments.only:
-        there = [each for each in there if each.name in {*arguments.only, report.OURS}]
+        there = [each for each in there if each.name in {*arguments.only, report.OURS, "floor"}]
     progress.print(", ".join(f"{name} {value}" for name, value in machine.describe().items()))
     for name, why in absent.items():
         progress.print(f"without {name}: {why}")
