@@ -33,8 +33,8 @@ TOLERANCES: Final = {
     "instructions": 0.005,  # how often a guest is polled
     "calls": 0.002,
     "c_calls": 0.005,
-    "wal_frames": 0.02,  # versions of SQLite split pages in their own ways
-    "pages": 0.05,
+    "wal_bytes": 0.02,  # versions of SQLite split pages in their own ways
+    "file_bytes": 0.05,
     "blocks": 0.01,
     "allocations": 0.01,
 }

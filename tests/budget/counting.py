@@ -15,7 +15,6 @@ from cranked import Cranked
 
 from obelisk.wasm.guest import WorkflowGuest
 
-_FRAME_BYTES: Final = 4096 + 24
 _WAL_HEADER_BYTES: Final = 32
 _WRITES: Final = re.compile(r"\s*(?:INSERT (?:OR \w+ )?INTO|UPDATE|DELETE FROM) (\w+)")
 _SEND: Final = WorkflowGuest.send.__code__
@@ -43,9 +42,13 @@ class StoreCounts:
         with runtime.reader._connection() as connection:
             (events,) = connection.execute("SELECT coalesce(sum(length(event)), 0) FROM log").fetchone()
             (pages,) = connection.execute("PRAGMA page_count").fetchone()
-        frames = (wal.stat().st_size - _WAL_HEADER_BYTES) // _FRAME_BYTES
+            (page_bytes,) = connection.execute("PRAGMA page_size").fetchone()
         return Counter(
-            ticks=runtime.turns, commits=runtime.store.commits, wal_frames=frames, event_bytes=events, pages=pages
+            ticks=runtime.turns,
+            commits=runtime.store.commits,
+            wal_bytes=wal.stat().st_size - _WAL_HEADER_BYTES,
+            event_bytes=events,
+            file_bytes=pages * page_bytes,
         )
 
     def stop(self) -> dict[str, int]:
