@@ -239,6 +239,7 @@ def append(state: ExecutionState, event: Event, at: Instant, *, answered: bool =
         case Finished():
             state.finished_at, state.finish_kind = at, finish_kind(event.outcome)
             state.blocked_on, state.owner, state.lease_expires_at = None, None, None
+            state.pending_at = state.lock_expires_at = Instant(0)  # they mean nothing now, and a zero takes no room
         case TemporarilyFailed() | TemporarilyTimedOut():
             state.pending_at = event.backoff_expires_at
             state.failures += 1
