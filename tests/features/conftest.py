@@ -10,10 +10,12 @@ A start takes a second of CPU, so what needs one is shared: `crashed` (one kill 
 from __future__ import annotations
 
 import json
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -442,3 +444,105 @@ def serve(server: Any) -> Callable[..., Served]:
         return Served(server("\n".join(tables)))
 
     return make
+
+
+# --- HTTP ------------------------------------------------------------------------------------------------------------
+
+
+class Web:
+    """A server on the loopback interface; it answers 204 and keeps the headers of each request."""
+
+    def __init__(self) -> None:
+        self.requests: list[tuple[str, dict[str, str]]] = []
+        requests = self.requests
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                requests.append((self.path, {name.lower(): value for name, value in self.headers.items()}))
+                self.send_response(204)
+                self.end_headers()
+
+            def log_message(self, *arguments: Any) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.authority = f"127.0.0.1:{self._server.server_port}"
+        self._thread = threading.Thread(target=self._server.serve_forever)
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+
+@pytest.fixture
+def web() -> Iterator[Web]:
+    made = Web()
+    yield made
+    made.stop()
+
+
+@pytest.fixture(scope="session")
+def http_component(tmp_path_factory: pytest.TempPathFactory, fixture_module: Any) -> Path:
+    """`testing:http/http`: it sends HTTP requests."""
+    built: Path = fixture_module("http_get").build(tmp_path_factory.mktemp("http"), fixture_module("components"))
+    return built
+
+
+@pytest.fixture
+def fetching(serve: Callable[..., Served], web: Web, http_component: Path) -> Served:
+    """A server with that component, which may only send GET, to `web`, below /open/."""
+    served = serve(f"""
+        [[activity_wasm]]
+        name = "http"
+        location = "{http_component}"
+        max_retries = 0
+        [[activity_wasm.allowed_host]]
+        pattern = "http://{web.authority}"
+        methods = ["GET"]
+        request_url_regex = "http://[^/]*/open/.*"
+    """)
+    served.server.start()
+    return served
+
+
+# --- traces ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Traced:
+    """A server that sends what it can to a collector."""
+
+    served: Served
+    collector: Any
+
+
+@pytest.fixture(scope="session")
+def traced(
+    tmp_path_factory: pytest.TempPathFactory, components: Components, http_component: Path, fixture_module: Any
+) -> Iterator[Traced]:
+    pytest.importorskip("opentelemetry.proto", reason="the extra `otel` is missing: pip install -e '.[dev]'")
+    directory = tmp_path_factory.mktemp("traced") / "server"
+    directory.mkdir()
+    collector = fixture_module("collector").Collector()
+    collector.start()
+    features = components.features
+    toml = [
+        f'otlp.enabled = true\notlp.otlp_endpoint = "{collector.endpoint}"\notlp.service_name = "mine"',
+        table("workflow", "talk_workflow", features.talk_workflow),
+        table("activity_wasm", "talk_activity", features.talk_activity, "max_retries = 1", FAST),
+        table("activity_wasm", "acts", components.testing.activity),
+        table("workflow", "five", components.calling.without_stubs[0]),
+        table(
+            "activity_wasm",
+            "http",
+            http_component,
+            "allowed_host = [{ pattern = 'http://127.0.0.1:*', methods = ['GET'] }]",
+        ),
+    ]
+    served = Served(fixture_module("serving").Server(directory, "\n".join(toml)))
+    served.server.start()
+    yield Traced(served, collector)
+    served.server.stop()
+    collector.stop()

@@ -79,6 +79,10 @@ ROWS = {
         "m39": "an allow-list of hosts",
         "f23": "trace context goes along with outgoing requests",
     },
+    "test_tracing.py": {
+        "m28": "a collector of OpenTelemetry",
+        "m33": "distributed tracing, lines of components in it",
+    },
     "test_schema.py": {
         "w10": "functions are described in WIT",
         "w13": "obelisk new makes a project that is built and runs",

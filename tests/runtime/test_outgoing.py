@@ -9,11 +9,13 @@ import pytest
 from obelisk.config import load
 from obelisk.config.settings import Config
 from obelisk.core.events import TRACING
+from obelisk.core.ids import ExecutionId
 from obelisk.runtime.clock import Clock
 from obelisk.runtime.io_loop import IoLoop
 from obelisk.runtime.outgoing import Outgoing, Secrets
 
 VALUE = "a long enough secret"
+ID = ExecutionId("E_01K42AJA8QHD7D3GTJAYMASFYZ")
 
 
 @pytest.fixture
@@ -69,8 +71,8 @@ def test_a_client_has_what_its_policy_names(config: Config) -> None:
     secrets = Secrets({"MY_KEY": VALUE, "OTHER_KEY": VALUE})
     secrets.take(config)
     outgoing = Outgoing(io, Clock(), secrets)
-    one = outgoing.client(config.components[0].sandbox.http, {TRACING + "traceparent": "00-1"})
-    other = outgoing.client(config.components[0].sandbox.http, {})
+    one = outgoing.client(config.components[0].sandbox.http, ID, {TRACING + "traceparent": "00-1"})
+    other = outgoing.client(config.components[0].sandbox.http, ID, {})
     assert set(one.environment) == {"KEY", "OTHER"}
     assert one.environment["KEY"] != other.environment["KEY"], "placeholders are made for each attempt"
     outgoing.stop()

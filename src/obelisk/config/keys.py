@@ -23,6 +23,7 @@ from obelisk.config.kinds import (
     ContentDigest,
     Count,
     Duration,
+    Endpoint,
     Flag,
     Folder,
     Function,
@@ -35,6 +36,7 @@ from obelisk.config.kinds import (
     Share,
     SocketAddress,
     Sources,
+    Text,
     TypeText,
     Word,
 )
@@ -292,9 +294,35 @@ ROOT: Final = (
         "log.console.span",
         Word(("none", "new", "enter", "exit", "close", "active", "full")),
         "none",
-        "There are no spans.",
+        "Spans are not in the log; see `otlp`.",
         aliases=("log.stdout.span",),
         effect=False,
+    ),
+    Key(
+        "otlp.enabled",
+        Flag(),
+        False,
+        "Whether spans of executions and lines of components are sent to a collector of OpenTelemetry. Needs the extra `otel`:"
+        " `pip install 'obelisk[otel]'`.",
+    ),
+    Key(
+        "otlp.level",
+        Levels(),
+        "info,app=trace",
+        "What is sent: of lines of components those that are not below the level of `app` (output is `info`); of everything else,"
+        " which is spans, all from `info` on, none above it.",
+    ),
+    Key(
+        "otlp.service_name",
+        Text(),
+        "obelisk-server",
+        "What this server is called in traces (`service.name`).",
+    ),
+    Key(
+        "otlp.otlp_endpoint",
+        Endpoint(),
+        "http://localhost:4317",
+        "The collector, which takes OTLP over gRPC. With `https` the connection is encrypted.",
     ),
     Key(
         "secrets",
@@ -650,7 +678,6 @@ ROOT_LATER: Final = _later(
     "workflows.max_events_per_run",
     "workflows.response_refresh_interval",
     *(f"log.file.{key}" for key in ("enabled", "level", "style", "span", "target", "directory", "prefix", "rotation")),
-    *(f"otlp.{key}" for key in ("enabled", "level", "service_name", "otlp_endpoint")),
     "max_deployment_file_bytes",
     "http_server",
     "webhook_endpoint",

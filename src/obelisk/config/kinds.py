@@ -28,6 +28,7 @@ _DURATION_US: Final = {"milliseconds": 1_000, "seconds": 1_000_000, "minutes": 6
 _DURATION_US_MAX: Final = 100 * 366 * 24 * _DURATION_US["hours"]
 _LEVELS: Final = ("trace", "debug", "info", "warn", "error", "off")
 _ADDRESS: Final = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9._-]+)):([0-9]{1,5})")
+_ENDPOINT: Final = re.compile(r"https?://(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):([0-9]{1,5})/?")
 _NAME: Final = re.compile(r"[A-Za-z0-9_]+")
 _PRAGMA_VALUE: Final = re.compile(r"-?[A-Za-z0-9_]+")
 _WORD_OR_NUMBER: Final[tuple[str, ...]] = ()
@@ -228,6 +229,29 @@ class SocketAddress(msgspec.Struct, frozen=True):
         if found is None or int(found[3]) > 65_535:
             raise Unfit.of(self.expected, value)
         return Address(found[1] or found[2], int(found[3]))
+
+
+class Endpoint(msgspec.Struct, frozen=True):
+    """A server to connect to."""
+
+    expected: str = 'a URL "http://HOST:PORT" or "https://HOST:PORT"'
+
+    def read(self, value: Any, places: Places) -> str:
+        found = _ENDPOINT.fullmatch(value) if isinstance(value, str) else None
+        if found is None or not 1 <= int(found[1]) <= 65_535:
+            raise Unfit.of(self.expected, value)
+        return str(value).rstrip("/")
+
+
+class Text(msgspec.Struct, frozen=True):
+    """A short text."""
+
+    expected: str = "a text of 1 to 200 characters"
+
+    def read(self, value: Any, places: Places) -> str:
+        if not isinstance(value, str) or not 1 <= len(value) <= 200 or not value.isprintable():
+            raise Unfit.of(self.expected, value)
+        return value
 
 
 class Folder(msgspec.Struct, frozen=True):

@@ -24,6 +24,7 @@ from obelisk.config.settings import (
     Config,
     Console,
     ExecutionDirectories,
+    Otlp,
     ProgramConfig,
     Sqlite,
     Wasm,
@@ -322,6 +323,12 @@ def _config(file: Path | None, values: Mapping[str, Any], components: tuple[Comp
             style=values["log.console.style"],
             target=values["log.console.target"],
             writer=values["log.console.writer"],
+        ),
+        otlp=Otlp(
+            enabled=values["otlp.enabled"],
+            level=values["otlp.level"],
+            service_name=values["otlp.service_name"],
+            endpoint=values["otlp.otlp_endpoint"],
         ),
         allowed_programs=values["allow_exec_activities"],
         programs=ProgramLimits(

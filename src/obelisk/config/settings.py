@@ -96,6 +96,14 @@ class LogFilter(msgspec.Struct, frozen=True):
     targets: dict[str, str]
     """Level by logger name, for it and those below it; the longest name wins."""
 
+    def level_of(self, target: str) -> str:
+        """The level of one logger."""
+        while target:
+            if target in self.targets:
+                return self.targets[target]
+            target = target.rpartition(".")[0]
+        return self.default
+
 
 class Console(msgspec.Struct, frozen=True):
     """The server's log on its terminal."""
@@ -106,6 +114,17 @@ class Console(msgspec.Struct, frozen=True):
     target: bool
     """Whether a line names its logger."""
     writer: LogWriter
+
+
+class Otlp(msgspec.Struct, frozen=True):
+    """What is sent to a collector of OpenTelemetry."""
+
+    enabled: bool
+    level: LogFilter
+    """Of the logger `app`: which lines of components; of any other one: spans, from `info` on."""
+    service_name: str
+    endpoint: str
+    """URL of a collector that takes OTLP over gRPC."""
 
 
 class ExecutionDirectories(msgspec.Struct, frozen=True):
@@ -170,6 +189,7 @@ class Config(msgspec.Struct, frozen=True):
     wasm: Wasm
     codegen_cache: CodegenCache
     console: Console
+    otlp: Otlp
     allowed_programs: AllowedPrograms
     programs: ProgramLimits
     limits: Limits

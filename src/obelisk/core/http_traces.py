@@ -20,3 +20,5 @@ class HttpTrace(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """Of the response; None: there was none (yet)."""
     error: str | None = None
     """Why it failed; with a `status`: while its body was received."""
+    span_id: str | None = None
+    """Of the span that was sent along as its parent; None: none was, or the guest's own."""

@@ -275,7 +275,7 @@ class _Attempt:
             self._lines = owner._lines.of_attempt(effect)
         owner._io.start()  # what a host starts runs there, whether or not the guest waits for it
         sandbox = owner._activities.sandbox(effect.component, effect.ffqn)
-        http = partial(owner._outgoing.client, sandbox.http, effect.trace_context)
+        http = partial(owner._outgoing.client, sandbox.http, effect.execution_id, effect.trace_context)
         try:
             given = preopens(owner._directories, sandbox.directories, effect.execution_id)
         except OSError as error:

@@ -12,7 +12,7 @@ import asyncio
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Final
 
@@ -58,6 +58,10 @@ _LAST_TICKS_MAX: Final = 10
 _ASK_AGAIN_S: Final = 0.2
 
 
+Committed = Callable[[Sequence[Unit], Sequence[UnitOutcome]], None]
+"""Hears of units and what became of each."""
+
+
 class Driver:
     """One engine and its thread."""
 
@@ -72,8 +76,9 @@ class Driver:
         changes: Changes,
         line_changes: Changes,
         on_failure: Callable[[BaseException], None],
+        committed: Committed | None = None,
     ) -> None:
-        """`line_changes`: told which executions have logged something new, and which have ended. `on_failure`: called once, on
+        """`committed`: told, on the engine thread, of units that are durable, and before anything follows from them. `line_changes`: told which executions have logged something new, and which have ended. `on_failure`: called once, on
         the engine thread, when it cannot go on.
         """
         self._engine = engine
@@ -84,6 +89,7 @@ class Driver:
         self._changes = changes
         self._line_changes = line_changes
         self._on_failure = on_failure
+        self._committed = committed
         self._inbox = Inbox(limits.inbox_max)
         self._wake = threading.Event()
         self.lines: Final = LineBuffer(limits, self._wake.set)
@@ -207,6 +213,8 @@ class Driver:
     def _tick(self, inputs: list[Input], now: Instant) -> None:
         tick = self._engine.decide(inputs, now)
         outcomes = self._commit_with_lines(tick) if tick.units else []
+        if self._committed is not None:
+            self._committed(tick.units, outcomes)
         for effect in self._engine.settle(tick, outcomes):
             if type(effect) is Changed:  # nearly all of them, and nearly always nobody watches
                 self._tell(effect.state)

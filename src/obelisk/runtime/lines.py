@@ -116,21 +116,33 @@ class Known(Protocol):
         ...
 
 
+Tell = Callable[[LogLine, ExecutionId, RunId | None, Digest, Instant], None]
+"""Hears of a line: who has said it, on which component, and when."""
+
+
 class ComponentLines:
     """All lines of all components of a process."""
 
     def __init__(
-        self, known: Known, limits: Limits, buffer: LineBuffer, streams: Streams, now: Callable[[], Instant]
+        self,
+        known: Known,
+        limits: Limits,
+        buffer: LineBuffer,
+        streams: Streams,
+        now: Callable[[], Instant],
+        also: Tell | None = None,
     ) -> None:
+        """`also`: told of each line that is not dropped, once a workflow's is durable."""
         self._known = known
         self._limits = limits
         self._buffer = buffer
         self._streams = streams
         self._now = now
+        self._also = also
 
     def emitted(self, effect: EmitLog) -> None:
         """A line of a workflow, which is stored by now if it is to be."""
-        self._tell(effect.line, effect.execution_id, effect.run, effect.component, effect.forward)
+        self._tell(effect.line, effect.execution_id, effect.run, effect.component, effect.created_at, effect.forward)
 
     def of_attempt(self, effect: StartAttempt) -> AttemptLines:
         """Where the lines of an attempt go."""
@@ -138,8 +150,16 @@ class ComponentLines:
         return AttemptLines(self, effect, _NO_LOGS if info is None else info.policy.logs)
 
     def _tell(
-        self, line: LogLine, execution_id: ExecutionId, run: RunId | None, component: Digest, forward: Forward | None
+        self,
+        line: LogLine,
+        execution_id: ExecutionId,
+        run: RunId | None,
+        component: Digest,
+        at: Instant,
+        forward: Forward | None,
     ) -> None:
+        if self._also is not None:
+            self._also(line, execution_id, run, component, at)
         if isinstance(line, Log):
             component_line(line, execution_id, run)
         elif forward in {Forward.STDOUT, Forward.STDERR}:
@@ -177,6 +197,7 @@ class AttemptLines:
     def _put(self, line: LogLine) -> None:
         lines, effect, policy = self._lines, self._effect, self._policy
         forward = None if isinstance(line, Log) else policy.forward_of(line.stream)
-        lines._tell(line, effect.execution_id, effect.run, effect.component, forward)
+        at = lines._now()
+        lines._tell(line, effect.execution_id, effect.run, effect.component, at, forward)
         if policy.stores(line):
-            lines._buffer.put(NewLogLine(effect.execution_id, lines._now(), line, effect.run))
+            lines._buffer.put(NewLogLine(effect.execution_id, at, line, effect.run))

@@ -12,6 +12,8 @@ from collections.abc import Iterator, Mapping, MutableMapping
 from obelisk.config.settings import Config
 from obelisk.core.egress import EgressPolicy
 from obelisk.core.events import TRACING
+from obelisk.core.ids import ExecutionId
+from obelisk.core.spans import Traceparent, execution_span, trace_of
 from obelisk.runtime.clock import Clock
 from obelisk.runtime.io_loop import IoLoop
 from obelisk.wasm.wasi.http.client import HttpClient
@@ -60,15 +62,21 @@ class Secrets:
 class Outgoing:
     """What all attempts of a process share."""
 
-    def __init__(self, io: IoLoop, clock: Clock, secrets: Secrets) -> None:
+    def __init__(self, io: IoLoop, clock: Clock, secrets: Secrets, *, traces_all: bool = False) -> None:
+        """`traces_all`: executions that no client put into a trace send one along too, their own."""
         self._io = io
         self._now = clock.now
         self._secrets = secrets
         self._connections = Connections()
+        self._traces_all = traces_all
 
-    def client(self, policy: EgressPolicy, trace_context: Mapping[str, str]) -> HttpClient:
+    def client(self, policy: EgressPolicy, execution_id: ExecutionId, trace_context: Mapping[str, str]) -> HttpClient:
         """For one attempt. `trace_context`: metadata of its execution."""
         context = {key.removeprefix(TRACING): value for key, value in trace_context.items()}
+        if self._traces_all:
+            trace = trace_of(execution_id, trace_context)
+            parent = Traceparent(trace.trace_id, execution_span(execution_id), trace.flags)
+            context = {"traceparent": str(parent), "tracestate": trace.state}
         return HttpClient(self._connections, policy, self._now, self._secrets.of(policy), context)
 
     def stop(self) -> None:

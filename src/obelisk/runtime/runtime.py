@@ -53,6 +53,8 @@ from obelisk.runtime.programs.programs import Programs
 from obelisk.runtime.redeploying import Redeploying, Replaced, deployment_digest
 from obelisk.runtime.replaying import Replays
 from obelisk.runtime.streams import Streams
+from obelisk.runtime.telemetry import otlp
+from obelisk.runtime.telemetry.exporter import Exporter
 from obelisk.runtime.upkeep import Upkeep
 from obelisk.store.sqlite import SqliteStore
 from obelisk.wasm.component import ComponentLoader
@@ -248,6 +250,7 @@ def start(config: Config, failure: Failure) -> Runtime:
 
 def _start(config: Config, failure: Failure, building: ExitStack) -> Runtime:
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
+    _check_extras(config)
     clock = Clock()
     # Components first: what is refused has written nothing but compiled code into its cache.
     engines, loader = _compilers(config)
@@ -283,7 +286,13 @@ def _start(config: Config, failure: Failure, building: ExitStack) -> Runtime:
     lane.start()
     stack.callback(lane.stop)  # again, for when the engine could not
     stack.callback(io.stop)
-    outgoing = Outgoing(io, clock, secrets)
+    exporter = None
+    if config.otlp.enabled:
+        connect = partial(otlp.OtlpSender, config.otlp, executor)
+        exporter = Exporter(config.otlp, connect, deployed, stack.enter_context(closing(store.reader())))
+        exporter.start()
+        stack.callback(exporter.stop)
+    outgoing = Outgoing(io, clock, secrets, traces_all=exporter is not None)
     stack.callback(outgoing.stop)
     changes, line_changes = Changes(), Changes()
     streams = Streams()
@@ -291,8 +300,9 @@ def _start(config: Config, failure: Failure, building: ExitStack) -> Runtime:
     budget = TickBudget(limits.tick_deciding_us_max)
     engine = Engine(executor, deployment, deployed, entropy.SystemEntropy(), budget, limits)
     engine.recover(recovered, now)
-    driver = Driver(engine, store, clock, limits, lane, ticker, changes, line_changes, failure.report)
-    lines = ComponentLines(deployed, limits, driver.lines, streams, clock.now)
+    committed, said = (None, None) if exporter is None else (exporter.committed, exporter.said)
+    driver = Driver(engine, store, clock, limits, lane, ticker, changes, line_changes, failure.report, committed)
+    lines = ComponentLines(deployed, limits, driver.lines, streams, clock.now, said)
     redeploying = Redeploying(loader, kept, deployed, store, engine, secrets, clock, programs)
     directories = None
     if config.directories.enabled:
@@ -329,8 +339,16 @@ def _start(config: Config, failure: Failure, building: ExitStack) -> Runtime:
 
 def verify_components(config: Config) -> None:
     """Loads, checks and links the components of a configuration, and starts nothing. `DeploymentRefused`."""
+    _check_extras(config)
     _, loader = _compilers(config)
     load_active(loader, config.components, config.allowed_programs)
+
+
+def _check_extras(config: Config) -> None:
+    """What the configuration needs of packages is installed. `DeploymentRefused`."""
+    problem = otlp.missing() if config.otlp.enabled else None
+    if problem is not None:
+        raise DeploymentRefused([problem])
 
 
 def _compilers(config: Config) -> tuple[Engines, ComponentLoader]:

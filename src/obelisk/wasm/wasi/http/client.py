@@ -15,6 +15,7 @@ from typing import Final
 from obelisk.core.egress import PORTS, Denial, EgressPolicy, Outgoing, Permission, Place, decide, normal_host
 from obelisk.core.http_traces import HttpTrace
 from obelisk.core.instants import Instant
+from obelisk.core.spans import Traceparent, parse_traceparent
 from obelisk.wasm.wasi.http.body import Fields, RequestBody
 from obelisk.wasm.wasi.http.connecting import Connections
 from obelisk.wasm.wasi.http.exchange import Exchange
@@ -29,7 +30,6 @@ _log: Final = logging.getLogger(__name__)
 _METHOD: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _AUTHORITY: Final = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::(?P<port>[0-9]{1,5}))?")
 _PATH: Final = re.compile(r"[/?][!\"$-~]*|\*")
-_TRACEPARENT: Final = re.compile(r"00-(?P<trace>[0-9a-f]{32})-[0-9a-f]{16}-(?P<flags>[0-9a-f]{2})")
 
 
 class HttpClient:
@@ -50,6 +50,7 @@ class HttpClient:
         self._policy = policy
         self._placeholders = Placeholders(secret_values or {}, random_text)
         self._trace_context = trace_context or {}
+        self._parent = parse_traceparent(self._trace_context.get("traceparent", ""))
         self._records = Records(now)
         self._open: set[Exchange] = set()
         self.held = Held()
@@ -138,7 +139,7 @@ class HttpClient:
             raise HttpFailure(Code.HTTP_REQUEST_DENIED, decision.message)
         if self._placeholders:
             self._check_secrets(decision, headers)
-        fields = [*headers, *self._tracing({name.lower() for name, _ in headers})]
+        fields = [*headers, *self._tracing({name.lower() for name, _ in headers}, record)]
         return Exchange(self._connections, Request(decision, fields, body, timeouts), self._placeholders, record)
 
     def _check_secrets(self, permission: Permission, headers: Fields) -> None:
@@ -159,12 +160,15 @@ class HttpClient:
                 if not permission.may_carry(secret, place):
                     raise HttpFailure(Code.HTTP_REQUEST_DENIED, permission.withheld(secret, place))
 
-    def _tracing(self, given: set[str]) -> Fields:
-        """Headers that connect the request with the execution's trace: a span of its own. A guest's own ones stay."""
-        found = _TRACEPARENT.fullmatch(self._trace_context.get("traceparent", ""))
-        if found is None or "traceparent" in given:
+    def _tracing(self, given: set[str], record: Record) -> Fields:
+        """Headers that connect the request with the execution's trace: a span of its own, which is recorded. A guest's own
+        ones stay.
+        """
+        parent = self._parent
+        if parent is None or "traceparent" in given:
             return []
-        fields = [("traceparent", f"00-{found['trace']}-{secrets.token_hex(8)}-{found['flags']}".encode())]
+        record.span_id = secrets.token_hex(8)
+        fields = [("traceparent", str(Traceparent(parent.trace_id, record.span_id, parent.flags)).encode())]
         state = self._trace_context.get("tracestate", "")
         if state and state.isascii() and state.isprintable() and "tracestate" not in given:
             fields.append(("tracestate", state.encode()))

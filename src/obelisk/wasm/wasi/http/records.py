@@ -18,9 +18,9 @@ Now = Callable[[], Instant]
 
 
 class Record:
-    """One request. `status`: set when its response has a head."""
+    """One request. `status`: set when its response has a head; `span_id`: when it is sent with one."""
 
-    __slots__ = ("_error", "_finished_at", "_method", "_now", "_sent_at", "_uri", "status")
+    __slots__ = ("_error", "_finished_at", "_method", "_now", "_sent_at", "_uri", "span_id", "status")
 
     def __init__(self, method: str, uri: str, now: Now) -> None:
         self._method = method
@@ -30,6 +30,7 @@ class Record:
         self._finished_at: Instant | None = None
         self._error: str | None = None
         self.status: int | None = None
+        self.span_id: str | None = None
 
     def close(self) -> None:
         """It is over."""
@@ -46,7 +47,13 @@ class Record:
     def trace(self) -> HttpTrace:
         """As it is now."""
         return HttpTrace(
-            self._method, self._uri, self._sent_at, self._finished_at, status=self.status, error=self._error
+            self._method,
+            self._uri,
+            self._sent_at,
+            self._finished_at,
+            status=self.status,
+            error=self._error,
+            span_id=self.span_id,
         )
 
 
