@@ -5,14 +5,15 @@ from __future__ import annotations
 import pytest
 
 from obelisk.core import calls
-from obelisk.core.events import Created, Finished, TemporarilyFailed, TemporarilyTimedOut
+from obelisk.core.batch import CancelRequest
+from obelisk.core.events import Created, Finished, TemporarilyFailed, TemporarilyTimedOut, Unlocked
 from obelisk.core.http_traces import HttpTrace
 from obelisk.core.ids import ExecutionId
 from obelisk.core.instants import Now
 from obelisk.core.names import FunctionName
 from obelisk.core.policy import Blocking, ExecutionPolicy, RetryPolicy
-from obelisk.core.values import Err, Failure, FailureKind, Json, Ok
-from obelisk.engine.inputs import AttemptFinished, Submit
+from obelisk.core.values import CANCELLED, Err, Failure, FailureKind, Json, Ok
+from obelisk.engine.inputs import AttemptFinished, AttemptKilled, AttemptStopped, Operate, Submit
 from obelisk.testing import invariants
 from obelisk.testing.deployment import SimulatedRegistry, json_array
 from obelisk.testing.driver import ROOT, Driver
@@ -56,6 +57,32 @@ def test_what_an_attempt_sent_is_kept_with_its_end(result: Err | Failure) -> Non
     driver.sleep(1_000)
     driver.run(AttemptFinished(ROOT, driver.starts()[-1].run, Ok(), http_traces=TRACES[:1]))
     assert log_of(driver)[-1] == Finished(Ok(), TRACES[:1])
+
+
+def test_what_one_sent_that_was_cancelled_is_kept_with_its_end() -> None:
+    driver = Driver(deployed())
+    for number, ends in enumerate((AttemptKilled, AttemptFinished, AttemptStopped)):
+        execution_id = ExecutionId(f"{ROOT[:-1]}{number}")
+        driver.run(Submit(0, execution_id, ACT, json_array(0)))
+        start = driver.starts()[-1]
+        driver.run(Operate(1, execution_id, CancelRequest()))
+        match ends.__name__:
+            case "AttemptKilled":
+                driver.run(AttemptKilled(execution_id, start.run, TRACES))
+            case "AttemptFinished":
+                driver.run(AttemptFinished(execution_id, start.run, Ok(), http_traces=TRACES))
+            case _:
+                driver.run(AttemptStopped(execution_id, start.run, "stopping", TRACES))
+        assert log_of(driver, execution_id)[-1] == Finished(CANCELLED, TRACES)
+
+
+def test_what_one_sent_that_a_stop_gave_up_is_kept_with_that() -> None:
+    driver = Driver(deployed())
+    driver.submit(ACT, 0)
+    (start,) = driver.starts()
+    driver.run(AttemptStopped(ROOT, start.run, "stopping", TRACES))
+    unlocked = next(event for event in log_of(driver) if isinstance(event, Unlocked))
+    assert unlocked.http_traces == TRACES
 
 
 @pytest.mark.parametrize("blocking", Blocking)

@@ -450,15 +450,20 @@ def serve(server: Any) -> Callable[..., Served]:
 
 
 class Web:
-    """A server on the loopback interface; it answers 204 and keeps the headers of each request."""
+    """A server on the loopback interface; it answers 204 and keeps the headers of each request. Below /open/slow it answers when
+    it is stopped.
+    """
 
     def __init__(self) -> None:
         self.requests: list[tuple[str, dict[str, str]]] = []
-        requests = self.requests
+        requests, self._stopping = self.requests, threading.Event()
+        stopping = self._stopping
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 requests.append((self.path, {name.lower(): value for name, value in self.headers.items()}))
+                if self.path.startswith("/open/slow"):
+                    stopping.wait()
                 self.send_response(204)
                 self.end_headers()
 
@@ -471,6 +476,7 @@ class Web:
         self._thread.start()
 
     def stop(self) -> None:
+        self._stopping.set()
         self._server.shutdown()
         self._thread.join()
         self._server.server_close()
@@ -498,6 +504,7 @@ def fetching(serve: Callable[..., Served], web: Web, http_component: Path) -> Se
         name = "http"
         location = "{http_component}"
         max_retries = 0
+        exec.lock_expiry.seconds = 20
         [[activity_wasm.allowed_host]]
         pattern = "http://{web.authority}"
         methods = ["GET"]

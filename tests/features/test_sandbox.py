@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from obelisk.core.events import DelayRequested, Finished
+from obelisk.core.events import DelayRequested, Finished, Unlocked
 from obelisk.proto import obelisk_pb2 as pb
 
 FLOW = "testing:wasi-workflow/wasi."
@@ -42,6 +42,26 @@ def test_r12_an_activity_sends_http_requests(fetching: Any, web: Any) -> None:
     (ended,) = fetching.events(execution_id, Finished)
     (trace,) = ended.http_traces
     assert (trace.method, trace.uri) == ("GET", f"http://{web.authority}/open/door?x=1")
+
+
+def test_r12_requests_are_recorded_whatever_ends_the_attempt(fetching: Any, web: Any) -> None:
+    """Also when the execution is cancelled, and when the server stops, after which it is run again."""
+    cancelled, given_up = [fetching.server.submit(GET, web.authority, f"/open/slow{number}") for number in (1, 2)]
+    fetching.until(lambda: len(web.requests) == 2)
+    fetching.done("execution", "cancel", cancelled)
+    assert fetching.server.result(cancelled)[:2] == ("failure", "cancelled")
+    (ended,) = fetching.events(cancelled, Finished)
+    assert [(trace.uri, trace.status) for trace in ended.http_traces] == [(f"http://{web.authority}/open/slow1", None)]
+    assert f"GET http://{web.authority}/open/slow1" in fetching.done("execution", "events", cancelled)
+
+    fetching.restart()
+    fetching.until(lambda: len(web.requests) == 3)
+    (unlocked,) = fetching.events(given_up, Unlocked)
+    assert [(trace.uri, trace.status) for trace in unlocked.http_traces] == [
+        (f"http://{web.authority}/open/slow2", None)
+    ]
+    assert f"GET http://{web.authority}/open/slow2" in fetching.done("execution", "events", given_up)
+    fetching.done("execution", "cancel", given_up)
 
 
 def test_m39_only_requests_that_the_operator_allows_go_out(fetching: Any, web: Any) -> None:

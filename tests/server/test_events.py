@@ -430,6 +430,7 @@ def test_what_an_attempt_sent_over_http():
         {"method": "GET", "uri": "http://c/", "sent_at": AT},
     ]
     for event in (
+        Unlocked(START, "stopped", traces),
         TemporarilyFailed(START, "trap", http_traces=traces),
         TemporarilyTimedOut(START, traces),
         Finished(Ok(), traces),

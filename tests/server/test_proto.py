@@ -51,6 +51,7 @@ def test_additions_of_ours_are_numbered_from_1000_on():
     assert pb.ExecutionStatus.DESCRIPTOR.fields_by_name["parked"].number == 1000
     assert pb.ExecutionEvent.DESCRIPTOR.fields_by_name["parked"].number == 1000
     assert pb.ExecutionEvent.DESCRIPTOR.fields_by_name["resumed"].number == 1001
+    assert pb.ExecutionEvent.Unlocked.DESCRIPTOR.fields_by_name["http_client_traces"].number == 1000
     assert pb.StubRequest.DESCRIPTOR.fields_by_name["execution_failed"].number == 1000
     assert pb.AdvanceExecutionRequest.DESCRIPTOR.fields_by_name["steps"].number == 1001
 

@@ -100,6 +100,8 @@ class Unlocked(_Event, frozen=True, tag="unlocked"):
 
     backoff_expires_at: Instant
     reason: str
+    http_traces: tuple[HttpTrace, ...] = ()
+    """HTTP requests that the attempt sent."""
 
 
 class TemporarilyFailed(_Event, frozen=True, tag="temporarily_failed"):

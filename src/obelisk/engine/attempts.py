@@ -123,7 +123,7 @@ class Attempts:
             self._end_cancelled(held, item, draft)
             return
         unit = draft.unit([held], [item])
-        unit.append(held, Unlocked(draft.now, item.reason))
+        unit.append(held, Unlocked(draft.now, item.reason, item.http_traces))
         unit.close()
 
     def on_killed(self, item: AttemptKilled, draft: Draft) -> None:
@@ -137,11 +137,11 @@ class Attempts:
         if is_cancelled and state.run == item.run and held.kind is FunctionKind.ACTIVITY:
             self._end_cancelled(held, item, draft)
 
-    def _end_cancelled(self, held: Held, item: Input, draft: Draft) -> None:
+    def _end_cancelled(self, held: Held, item: AttemptFinished | AttemptStopped | AttemptKilled, draft: Draft) -> None:
         """An activity that is being cancelled does nothing any more."""
         if self._books.parent_is_ready(held, item):
             unit = draft.unit([held], [item])
-            self._ends.finish(held, held.ends_as or CANCELLED, unit)
+            self._ends.finish(held, held.ends_as or CANCELLED, unit, item.http_traces)
             unit.close()
 
     def on_crashed_too_often(self, item: CrashedTooOften, draft: Draft) -> None:

@@ -80,6 +80,8 @@ class AttemptStopped(msgspec.Struct, frozen=True):
     execution_id: ExecutionId
     run: RunId
     reason: str
+    http_traces: tuple[HttpTrace, ...] = ()
+    """What it had sent over HTTP."""
 
 
 class AttemptKilled(msgspec.Struct, frozen=True):
@@ -87,6 +89,8 @@ class AttemptKilled(msgspec.Struct, frozen=True):
 
     execution_id: ExecutionId
     run: RunId
+    http_traces: tuple[HttpTrace, ...] = ()
+    """What it had sent over HTTP."""
 
 
 class Stepped(msgspec.Struct, frozen=True):

@@ -1802,18 +1802,24 @@ class ExecutionEvent(_message.Message):
 
         BACKOFF_EXPIRES_AT_FIELD_NUMBER: _builtins.int
         REASON_FIELD_NUMBER: _builtins.int
+        HTTP_CLIENT_TRACES_FIELD_NUMBER: _builtins.int
         reason: _builtins.str
         @_builtins.property
         def backoff_expires_at(self) -> _timestamp_pb2.Timestamp: ...
+        @_builtins.property
+        def http_client_traces(self) -> _containers.RepeatedCompositeFieldContainer[Global___HttpClientTrace]:
+            """What the attempt sent before the server stopped."""
+
         def __init__(
             self,
             *,
             backoff_expires_at: _timestamp_pb2.Timestamp | None = ...,
             reason: _builtins.str = ...,
+            http_client_traces: _abc.Iterable[Global___HttpClientTrace] | None = ...,
         ) -> None: ...
         _HasFieldArgType: _TypeAlias = _typing.Literal["backoff_expires_at", b"backoff_expires_at"]  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["backoff_expires_at", b"backoff_expires_at", "reason", b"reason"]  # noqa: Y015
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["backoff_expires_at", b"backoff_expires_at", "http_client_traces", b"http_client_traces", "reason", b"reason"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 

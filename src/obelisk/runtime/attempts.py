@@ -350,6 +350,7 @@ class _Attempt:
     # --- the end -----------------------------------------------------------------------------------------------------
 
     def _over(self, report: Input | None) -> None:
+        traces = self._traces
         if self._run is not None:
             self._run.close()
             self._run = None
@@ -361,13 +362,13 @@ class _Attempt:
         if owner._running.get(self._effect.execution_id) is self:
             del owner._running[self._effect.execution_id]
         if self.killed:
-            owner._offer(AttemptKilled(self._effect.execution_id, self._effect.run))
+            owner._offer(AttemptKilled(self._effect.execution_id, self._effect.run, traces))
         elif report is not None:
             owner._offer(report)
 
     def abandon(self) -> None:
         effect = self._effect
-        self._over(AttemptStopped(effect.execution_id, effect.run, "the server is stopping"))
+        self._over(AttemptStopped(effect.execution_id, effect.run, "the server is stopping", self._traces))
 
 
 def _answer(value: Any) -> Callable[[Run], ActivityStep]:

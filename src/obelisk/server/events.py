@@ -108,9 +108,10 @@ class EventWriter:
                 message.created.CopyFrom(self._created_message(event))
             case Locked():
                 message.locked.CopyFrom(self._locked(event))
-            case Unlocked(backoff_expires_at, reason):
+            case Unlocked(backoff_expires_at, reason, traces):
                 message.unlocked.backoff_expires_at.CopyFrom(messages.timestamp(backoff_expires_at))
                 message.unlocked.reason = reason
+                message.unlocked.http_client_traces.extend(messages.http_traces(traces))
             case TemporarilyFailed(backoff_expires_at, reason, detail, traces):
                 message.temporarily_failed.reason = reason
                 if detail:

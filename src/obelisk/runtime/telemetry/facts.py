@@ -15,7 +15,6 @@ from obelisk.core.batch import Applied, Unit, UnitOutcome
 from obelisk.core.calls import LogLine
 from obelisk.core.events import (
     Created,
-    Event,
     Finished,
     Locked,
     TemporarilyFailed,
@@ -32,6 +31,7 @@ from obelisk.core.values import Err, Failure
 
 ENDS: Final = (Finished, TemporarilyFailed, TemporarilyTimedOut, Unlocked)
 """Events with which a run ends."""
+_End = Finished | TemporarilyFailed | TemporarilyTimedOut | Unlocked
 _REASON_MAX: Final = 1_000
 """Characters of the reason of a failure."""
 
@@ -113,7 +113,7 @@ def born(execution_id: ExecutionId, at: Instant, event: Created) -> Born:
     )
 
 
-def _ended(execution_id: ExecutionId, version: int, at: Instant, event: Event, state: ExecutionState) -> Ended:
+def _ended(execution_id: ExecutionId, version: int, at: Instant, event: _End, state: ExecutionState) -> Ended:
     result, error = kind_of(event), None
     match event:
         case Finished(Failure(kind, reason)):
@@ -126,7 +126,6 @@ def _ended(execution_id: ExecutionId, version: int, at: Instant, event: Event, s
             error = reason
         case TemporarilyTimedOut():
             error = "the attempt ran out of time"
-    traces = () if isinstance(event, Unlocked) else getattr(event, "http_traces", ())
     is_finished = isinstance(event, Finished)
     return Ended(
         execution_id,
@@ -135,6 +134,6 @@ def _ended(execution_id: ExecutionId, version: int, at: Instant, event: Event, s
         is_finished,
         result,
         None if error is None else error[:_REASON_MAX],
-        traces,
+        event.http_traces,
         state,
     )
