@@ -54,16 +54,19 @@ class Executions:
 
     def shown(self, state: ExecutionState) -> Execution:
         """A state row with what else a list shows; blocks when the execution is parked."""
-        kind = kind_of(self._engine.catalogue, state)
+        info = info_of(self._engine.catalogue, state)
+        execution = Execution(state, None) if info is None else Execution(state, info.kind, info.is_program)
         if state.lifecycle is not Lifecycle.PARKED:
-            return Execution(state, kind)
+            return execution
         for entry in reversed(
             self._engine.reader.events(state.execution_id, max(0, state.next_version - _LAST), _LAST)
         ):
             if isinstance(entry.event, Parked):
                 why = entry.event
-                return Execution(state, kind, why.reason, why.detail, why.kind)
-        return Execution(state, kind)
+                return msgspec.structs.replace(
+                    execution, parked_reason=why.reason, parked_detail=why.detail, parked_kind=why.kind
+                )
+        return execution
 
     async def page(self, where: ExecutionFilter, page: Page, kinds: tuple[FunctionKind, ...] = ()) -> list[Execution]:
         """A page of executions, newest first; `kinds`: only those of components of one of these kinds, as far as they are
@@ -123,12 +126,6 @@ class Executions:
             return Responses(execution_id, responses, functions, 0 if state is None else state.response_count)
 
         return await self._reads.run(read)
-
-
-def kind_of(catalogue: Catalogue, state: ExecutionState) -> FunctionKind | None:
-    """What runs an execution; None when that cannot be known any more."""
-    info = info_of(catalogue, state)
-    return None if info is None else info.kind
 
 
 def info_of(catalogue: Catalogue, state: ExecutionState) -> FunctionInfo | None:

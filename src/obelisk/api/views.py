@@ -33,6 +33,8 @@ class Execution(msgspec.Struct, frozen=True):
     state: ExecutionState
     kind: FunctionKind | None
     """What runs it; None when its component is not deployed any more."""
+    is_program: bool = False
+    """Whether that is a program of the host."""
     parked_reason: str = ""
     parked_detail: str = ""
     parked_kind: FailureKind | None = None

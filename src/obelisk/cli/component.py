@@ -98,18 +98,13 @@ def inspect(
 
 
 def _text(of: pb.Component, *, imports: bool) -> str:
-    lines = [f"{of.component_id.name}\t{_type(of)}:{of.component_id.name}"]
+    lines = [f"{of.component_id.name}\t{texts.component_type(of.component_id)}:{of.component_id.name}"]
     if of.HasField("program_digest"):
         lines.append(f"Program: {of.program_digest.digest}")
     lines += ["Exports:", *_functions(of.exports)]
     if imports:
         lines += ["Imports:", *_functions(of.imports)]
     return "\n".join(lines)
-
-
-def _type(of: pb.Component) -> str:
-    """As in configurations."""
-    return "activity_exec" if of.HasField("program_digest") else texts.component_type(of.component_id.component_type)
 
 
 def _functions(of: Iterable[pb.FunctionDetail]) -> list[str]:
@@ -124,7 +119,6 @@ def _name(of: pb.FunctionName) -> str:
 
 def _document(of: pb.Component, *, imports: bool) -> documents.Document:
     found = documents.document(of)
-    found["component_id"]["component_type"] = _type(of)
     del found["files"]
     if not imports:
         del found["imports"]

@@ -119,7 +119,7 @@ def summary(message: Any) -> dict[str, Document]:
         "created_at": message.created_at.ToJsonString(),
         "first_scheduled_at": message.first_scheduled_at.ToJsonString(),
         "component_digest": message.component_digest.digest,
-        "component_type": texts.component_type(message.component_type),
+        "component_type": texts.component_type(message),
         "deployment_id": message.deployment_id.id,
     }
 
@@ -143,7 +143,7 @@ def _history(message: Any) -> dict[str, Document]:
 
 def _component_id(message: Any) -> dict[str, Document]:
     return {
-        "component_type": texts.component_type(message.component_type),
+        "component_type": texts.component_type(message),
         "name": message.name,
         "digest": message.digest.digest,
     }

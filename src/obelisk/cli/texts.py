@@ -273,11 +273,11 @@ def response(of: pb.ResponseWithCursor) -> str:
     return f"{of.cursor} `{event.created_at.ToJsonString()}` {join_set(event.join_set_id)} {body}"
 
 
-def component_type(of: pb.ComponentType.ValueType) -> str:
+def component_type(of: pb.ComponentId | pb.ExecutionSummary) -> str:
     """As in configurations."""
-    if of == pb.COMPONENT_TYPE_ACTIVITY:
-        return "activity_wasm"
-    return pb.ComponentType.Name(of).removeprefix("COMPONENT_TYPE_").lower()
+    if of.component_type == pb.COMPONENT_TYPE_ACTIVITY:
+        return "activity_exec" if of.is_program else "activity_wasm"
+    return pb.ComponentType.Name(of.component_type).removeprefix("COMPONENT_TYPE_").lower()
 
 
 def signature(of: pb.FunctionDetail) -> str:

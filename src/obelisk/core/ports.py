@@ -112,6 +112,8 @@ class FunctionInfo(msgspec.Struct, frozen=True):
     component: Digest
     err_form: ErrForm
     policy: ExecutionPolicy = ExecutionPolicy()
+    is_program: bool = False
+    """Whether a program of the host runs it: nothing that matters here, but those who look at it want to know."""
 
 
 class Typed(msgspec.Struct, frozen=True):

@@ -352,8 +352,11 @@ class ComponentId(_message.Message):
     COMPONENT_TYPE_FIELD_NUMBER: _builtins.int
     NAME_FIELD_NUMBER: _builtins.int
     DIGEST_FIELD_NUMBER: _builtins.int
+    IS_PROGRAM_FIELD_NUMBER: _builtins.int
     component_type: Global___ComponentType.ValueType
     name: _builtins.str
+    is_program: _builtins.bool
+    """Whether it is a program of the host."""
     @_builtins.property
     def digest(self) -> Global___ContentDigest: ...
     def __init__(
@@ -362,10 +365,11 @@ class ComponentId(_message.Message):
         component_type: Global___ComponentType.ValueType = ...,
         name: _builtins.str = ...,
         digest: Global___ContentDigest | None = ...,
+        is_program: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["component_type", b"component_type", "digest", b"digest", "name", b"name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["component_type", b"component_type", "digest", b"digest", "is_program", b"is_program", "name", b"name"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -633,7 +637,10 @@ class ExecutionSummary(_message.Message):
     COMPONENT_DIGEST_FIELD_NUMBER: _builtins.int
     DEPLOYMENT_ID_FIELD_NUMBER: _builtins.int
     COMPONENT_TYPE_FIELD_NUMBER: _builtins.int
+    IS_PROGRAM_FIELD_NUMBER: _builtins.int
     component_type: Global___ComponentType.ValueType
+    is_program: _builtins.bool
+    """Whether its component is a program of the host."""
     @_builtins.property
     def execution_id(self) -> Global___ExecutionId: ...
     @_builtins.property
@@ -659,10 +666,11 @@ class ExecutionSummary(_message.Message):
         component_digest: Global___ContentDigest | None = ...,
         deployment_id: Global___DeploymentId | None = ...,
         component_type: Global___ComponentType.ValueType = ...,
+        is_program: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["component_digest", b"component_digest", "created_at", b"created_at", "current_status", b"current_status", "deployment_id", b"deployment_id", "execution_id", b"execution_id", "first_scheduled_at", b"first_scheduled_at", "function_name", b"function_name"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["component_digest", b"component_digest", "component_type", b"component_type", "created_at", b"created_at", "current_status", b"current_status", "deployment_id", b"deployment_id", "execution_id", b"execution_id", "first_scheduled_at", b"first_scheduled_at", "function_name", b"function_name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["component_digest", b"component_digest", "component_type", b"component_type", "created_at", b"created_at", "current_status", b"current_status", "deployment_id", b"deployment_id", "execution_id", b"execution_id", "first_scheduled_at", b"first_scheduled_at", "function_name", b"function_name", "is_program", b"is_program"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

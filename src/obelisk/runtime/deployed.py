@@ -101,7 +101,14 @@ class _Tables:
             digest = component.digest
             self.names[digest] = component.name or self.names.get(digest) or digest[:_SHOWN_DIGEST]
             for ffqn, function in component.functions.items():
-                info = FunctionInfo(ffqn, component.kind, digest, function.outcomes.form, component.policy)
+                info = FunctionInfo(
+                    ffqn,
+                    component.kind,
+                    digest,
+                    function.outcomes.form,
+                    component.policy,
+                    is_program=isinstance(component.source, ExecFile),
+                )
                 self.pinned[digest, ffqn] = _Known(info, function)
             for ffqn, entry in component.programs.items():
                 self.runnable[digest, ffqn] = _Runnable(entry, component.memory_max_bytes, component.name)

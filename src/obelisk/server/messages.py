@@ -126,7 +126,10 @@ def component_id(of: Digest, ffqn: FunctionName, catalogue: Catalogue) -> pb.Com
 def deployed_component_id(component: ComponentView) -> pb.ComponentId:
     """Type, name and digest of a deployed component."""
     return pb.ComponentId(
-        component_type=_COMPONENT_TYPES[component.kind], name=component.name, digest=digest(component.digest)
+        component_type=_COMPONENT_TYPES[component.kind],
+        name=component.name,
+        digest=digest(component.digest),
+        is_program=component.program is not None,
     )
 
 
@@ -204,6 +207,7 @@ def summary(execution: Execution) -> pb.ExecutionSummary:
         component_digest=digest(state.component),
         deployment_id=deployment(state.deployment),
         component_type=_COMPONENT_TYPES[execution.kind],
+        is_program=execution.is_program,
     )
 
 
