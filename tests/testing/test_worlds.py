@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from obelisk.core import machine, transitions
+from obelisk.core import calls, lines, machine, transitions
 from obelisk.core.batch import CancelRequest, Delay, PauseRequest, Request, UnpauseRequest
 from obelisk.core.events import Finished, LogEntry
 from obelisk.core.ids import DelayRef, ExecutionId
@@ -50,12 +50,15 @@ from obelisk.testing.programs import (
     Fail,
     Get,
     JoinNext,
+    Look,
+    Print,
     Program,
     Programs,
     Say,
     Sleep,
     Submit,
     SubmitDelay,
+    Until,
 )
 from obelisk.testing.world import Setting, World, outcomes_of
 
@@ -145,6 +148,7 @@ def test_a_seed_repeats_its_run_exactly() -> None:
 
 # --- small worlds ----------------------------------------------------------------------------------------------------
 
+OUT = calls.StdStream.STDOUT
 STEADILY, BRISKLY = Callee(STEADY), Callee(BRISK)
 SMALL = {
     "one child": [Program((Direct(STEADILY),))],
@@ -166,6 +170,11 @@ SMALL = {
     "nested in a set": [
         Program((Compute(2), Direct(BRISKLY), Die())),
         Program((Create(0), Submit(0, Callee(RUN, 0)), Submit(0, STEADILY), JoinNext(0), JoinNext(0), JoinNext(0))),
+    ],
+    "looks and prints": [
+        Program(
+            (Look(), Print(OUT, "a\nb\n"), Until(3 * MS), Print(OUT, "c"), Direct(STEADILY), Look(), Until(0), Look())
+        ),
     ],
     "computing": [Program((Compute(1), Say("a"), Draw(3), Compute(2), Direct(STEADILY), Compute(1)))],
 }
@@ -250,6 +259,28 @@ def test_a_lost_timer_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
         Timers, "arm", lambda self, due, kind, *rest: None if kind == "delay" else arm(self, due, kind, *rest)
     )
     assert "due at" in broken_within(20)
+
+
+def test_a_clock_that_says_something_else_in_a_replay_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(machine._HANDLERS, calls.CurrentTime, lambda of, call, now: of.clock + of.replaying)
+    assert "schedule_at: recorded" in broken_within(20)
+
+
+def test_a_clock_that_goes_on_between_two_events_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    wall = iter(range(1 << 60, 1 << 62))
+    monkeypatch.setitem(machine._HANDLERS, calls.CurrentTime, lambda _, call, now: next(wall))
+    assert "was told that it is" in broken_within(20)
+
+
+def test_randomness_that_follows_from_something_else_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(machine._HANDLERS, calls.RandomSeed, lambda of, call, now: f"{of.execution_id}x")
+    assert "drew as" in broken_within(20)
+
+
+def test_output_that_is_taken_apart_in_another_order_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines_of = lines.lines_of
+    monkeypatch.setattr(lines, "lines_of", lambda line: lines_of(line)[::-1])
+    assert "said" in broken_within(20)
 
 
 def test_a_completion_that_is_not_kept_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:

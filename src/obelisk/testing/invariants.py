@@ -36,7 +36,7 @@ from obelisk.core.events import (
     kind_of,
 )
 from obelisk.core.ids import ExecutionId, JoinSetId
-from obelisk.core.instants import Instant
+from obelisk.core.instants import At, Instant, ScheduleAt
 from obelisk.core.policy import RetryPolicy
 from obelisk.core.ports import Guest
 from obelisk.core.reading import ExecutionFilter, Page, Reader
@@ -134,14 +134,19 @@ def history_of(snapshot: Snapshot) -> list[HistoryEvent]:
     for entry in snapshot.log:
         event = entry.event
         if isinstance(event, DelayRequested):
-            event = msgspec.structs.replace(event, expires_at=Instant(0))
+            event = msgspec.structs.replace(event, expires_at=Instant(0), schedule_at=_timeless(event.schedule_at))
         elif isinstance(event, JoinNext):
             event = msgspec.structs.replace(event, run_expires_at=Instant(0))
         elif isinstance(event, Scheduled):
-            event = msgspec.structs.replace(event, scheduled_at=Instant(0))
+            event = msgspec.structs.replace(event, scheduled_at=Instant(0), schedule_at=_timeless(event.schedule_at))
         if event.history:
             history.append(event)  # type: ignore[arg-type]
     return history
+
+
+def _timeless(at: ScheduleAt) -> ScheduleAt:
+    """An instant that a guest names follows from its clock."""
+    return At(Instant(0)) if isinstance(at, At) else at
 
 
 # --- one execution ---------------------------------------------------------------------------------------------------

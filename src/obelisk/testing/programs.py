@@ -9,7 +9,7 @@ program is `sensitive`, and so is its caller.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from random import Random
 from typing import Final, assert_never
 
@@ -19,8 +19,8 @@ from obelisk.core import calls
 from obelisk.core.batch import Snapshot
 from obelisk.core.events import ComponentUpgraded, Created, Persist, PersistExecutionId, Resumed
 from obelisk.core.ids import Digest, ExecutionId, JoinSetId
-from obelisk.core.instants import In, Now
-from obelisk.core.lines import LineFilter, LinePage
+from obelisk.core.instants import At, In, Instant, Now
+from obelisk.core.lines import LineFilter, LinePage, lines_of
 from obelisk.core.names import FunctionName
 from obelisk.core.policy import Blocking, ExecutionPolicy, RetryPolicy
 from obelisk.core.values import Err, Failure, FailureKind, Json, Ok
@@ -215,6 +215,27 @@ class Say(_Statement, frozen=True):
     message: str
 
 
+class Print(_Statement, frozen=True):
+    """Output on one of its streams, of any number of lines."""
+
+    stream: calls.StdStream
+    text: str
+
+
+class Look(_Statement, frozen=True):
+    """Its clock, which never goes back, and what its own randomness follows from; both twice, since they stand still between
+    two events.
+    """
+
+
+class Until(_Statement, frozen=True):
+    """A durable sleep until an instant that follows from its clock: a clock that says something else in a replay is told by
+    the log.
+    """
+
+    us: int
+
+
 class Compute(_Statement, frozen=True):
     """Uses up some slices of CPU."""
 
@@ -248,6 +269,9 @@ Statement = (
     | Sleep
     | Draw
     | Say
+    | Print
+    | Look
+    | Until
     | Compute
     | Fail
     | Die
@@ -337,9 +361,8 @@ class Programs(Subject):
                 continue
             snapshot = invariants.snapshot_of(store, execution_id)
             _drew_what_is_logged(snapshot)
-            said = [
-                calls.Log(calls.LogLevel.INFO, line.message) for line in program.statements if isinstance(line, Say)
-            ]
+            _looked_at_its_own(snapshot)
+            said = _lines_of(program)
             stored = [each.line for each in store.lines(LineFilter(execution_id), LinePage(len(said) * 10))]
             _stored_what_it_said(snapshot, stored, said)
             if not calm:
@@ -350,7 +373,18 @@ class Programs(Subject):
                 raise Violation(f"{execution_id} said {said}, told was {told}")
 
 
-def _stored_what_it_said(snapshot: Snapshot, stored: list[calls.LogLine], said: list[calls.Log]) -> None:
+def _lines_of(program: Program) -> list[calls.LogLine]:
+    found: list[calls.LogLine] = []
+    for statement in program.statements:
+        match statement:
+            case Say(message):
+                found.append(calls.Log(calls.LogLevel.INFO, message))
+            case Print(stream, text):
+                found += lines_of(calls.Output(stream, text.encode()))
+    return found
+
+
+def _stored_what_it_said(snapshot: Snapshot, stored: list[calls.LogLine], said: list[calls.LogLine]) -> None:
     """One that was let go on after it was parked, or on another component, or that goes on as another one did, may have said
     something twice, or not have said the beginning.
     """
@@ -363,6 +397,18 @@ def _stored_what_it_said(snapshot: Snapshot, stored: list[calls.LogLine], said: 
     has_ended = isinstance(invariants.outcome_of(snapshot), Ok)
     if stored != (said if has_ended else said[: len(stored)]):
         raise Violation(f"{snapshot.state.execution_id} said {said}, stored was {stored}", snapshot.state.execution_id)
+
+
+def _looked_at_its_own(snapshot: Snapshot) -> None:
+    """What its randomness follows from is its id; that of a fork is the id of what it goes back to."""
+    outcome, created = invariants.outcome_of(snapshot), snapshot.log[0].event
+    if not isinstance(outcome, Ok) or not isinstance(created, Created):
+        return
+    origin = created.forked_from
+    own = snapshot.state.execution_id if origin is None else origin.first or origin.execution_id
+    told = {text for replies in msgspec.json.decode(outcome.value) for text in replies if text.startswith(_SEED)}
+    if not told <= {f"{_SEED}{own}"}:
+        raise Violation(f"{snapshot.state.execution_id} drew as {told}", snapshot.state.execution_id)
 
 
 def _drew_what_is_logged(snapshot: Snapshot) -> None:
@@ -390,6 +436,7 @@ def interpret(program: Program, execution_id: ExecutionId) -> Flow:
     slots: dict[int, JoinSetId] = {}
     seen: dict[int, list[str]] = {}
     children: list[tuple[ExecutionId, FunctionName]] = []
+    latest = 0
 
     def note(slot: int, reply: calls.Reply | None) -> None:
         seen.setdefault(slot, []).append(_plain(reply, execution_id))
@@ -460,6 +507,22 @@ def interpret(program: Program, execution_id: ExecutionId) -> Flow:
                 note(-1, (yield calls.RandomString(1, below)))
             case Say(message):
                 yield calls.Log(calls.LogLevel.INFO, message)
+            case Print(stream, text):
+                yield calls.Output(stream, text.encode())
+            case Look():
+                latest = yield from _look(execution_id, latest)
+                seed, again = (yield calls.RandomSeed()), (yield calls.RandomSeed())
+                if seed != again:
+                    raise Violation(f"{execution_id} drew as {seed}, then as {again}", execution_id)
+                seen.setdefault(-1, []).append(f"{_SEED}{seed}")
+            case Until(us):
+                latest = yield from _look(execution_id, latest)
+                due = Instant(latest + us)
+                reply = yield calls.Sleep(At(due))
+                note(-1, type(reply).__name__)
+                latest = yield from _look(
+                    execution_id, max(latest, due) if isinstance(reply, calls.WokenAt) else latest
+                )
             case Compute(slices):
                 for _ in range(slices):
                     yield BURN
@@ -472,7 +535,16 @@ def interpret(program: Program, execution_id: ExecutionId) -> Flow:
     return Ok(json_array(*[sorted(replies) if slot >= 0 else replies for slot, replies in sorted(seen.items())]))
 
 
+def _look(execution_id: ExecutionId, latest: int) -> Generator[calls.Call, calls.Reply | None, int]:
+    """Its clock; `latest`: what it cannot be before."""
+    now, again = (yield calls.CurrentTime()), (yield calls.CurrentTime())
+    if not isinstance(now, int) or now != again or now < latest:
+        raise Violation(f"{execution_id} was told that it is {now}, then {again}; before, {latest}", execution_id)
+    return now
+
+
 _UNFIT: Final = Json(b"7")
+_SEED: Final = "seed "
 
 
 def _plain(reply: calls.Reply | None, execution_id: ExecutionId) -> str:
@@ -549,7 +621,7 @@ class _Maker:
                     self._direct, self._direct, self._create, self._create, self._submit, self._submit, self._submit,
                     self._submit_delay, self._await, self._await, self._close, self._get, self._sleep, self._draw,
                     self._say, self._compute, self._direct_json, self._submit_json, self._get_json, self._try,
-                    self._last, self._later, self._ask, self._ask,
+                    self._last, self._later, self._ask, self._ask, self._print, self._look, self._until,
                 ]
             )()  # fmt: skip
         dice = self._random.random()
@@ -685,6 +757,17 @@ class _Maker:
 
     def _say(self) -> None:
         self._statements.append(Say(f"line {len(self._statements)}"))
+
+    def _print(self) -> None:
+        stream = self._random.choice(list(calls.StdStream))
+        text = self._random.choice(["one\n", "one\ntwo\n\nfour\n", "no end", "an end\nand none"])
+        self._statements.append(Print(stream, f"{len(self._statements)} {text}"))
+
+    def _look(self) -> None:
+        self._statements.append(Look())
+
+    def _until(self) -> None:
+        self._statements.append(Until(self._random.choice([0, 1, 100]) * MILLISECOND))
 
     def _compute(self) -> None:
         self._statements.append(Compute(self._random.randint(1, 3)))
