@@ -12,7 +12,7 @@ from obelisk.core.ids import ExecutionId
 from obelisk.core.instants import In
 from obelisk.core.lines import LineFilter, LinePage, StoredLogLine
 from obelisk.core.names import FunctionName
-from obelisk.core.policy import ExecutionPolicy, Forward, Limits, LogPolicy, OnTrap
+from obelisk.core.policy import Blocking, ExecutionPolicy, Forward, Limits, LogPolicy, OnTrap
 from obelisk.core.values import Json, Ok
 from obelisk.engine.effects import EmitLog, RunGuest
 from obelisk.engine.inputs import Stepped, Submit
@@ -167,6 +167,30 @@ def test_a_run_may_log_so_much_and_the_log_says_what_is_missing() -> None:
     assert full == "[obelisk] this run has logged as much as one may: what it logs from here on is not stored"
     assert count == "[obelisk] 4 lines of this run were not stored"
     assert driver.outcome() == Ok()
+
+
+@pytest.mark.parametrize("blocking", Blocking)
+@pytest.mark.parametrize("dies", [False, True])
+def test_what_a_workflow_may_log_does_not_begin_anew_when_it_is_replayed(blocking: Blocking, dies: bool) -> None:
+    def naps(execution_id: ExecutionId, params: Json) -> Flow:
+        for index in range(4):
+            yield say(str(index))
+            yield ERR
+            yield calls.Sleep(In(10 * MS))
+        return Ok()
+
+    driver = deployed(naps, Limits(log_run_lines_max=5), blocking=blocking)
+    driver.submit(FLOW)
+    for _ in range(4):
+        if dies:
+            driver.crash()
+        driver.sleep(10 * MS)
+    assert driver.outcome() == Ok()
+    assert texts(driver) == [
+        *["0", b"one\n", b"two", "1", b"one\n"],
+        "[obelisk] this run has logged as much as one may: what it logs from here on is not stored",
+        "[obelisk] 7 lines of this run were not stored",
+    ]
 
 
 def test_a_line_that_is_much_too_long_is_cut() -> None:

@@ -90,7 +90,7 @@ _LIMIT_MEANINGS: Final = {
     "hot_max": "Workflow instances kept in memory; beyond it the one that waited longest is unloaded.",
     "crash_max": "Crashes of the process during an execution's run after which it is not started again.",
     "log_line_bytes_max": "Bytes of one line that a component logs; what is longer is cut.",
-    "log_run_lines_max": "Lines that one run (an attempt, or a workflow while it is in memory) may log; more are dropped.",
+    "log_run_lines_max": "Lines that one attempt at an activity, or a workflow, may log; more are dropped.",
     "log_run_bytes_max": "Bytes that one run may log; more are dropped.",
     "log_buffer_lines_max": "Lines of all activities that may wait to be stored; more are dropped.",
     "log_buffer_bytes_max": "Bytes of such lines.",

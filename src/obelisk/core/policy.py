@@ -210,7 +210,7 @@ class Limits(msgspec.Struct, frozen=True):
     log_line_bytes_max: int = 16 << 10
     """Of one line that a component logs; what is longer is cut."""
     log_run_lines_max: int = 10_000
-    """Lines that one run (an attempt of an activity, a workflow while it is in memory) may log; more are dropped."""
+    """Lines that one attempt at an activity, or a workflow, may log; more are dropped."""
     log_run_bytes_max: int = 4 << 20
     """The same, in bytes."""
     log_buffer_lines_max: int = 20_000

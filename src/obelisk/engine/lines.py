@@ -3,6 +3,9 @@
 Decides the place of a line in its execution's log, how many of them a run may say, and which are stored. When they leave
 is decided by whoever steps the workflow.
 
+What a workflow may log is counted from its beginning: what a replay says again is not stored, but counts. So it is the same
+count wherever the workflow was unloaded in between, and is kept nowhere.
+
 The place of a line must be the same whenever a replay says it again. So it counts from the last event that the guest can
 tell from others, not from one like `locked` or `paused`, of which a crash makes one more. Whoever lets a workflow go on
 after it was mended wants to hear it again: its lines count from there.
@@ -43,6 +46,11 @@ class Lines:
         """The guest's last event has this version."""
         self._version = version + 1
         self._ordinal = 0
+
+    def heard(self, line: LogLine, policy: LogPolicy) -> None:
+        """A replay says it again: it counts, since what a workflow may log does not begin anew whenever it comes into memory."""
+        if not policy.drops(line):
+            self._allowance.admit(line)
 
     def say(self, line: LogLine, state: ExecutionState, policy: LogPolicy, now: Instant, unit: Unit) -> list[EmitLog]:
         """Puts the line into `unit` if it is to be stored; returns what is to be done about it once the unit is durable."""

@@ -242,6 +242,8 @@ class _Run:
                 self._calls += 1
                 if isinstance(call, LogLine):  # what is much too long is not kept until it leaves
                     call = cut(call, self._s.books.limits.log_run_bytes_max)
+                    if self._machine.replaying:
+                        self._lines.heard(call, self._policy.logs)
                 return self._machine.step(call, self._now)
             case Returned(outcome):
                 self._drop_guest()
