@@ -31,7 +31,7 @@ _ANCHORS: Final = (Created, Resumed, ComponentUpgraded)
 class Lines:
     """What one workflow says while it is in memory."""
 
-    __slots__ = ("_allowance", "_ordinal", "_version")
+    __slots__ = ("_allowance", "_ordinal", "_version", "hears")
 
     def __init__(self, log: Sequence[LogEntry], limits: Limits) -> None:
         """`log`: as it is when the workflow comes into memory; empty for one that was just created."""
@@ -40,6 +40,8 @@ class Lines:
             1,
         )
         self._ordinal = 0
+        self.hears = bool(log)
+        """Whether what it says may be a replay of its log; False from the first line on that is none."""
         self._allowance = Allowance(limits.log_run_lines_max, limits.log_run_bytes_max, limits.log_line_bytes_max)
 
     def event_at(self, version: int) -> None:

@@ -242,8 +242,8 @@ class _Run:
                 self._calls += 1
                 if isinstance(call, LogLine):  # what is much too long is not kept until it leaves
                     call = cut(call, self._s.books.limits.log_run_bytes_max)
-                    if self._machine.replaying:
-                        self._lines.heard(call, self._policy.logs)
+                    if self._lines.hears:
+                        self._hear(call)
                 return self._machine.step(call, self._now)
             case Returned(outcome):
                 self._drop_guest()
@@ -255,6 +255,13 @@ class _Run:
                 return self._machine.end(failure, self._now)
             case Yielded():
                 return None
+
+    def _hear(self, line: LogLine) -> None:
+        """Perhaps it says it again."""
+        if self._machine.replaying:
+            self._lines.heard(line, self._policy.logs)
+        else:
+            self._lines.hears = False
 
     def _drop_guest(self) -> None:
         """The guest is over; its machine may still have join sets to close."""

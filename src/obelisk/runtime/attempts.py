@@ -350,7 +350,8 @@ class _Attempt:
     # --- the end -----------------------------------------------------------------------------------------------------
 
     def _over(self, report: Input | None) -> None:
-        traces = self._traces
+        if self.killed:
+            report = AttemptKilled(self._effect.execution_id, self._effect.run, self._traces)
         if self._run is not None:
             self._run.close()
             self._run = None
@@ -361,9 +362,7 @@ class _Attempt:
         self._slot = -1
         if owner._running.get(self._effect.execution_id) is self:
             del owner._running[self._effect.execution_id]
-        if self.killed:
-            owner._offer(AttemptKilled(self._effect.execution_id, self._effect.run, traces))
-        elif report is not None:
+        if report is not None:
             owner._offer(report)
 
     def abandon(self) -> None:
