@@ -21,7 +21,7 @@ from obelisk.core.ids import ExecutionId, root_of
 
 STATUS_WAIT_S: Final = 0.02
 """How long a change of one execution waits for others that are told with it. An end waits for nothing."""
-STATUSES_PER_S: Final = 500
+STATUSES_PER_S: Final = 200
 """How many changes are told in a second, to all followers together; with many of them a change waits longer."""
 TREE_INTERVAL_S: Final = 0.05
 """The least time between two messages about a tree, those of its snapshot apart."""
