@@ -6,7 +6,7 @@ figures are the same on every machine, and a change that makes something dearer 
     make budget ARGS="--where series"   # the functions in which the instructions of a workload are
 
 Instructions are those of the bytecode, which differ from one version of Python to the next: each has a table of its own.
-`--native` counts those of the machine too, and allocations, where valgrind is installed; it takes a minute.
+`--native` counts those of the machine too, where valgrind is installed; it takes a minute.
 """
 
 from __future__ import annotations
@@ -36,7 +36,6 @@ TOLERANCES: Final = {
     "wal_bytes": 0.02,  # versions of SQLite split pages in their own ways
     "file_bytes": 0.05,
     "blocks": 0.01,
-    "allocations": 0.01,
 }
 ACCEPT: Final = "make budget ARGS=--accept"
 

@@ -41,7 +41,7 @@ def test_a_step_costs_the_same_whatever_there_is_beside_it() -> None:
 
 @pytest.mark.acceptance
 @pytest.mark.timeout(300)
-def test_machine_instructions_and_allocations_are_what_their_ceilings_say() -> None:
+def test_machine_instructions_are_what_their_ceilings_say() -> None:
     run("budget.py", "--native")
 
 
