@@ -84,7 +84,7 @@ def measure() -> dict[str, int]:
             check=True,
         )
         (total,) = re.findall(r"^totals: (\d+)", out.read_text(), re.MULTILINE)
-        return {"steps": STEPS, "instructions": int(total)}
+        return {"steps": STEPS, "machine_instructions": int(total)}
 
 
 def _counted(_: None, folder: str) -> None:
