@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 
 from obelisk.core.ids import ExecutionId, root_of
 
@@ -99,30 +99,28 @@ class Changes:
                 if ended:
                     subscription.end()
 
-    @asynccontextmanager
-    async def watch(self, root: ExecutionId) -> AsyncIterator[Subscription]:
+    def watch(self, root: ExecutionId) -> AbstractAsyncContextManager[Subscription]:
         """Watches the tree of a top-level execution. `ShuttingDown` when the server is stopping."""
-        subscription = self._subscription()
-        _add(self._of_trees, root, subscription)
-        try:
-            yield subscription
-        finally:
-            _remove(self._of_trees, root, subscription)
+        return self._watch(self._of_trees, root)
+
+    def watch_one(self, execution_id: ExecutionId) -> AbstractAsyncContextManager[Subscription]:
+        """Watches one execution. `ShuttingDown` when the server is stopping."""
+        return self._watch(self._of_one, execution_id)
 
     @asynccontextmanager
-    async def watch_one(self, execution_id: ExecutionId) -> AsyncIterator[Subscription]:
-        """Watches one execution. `ShuttingDown` when the server is stopping."""
-        subscription = self._subscription()
-        _add(self._of_one, execution_id, subscription)
-        try:
-            yield subscription
-        finally:
-            _remove(self._of_one, execution_id, subscription)
-
-    def _subscription(self) -> Subscription:
+    async def _watch(self, watchers: Watchers, key: ExecutionId) -> AsyncIterator[Subscription]:
         if self._closed:
             raise ShuttingDown("server is shutting down")
-        return Subscription(asyncio.get_running_loop())
+        subscription = Subscription(asyncio.get_running_loop())
+        watchers[key] = watchers.get(key, frozenset()) | {subscription}
+        try:
+            yield subscription
+        finally:
+            left = watchers[key] - {subscription}
+            if left:
+                watchers[key] = left
+            else:
+                del watchers[key]
 
     def close(self) -> None:
         """Ends all subscriptions; from the loop's thread."""
@@ -131,15 +129,3 @@ class Changes:
             for subscriptions in watchers.values():
                 for subscription in subscriptions:
                     subscription.close()
-
-
-def _add(watchers: Watchers, key: ExecutionId, subscription: Subscription) -> None:
-    watchers[key] = watchers.get(key, frozenset()) | {subscription}
-
-
-def _remove(watchers: Watchers, key: ExecutionId, subscription: Subscription) -> None:
-    left = watchers[key] - {subscription}
-    if left:
-        watchers[key] = left
-    else:
-        del watchers[key]
