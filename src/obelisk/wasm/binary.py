@@ -48,7 +48,7 @@ def custom_sections(binary: bytes, name: str) -> list[bytes]:
     """The contents of the custom sections of that name, not of those in what is nested. Reads as far as it understands."""
     found: list[bytes] = []
     with suppress(IndexError):
-        for section, body, place in _placed_sections(memoryview(binary)):
+        for section, body, place in _sections(memoryview(binary)):
             if place.stop > len(binary):
                 break
             content = _content(section, body, name.encode())
@@ -63,7 +63,7 @@ def with_custom_section(binary: bytes, name: str, content: bytes | None) -> byte
     """
     called = name.encode()
     made = bytearray(binary)
-    for section, body, place in reversed(list(_placed_sections(memoryview(binary)))):
+    for section, body, place in reversed(list(_sections(memoryview(binary)))):
         if _content(section, body, called) is not None:
             del made[place]
     if content is not None:
@@ -82,7 +82,7 @@ def _content(section: int, body: memoryview, name: bytes) -> bytes | None:
 
 def _memories(binary: memoryview) -> Iterator[int]:
     layer = layer_of(binary)
-    for section, body in _sections(binary):
+    for section, body, _ in _sections(binary):
         if layer is Layer.MODULE:
             if section == _MEMORY_SECTION:
                 yield from _memory_sizes(body)
@@ -90,12 +90,7 @@ def _memories(binary: memoryview) -> Iterator[int]:
             yield from _memories(body)
 
 
-def _sections(binary: memoryview) -> Iterator[tuple[int, memoryview]]:
-    for section, body, _ in _placed_sections(binary):
-        yield section, body
-
-
-def _placed_sections(binary: memoryview) -> Iterator[tuple[int, memoryview, slice]]:
+def _sections(binary: memoryview) -> Iterator[tuple[int, memoryview, slice]]:
     """The sections, each with the place of all of it."""
     at = 8
     while at < len(binary):
