@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import statistics
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -48,11 +49,11 @@ def show(results: Results, notes: Mapping[str, str], console: Console) -> None:
 
 
 def floor_share(results: Results) -> float | None:
-    """Steps of A by durable single-row commits, round by round: what two versions on one machine are compared by."""
+    """Steps of A by durable single-row commits, the median of the rounds: what two versions on one machine are compared by."""
     steps = results.values.get(("series", "child_per_s", OURS), [])
     commits = results.values.get(("floors", "commits_per_s", "floor"), [])
-    shares = sorted(ours / floor for ours, floor in zip(steps, commits, strict=False))
-    return shares[len(shares) // 2] if shares else None
+    shares = [ours / floor for ours, floor in zip(steps, commits, strict=False)]
+    return statistics.median(shares) if shares else None
 
 
 def _number(value: float | None) -> str:

@@ -50,6 +50,14 @@ def test_the_share_of_commits_is_the_median_of_the_rounds() -> None:
     assert report.floor_share(Results()) is None
 
 
+def test_the_share_of_two_rounds_is_not_that_of_the_better_one() -> None:
+    found = Results()
+    for ours in (100.0, 300.0):
+        found.add("series", "Obelisk", {"child_per_s": ours})
+        found.add("floors", "floor", {"commits_per_s": 1_000.0})
+    assert report.floor_share(found) == pytest.approx(0.2)
+
+
 def test_json_keeps_every_round() -> None:
     written = report.as_json(results(), {"Restate": "a note"}, {"cpu": "two"})
     read, notes = report.from_json(written)
