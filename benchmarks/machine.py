@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import platform
 import sqlite3
+import time
 from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
 _TICKS: Final = os.sysconf("SC_CLK_TCK")
+_SETTLING_S: Final = 1.0
+_IDLE_S: Final = 5.0
 
 
 def describe() -> dict[str, str]:
@@ -68,6 +71,14 @@ def cpu_s(pid: int) -> float:
             continue
         total += int(fields[11]) + int(fields[12])
     return total / _TICKS
+
+
+def at_rest(pid: int) -> dict[str, float]:
+    """What a process that has just started takes with nothing to do: memory, and CPU over some seconds."""
+    time.sleep(_SETTLING_S)
+    before = cpu_s(pid)
+    time.sleep(_IDLE_S)
+    return {"memory_mb": memory_mb(pid), "cpu_percent": 100 * (cpu_s(pid) - before) / _IDLE_S}
 
 
 def written_bytes(pid: int) -> int:

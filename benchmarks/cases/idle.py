@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import time
-from typing import Final
 
 from benchmarks.figures import Figures
-from benchmarks.machine import cpu_s, memory_mb
+from benchmarks.machine import at_rest
 from benchmarks.servers import fibo_toml, pid_of, serving
-
-SECONDS: Final = 5
 
 
 def idle() -> Figures:
@@ -19,12 +16,4 @@ def idle() -> Figures:
         begun = time.perf_counter()
         server.start()
         ready = time.perf_counter() - begun
-        time.sleep(1)
-        pid = pid_of(server)
-        before = cpu_s(pid)
-        time.sleep(SECONDS)
-        return {
-            "ready_s": ready,
-            "memory_mb": memory_mb(pid),
-            "cpu_percent": 100 * (cpu_s(pid) - before) / SECONDS,
-        }
+        return {"ready_s": ready, **at_rest(pid_of(server))}

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from benchmarks.figures import Figures
-from benchmarks.machine import cpu_s, memory_mb
+from benchmarks.machine import at_rest
 from benchmarks.peers.crash import crash
 from benchmarks.peers.places import ROOT, command, missing_package
 
@@ -78,14 +78,7 @@ def _idle(url: str) -> Figures:
         assert process.stdout is not None
         process.stdout.readline()
         ready = time.monotonic() - begun
-        time.sleep(1)
-        before = cpu_s(process.pid)
-        time.sleep(5)
-        return {
-            "ready_s": ready,
-            "memory_mb": memory_mb(process.pid),
-            "cpu_percent": 100 * (cpu_s(process.pid) - before) / 5,
-        }
+        return {"ready_s": ready, **at_rest(process.pid)}
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from benchmarks.figures import Figures, percentile
-from benchmarks.machine import cpu_s, memory_mb
+from benchmarks.machine import at_rest
 from benchmarks.peers.crash import crash
 from benchmarks.peers.places import RESTATE, ROOT, command, missing_package, missing_restate
 from benchmarks.peers.work import FIBO_10, LATENCIES, STEPS, STEPS_EACH, WORKFLOWS, marks
@@ -234,14 +234,7 @@ def _idle() -> Figures:
             begun = time.monotonic()
             node.start_server()
             ready = time.monotonic() - begun
-            time.sleep(1)
-            before = cpu_s(node.pid)
-            time.sleep(5)
-            return {
-                "ready_s": ready,
-                "memory_mb": memory_mb(node.pid),
-                "cpu_percent": 100 * (cpu_s(node.pid) - before) / 5,
-            }
+            return {"ready_s": ready, **at_rest(node.pid)}
         finally:
             node.kill()
 
