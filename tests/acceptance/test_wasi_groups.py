@@ -260,18 +260,8 @@ def test_sockets_where_nobody_answers(checked: Any) -> None:
                 each.close()
 
 
-def has_loopback_6() -> bool:
-    """Whether the loopback interface has its IPv6 address: the protocol may be there and switched off."""
-    try:
-        with socket.socket(socket.AF_INET6) as server:
-            server.bind(("::1", 0))
-    except OSError:
-        return False
-    return True
-
-
-@pytest.mark.skipif(not has_loopback_6(), reason="the loopback interface has no IPv6 address")
 def test_sockets_over_ipv6(checked: Any, fixture_module: Callable[[str], Any]) -> None:
+    fixture_module("loopback").need_six()
     with fixture_module("web").ServerThread(fixture_module("groups").peer, host="::1") as there:
         checked("sockets.over-six", there.port)
 

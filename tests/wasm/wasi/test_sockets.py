@@ -150,16 +150,6 @@ def make(loop: asyncio.AbstractEventLoop) -> Iterator[Callable[..., Guest]]:
         each.close()
 
 
-def has_loopback_6() -> bool:
-    """Whether the loopback interface has its IPv6 address: the protocol may be there and switched off."""
-    try:
-        with socket.socket(socket.AF_INET6) as server:
-            server.bind(("::1", 0))
-    except OSError:
-        return False
-    return True
-
-
 @contextmanager
 def listening(serve: Callable[[socket.socket], None], family: int = socket.AF_INET) -> Iterator[int]:
     """A server that serves one connection on a thread of its own; its port."""
@@ -367,9 +357,9 @@ def test_localhost_is_found_by_the_system(loop: asyncio.AbstractEventLoop) -> No
 
 
 @pytest.mark.parametrize("family", [V4, V6])
-def test_a_conversation(make: Any, family: int) -> None:
-    if family == V6 and not has_loopback_6():
-        pytest.skip("this machine has no address ::1")
+def test_a_conversation(make: Any, fixture_module: Any, family: int) -> None:
+    if family == V6:
+        fixture_module("loopback").need_six()
     guest = make("127.0.0.1:*", "[::1]:*")
     with listening(echo, socket.AF_INET if family == V4 else socket.AF_INET6) as port:
         made, incoming, outgoing = guest.connect(port, family)
