@@ -37,6 +37,7 @@ class Case:
 _RATE: Final = "steps/s"
 _CHILD: Final = Metric("child_per_s", "each step an execution of its own", _RATE, more_is_better=True)
 _PLAIN: Final = Metric("plain_per_s", "the cheapest durable step (Obelisk: the same)", _RATE, more_is_better=True)
+_ROUND_TRIP: Final = (Metric("p50_ms", "p50", "ms"), Metric("p99_ms", "p99", "ms"))
 
 CASES: Final = (
     Case(
@@ -54,12 +55,7 @@ CASES: Final = (
     ),
     Case("B", "at-once", "500 steps that one workflow starts at once", (_CHILD, _PLAIN)),
     Case("C", "many", "200 workflows at once, 10 steps each", (_CHILD, _PLAIN)),
-    Case(
-        "D",
-        "latency",
-        "a workflow of one step, from submission to result",
-        (Metric("p50_ms", "p50", "ms"), Metric("p99_ms", "p99", "ms")),
-    ),
+    Case("D", "latency", "a workflow of one step, from submission to result", _ROUND_TRIP),
     Case(
         "E",
         "idle",
@@ -111,12 +107,7 @@ CASES: Final = (
             Metric("together_p99_ms", "1,000 together, late, p99", "ms"),
         ),
     ),
-    Case(
-        "J",
-        "busy",
-        "D beside four activities that only compute",
-        (Metric("p50_ms", "p50", "ms"), Metric("p99_ms", "p99", "ms")),
-    ),
+    Case("J", "busy", "D beside four activities that only compute", _ROUND_TRIP),
     Case(
         "K",
         "floors",

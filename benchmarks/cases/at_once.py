@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from benchmarks.figures import Figures
 from benchmarks.servers import FIBO, fibo_toml, run_s, serving
-
-STEPS: Final = 500
+from benchmarks.work import STEPS
 
 
 def at_once() -> Figures:

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from serving import Server
 
 from benchmarks.figures import Figures, percentile
 from benchmarks.servers import FIBO, fibo_toml, run_s, serving
-
-WARM_UP: Final = 20
+from benchmarks.work import LATENCIES, WARM_UP
 
 
 def latency() -> Figures:
     """200 times, on an idle server."""
     with serving(fibo_toml()) as server:
-        return round_trips(server, 200)
+        return round_trips(server, LATENCIES)
 
 
 def round_trips(server: Server, count: int) -> Figures:

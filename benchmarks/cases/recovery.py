@@ -10,12 +10,12 @@ from serving import Server
 
 from benchmarks.figures import Figures
 from benchmarks.servers import ALL, FIBO, FLOWS, fibo_toml, flows_toml, serving, submit_many
+from benchmarks.work import STEPS
 from obelisk.core.events import Locked
 from obelisk.core.ids import ExecutionId
 from obelisk.core.instants import Instant
 from obelisk.core.reading import ExecutionFilter, Page
 
-STEPS: Final = 500
 WAITING: Final = 10_000
 
 

@@ -5,14 +5,12 @@ from __future__ import annotations
 import time
 from contextlib import closing
 from itertools import pairwise
-from typing import Final
 
 from benchmarks.figures import Figures, percentile
 from benchmarks.machine import written_bytes
 from benchmarks.servers import ALL, FIBO, fibo_toml, new_id, pid_of, run_s, serving
+from benchmarks.work import STEPS
 from obelisk.core.ids import ExecutionId
-
-STEPS: Final = 500
 
 
 def series() -> Figures:

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks.figures import Figures
-from benchmarks.peers.work import STEPS, marks
+from benchmarks.peers.work import marks
+from benchmarks.work import STEPS
 
 _TIMEOUT_S: Final = 120.0
 

@@ -15,7 +15,9 @@ import time
 from itertools import pairwise
 from typing import Any
 
-from benchmarks.peers.work import FIBO_10, LATENCIES, STEPS, STEPS_EACH, WORKFLOWS, fibo, leave_mark
+from benchmarks.figures import percentile
+from benchmarks.peers.work import FIBO_10, fibo, leave_mark
+from benchmarks.work import LATENCIES, STEPS, STEPS_EACH, WARM_UP, WORKFLOWS
 
 BEGUN = time.perf_counter()
 
@@ -95,13 +97,13 @@ def series() -> dict[str, float]:
     begun = time.perf_counter()
     ends = children(STEPS)
     child = rate(STEPS, begun)
-    gaps = sorted(1_000 * (after - before) for before, after in pairwise(ends))
+    gaps = [1_000 * (after - before) for before, after in pairwise(ends)]
     begun = time.perf_counter()
     assert plain(STEPS) == STEPS * FIBO_10
     return {
         "child_per_s": child,
-        "child_p50_ms": gaps[len(gaps) // 2],
-        "child_p99_ms": gaps[int(0.99 * len(gaps))],
+        "child_p50_ms": percentile(gaps, 0.5),
+        "child_p99_ms": percentile(gaps, 0.99),
         "plain_per_s": rate(STEPS, begun),
     }
 
@@ -129,13 +131,12 @@ def many() -> dict[str, float]:
 
 def latency() -> dict[str, float]:
     taken = []
-    for number in range(20 + LATENCIES):
+    for number in range(WARM_UP + LATENCIES):
         begun = time.perf_counter()
         assert DBOS.start_workflow(one).get_result() == FIBO_10
-        if number >= 20:
+        if number >= WARM_UP:
             taken.append(1_000 * (time.perf_counter() - begun))
-    taken.sort()
-    return {"p50_ms": taken[LATENCIES // 2], "p99_ms": taken[int(0.99 * LATENCIES)]}
+    return {"p50_ms": percentile(taken, 0.5), "p99_ms": percentile(taken, 0.99)}
 
 
 def crash() -> dict[str, float]:

@@ -22,7 +22,8 @@ from benchmarks.figures import Figures, percentile
 from benchmarks.machine import at_rest
 from benchmarks.peers.crash import crash
 from benchmarks.peers.places import RESTATE, ROOT, command, missing_package, missing_restate
-from benchmarks.peers.work import FIBO_10, LATENCIES, STEPS, STEPS_EACH, WORKFLOWS, marks
+from benchmarks.peers.work import FIBO_10, marks
+from benchmarks.work import LATENCIES, STEPS, STEPS_EACH, WARM_UP, WORKFLOWS
 
 _CLIENTS: Final = WORKFLOWS
 _STARTING_S: Final = 60.0
@@ -214,11 +215,11 @@ def _many(node: _Node, handler: str) -> float:
 
 def _latency(node: _Node) -> Figures:
     client, taken = node.client(), []
-    for number in range(20 + LATENCIES):
+    for number in range(WARM_UP + LATENCIES):
         begun = time.perf_counter()
         client.request("POST", "/bench/plain", b"1", {"content-type": "application/json"})
         assert json.loads(client.getresponse().read()) == FIBO_10
-        if number >= 20:
+        if number >= WARM_UP:
             taken.append(1_000 * (time.perf_counter() - begun))
     client.close()
     return {"p50_ms": percentile(taken, 0.5), "p99_ms": percentile(taken, 0.99)}

@@ -1,4 +1,4 @@
-"""The work of a step, and its numbers: what the halves of all peers share. Imports the standard library only."""
+"""The work of a step: what the halves of all peers share. Imports the standard library only."""
 
 from __future__ import annotations
 
@@ -6,10 +6,6 @@ import os
 from pathlib import Path
 from typing import Final
 
-STEPS: Final = 500
-WORKFLOWS: Final = 200
-STEPS_EACH: Final = 10
-LATENCIES: Final = 200
 FIBO_10: Final = 55
 
 
