@@ -153,8 +153,10 @@ class Exporter:
         for fact in facts:
             match fact:
                 case Ended():
-                    made = list(self._telling.spans_of(fact))
-                    spans += made if self._wants_spans else ()
+                    if self._wants_spans:
+                        spans += self._telling.spans_of(fact)
+                    elif fact.is_finished:
+                        self._history.forget(fact.execution_id)
                 case Said():
                     lines.append(self._telling.line_of(fact))
                 case Born() | Began():
