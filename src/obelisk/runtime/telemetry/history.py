@@ -6,7 +6,7 @@ this process did, is read from the store.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, TypeVar
 
 from obelisk.core.events import Locked
 from obelisk.core.ids import ExecutionId, RunId
@@ -18,6 +18,8 @@ KNOWN_MAX: Final = 20_000
 """Executions that are remembered."""
 _BACK: Final = 8
 """So many events before the end of a run, its beginning is looked for: what can stand between is a request to cancel."""
+
+_Fact = TypeVar("_Fact", Born, Began)
 
 
 class History:
@@ -31,12 +33,9 @@ class History:
     def add(self, fact: Born | Began) -> None:
         """Remembers it."""
         if isinstance(fact, Born):
-            self._remember(fact)
+            _remember(self._born, fact)
         else:
-            self._began.pop(fact.execution_id, None)
-            self._began[fact.execution_id] = fact
-            if len(self._began) > KNOWN_MAX:
-                del self._began[next(iter(self._began))]
+            _remember(self._began, fact)
 
     def born(self, execution_id: ExecutionId) -> Born | None:
         """How the execution began; None: there is no such any more."""
@@ -47,7 +46,7 @@ class History:
         if not first:
             return None
         found = born(execution_id, first[0].created_at, first[0].event)  # type: ignore[arg-type]
-        self._remember(found)
+        _remember(self._born, found)
         return found
 
     def run(self, execution_id: ExecutionId, version: int) -> tuple[RunId, Instant] | None:
@@ -68,7 +67,9 @@ class History:
         self._born.pop(execution_id, None)
         self._began.pop(execution_id, None)
 
-    def _remember(self, fact: Born) -> None:
-        self._born[fact.execution_id] = fact
-        if len(self._born) > KNOWN_MAX:
-            del self._born[next(iter(self._born))]
+
+def _remember(known: dict[ExecutionId, _Fact], fact: _Fact) -> None:
+    known.pop(fact.execution_id, None)  # what is remembered last goes last
+    known[fact.execution_id] = fact
+    if len(known) > KNOWN_MAX:
+        del known[next(iter(known))]
