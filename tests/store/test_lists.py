@@ -16,8 +16,7 @@ from obelisk.core.instants import Instant
 from obelisk.core.reading import ExecutionFilter, Page, StateFilter
 from obelisk.core.transitions import Lifecycle, Status
 from obelisk.store.memory import MemoryStore
-from obelisk.store.sqlite import SqliteStore
-from obelisk.store.sqlite import reader as reader_module
+from obelisk.store.sqlite import SqliteStore, pages
 
 FUNCTIONS = ("a:b/c.one", "a:b/c.two", "a:b/d.one", "x:y/z.f")
 COMPONENTS = ("sha256:" + "11" * 32, "sha256:" + "22" * 32, "sha256:" + "33" * 32)
@@ -84,7 +83,7 @@ FILTERS = [
 
 @pytest.mark.parametrize("common", [0, 5, 1_000])
 def test_every_filter_shows_what_the_memory_store_shows(tmp_path, author, monkeypatch, common):
-    monkeypatch.setattr(reader_module, "_COMMON", common)
+    monkeypatch.setattr(pages, "_COMMON", common)
     memory = MemoryStore()
     with closing(SqliteStore(tmp_path / "obelisk.sqlite")) as store, closing(store.reader()) as reader:
         ids = populate([memory, store], author, 40)

@@ -84,6 +84,12 @@ def read_state(connection: Connection, key: int) -> ExecutionState | None:
     return None if row is None else state_from(row)
 
 
+def find_state(connection: Connection, execution_id: ExecutionId) -> ExecutionState | None:
+    """The state row of that id, if there is one."""
+    key = key_of(connection, execution_id)
+    return None if key is None else read_state(connection, key)
+
+
 def read_log(connection: Connection, names: Names, key: int, version_from: int, length: int) -> list[LogEntry]:
     """Entries of a log, ascending."""
     first, end = place_of_event(key, 0), place_of_event(key + 1, 0)
