@@ -78,8 +78,9 @@ class Driver:
         on_failure: Callable[[BaseException], None],
         committed: Committed | None = None,
     ) -> None:
-        """`committed`: told, on the engine thread, of units that are durable, and before anything follows from them. `line_changes`: told which executions have logged something new, and which have ended. `on_failure`: called once, on
-        the engine thread, when it cannot go on.
+        """`line_changes`: told which executions have logged something new, and which have ended. `on_failure`: called once, on
+        the engine thread, when it cannot go on. `committed`: told, on the engine thread, of units that are durable, before
+        anything follows from them.
         """
         self._engine = engine
         self._store = store
@@ -212,9 +213,11 @@ class Driver:
 
     def _tick(self, inputs: list[Input], now: Instant) -> None:
         tick = self._engine.decide(inputs, now)
-        outcomes = self._commit_with_lines(tick) if tick.units else []
-        if self._committed is not None:
-            self._committed(tick.units, outcomes)
+        outcomes: list[UnitOutcome] = []
+        if tick.units:
+            outcomes = self._commit_with_lines(tick)
+            if self._committed is not None:
+                self._committed(tick.units, outcomes)
         for effect in self._engine.settle(tick, outcomes):
             if type(effect) is Changed:  # nearly all of them, and nearly always nobody watches
                 self._tell(effect.state)
