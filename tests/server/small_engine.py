@@ -415,10 +415,11 @@ class SmallEngine:
         self.traced += 1
         return Backtrace(found.call.first, found.call.end, component, found.call.told or ())
 
-    def keep_backtrace(self, execution_id: ExecutionId, backtrace: Backtrace) -> None:
+    def keep_backtrace(self, execution_id: ExecutionId, backtrace: Backtrace) -> bool:
         assert threading.current_thread() is not threading.main_thread(), "it may wait for a commit"
         with self._lock:
             self.store.keep_backtrace(execution_id, backtrace)
+        return True
 
     def source(self, digest: Digest, file: str) -> str | None:
         assert threading.current_thread() is not threading.main_thread(), "it reads a file"

@@ -79,9 +79,8 @@ class Backtraces:
                 continue
             made_until = made.end
             if made.component == component:
-                await self._reads.run(self._engine.keep_backtrace, execution_id, made)
-                if await self._reads.run(self._kept, execution_id, version) is None:
-                    break  # the operator wants none kept
+                if not await self._reads.run(self._engine.keep_backtrace, execution_id, made):
+                    break
                 count += 1
                 if count == PERSISTED_MAX:
                     break

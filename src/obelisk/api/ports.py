@@ -171,8 +171,8 @@ class Engine(Protocol):
         ...
 
     @property
-    def keep_backtrace(self) -> Callable[[ExecutionId, Backtrace], None]:
-        """Keeps a backtrace, if they are to be kept. `StoreFailed`. From any thread."""
+    def keep_backtrace(self) -> Callable[[ExecutionId, Backtrace], bool]:
+        """Keeps a backtrace; False: none are to be kept. `StoreFailed`. From any thread."""
         ...
 
     @property

@@ -86,7 +86,7 @@ class Runtime:
         line_changes: Changes,
         wit: Callable[[Digest], str | None],
         sources: Callable[[Digest, str], str | None],
-        keep_backtrace: Callable[[ExecutionId, Backtrace], None],
+        keep_backtrace: Callable[[ExecutionId, Backtrace], bool],
         redeploying: Redeploying,
         stack: ExitStack,
     ) -> None:
@@ -374,19 +374,21 @@ def _wit(kept: KeptComponents, loader: ComponentLoader, digest: Digest) -> str |
     return None if source is None else loader.descriptions.text(source)
 
 
-def _keeper(store: BacktraceStore, failure: Failure) -> Callable[[ExecutionId, Backtrace], None]:
-    def keep(execution_id: ExecutionId, backtrace: Backtrace) -> None:
+def _keeper(store: BacktraceStore, failure: Failure) -> Callable[[ExecutionId, Backtrace], bool]:
+    def keep(execution_id: ExecutionId, backtrace: Backtrace) -> bool:
         try:
             store.keep_backtrace(execution_id, backtrace)
         except StoreFailed as error:
             failure.report(error)
             raise
+        return True
 
     return keep
 
 
-def _keep_nothing(execution_id: ExecutionId, backtrace: Backtrace) -> None:
+def _keep_nothing(execution_id: ExecutionId, backtrace: Backtrace) -> bool:
     """As the configuration says."""
+    return False
 
 
 def _older(
