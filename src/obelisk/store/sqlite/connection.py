@@ -33,7 +33,7 @@ WRITER_PRAGMAS: Final[Mapping[str, str]] = {
     "journal_size_limit": "67108864",
     "wal_autocheckpoint": "0",
 }
-"""What the writer opens with, in this order; configuration may override and add. A commit of small rows touches ten pages, and
+"""What the writer opens with, in this order; configuration may override and add. A commit of small rows touches eleven pages, and
 writes them whole: with pages of 2 KiB that is half of what SQLite's own 4 KiB make of it, and a seventh less time. Values of
 100 kB and more are as fast to write, and take a third more time to read. A file keeps the pages that it was made with.
 """
