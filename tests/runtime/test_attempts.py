@@ -253,6 +253,7 @@ def test_what_is_queued_runs_until_that_is_enough(world: World) -> None:
 def test_one_that_is_killed_before_it_began_does_not_begin(world: World) -> None:
     world.queue(Run(1, 0))
     world.attempts.kill(KillAttempt("E_1", "Run_0"))  # a past run: not this one
+    assert world.attempts.queued == world.attempts.count == 1
     world.attempts.kill(KillAttempt("E_1", "Run_1"))
     world.attempts.run_queued(never)
     assert world.reports == [AttemptKilled("E_1", "Run_0"), AttemptKilled("E_1", "Run_1")]
@@ -264,6 +265,21 @@ def test_a_stop_gives_up_what_is_queued(world: World) -> None:
     world.attempts.stop()
     assert [type(report) for report in world.reports] == [AttemptStopped]
     assert world.started == 0 and world.attempts.count == 0
+
+
+def test_what_is_started_after_a_stop_is_given_up_at_once(world: World) -> None:
+    world.attempts.stop()
+    world.queue(Run(1, 0))
+    assert [type(report) for report in world.reports] == [AttemptStopped]
+    assert world.started == 0 and world.attempts.queued == world.attempts.count == 0
+
+
+def test_what_is_queued_goes_to_the_lane_once_its_function_was_seen_to_be_long(world: World) -> None:
+    for number in range(1, 4):
+        world.queue(Run(2, 0), number)
+    world.attempts.run_queued(never)
+    assert world.started == 1 and len(world.lane.jobs) == 3
+    assert world.attempts.queued == 0 and world.attempts.count == 3
 
 
 # --- waiting ---------------------------------------------------------------------------------------------------------

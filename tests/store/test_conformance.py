@@ -260,6 +260,21 @@ def test_creating_twice_in_one_batch(opened, author, make_author):
     ]
 
 
+def test_creating_a_child_twice_in_one_batch(opened, author, make_author):
+    one, child = author.id(1), ChildId("g:1_1")
+    opened.apply(author.create(one))
+    born = absolute(one, child)
+    again = make_author(None).create(born, join_set=join_set_of(child))
+    first = author.create(born, join_set=join_set_of(child))
+    assert opened.commit(first, again, author.append(born, author.locked())) == [
+        APPLIED,
+        Refused(RefusedBy.EXISTS, born),
+        APPLIED,
+    ]
+    assert opened.reader.state(born) == author.states[born]
+    assert len(opened.store.load(born).log) == 2
+
+
 @pytest.mark.parametrize("finished", [False, True])
 def test_a_child_is_created_once(opened, author, make_author, finished):
     one, two = author.id(1), author.id(2)
