@@ -117,6 +117,31 @@ def test_every_field_of_a_state_row_is_kept(opened, author):
     assert opened.store.load(one).state == state
 
 
+@pytest.mark.parametrize("at_once", [False, True])
+def test_an_execution_moves_to_another_component_or_deployment_and_back(opened, author, at_once):
+    one = author.id(1)
+    opened.apply(author.create(one))
+    state = author.states[one]
+    component, deployment = state.component, state.deployment
+    other = "Dep_01K42AJA8QHD7D3GTJAYMASF00"
+    units = []
+    for state.component, state.deployment in (
+        (component, other),
+        (author.workflow, other),
+        (author.workflow, deployment),
+        (component, deployment),
+        (author.workflow, deployment),
+    ):
+        units.append(Unit([author.expect(one)], states=[state.copy()]))
+        if not at_once:
+            opened.apply(units.pop())
+            assert opened.reader.state(one) == state
+    state.status, state.finished_at, state.finish_kind = Status.FINISHED, author.now, "ok"
+    state.component, state.owner = component, None
+    opened.apply(*units, Unit([author.expect(one)], states=[state.copy()]))
+    assert opened.reader.state(one) == opened.store.load(one).state == state
+
+
 def test_what_is_loaded_is_a_copy(opened, author):
     one = author.id(1)
     unit = author.create(one)

@@ -17,10 +17,11 @@ from pathlib import Path
 
 import pytest
 
-from obelisk.core.batch import Applied, CancelRequest, Delay, Request, StoreFailed, Unit
+from obelisk.core.batch import Applied, CancelRequest, Delay, Refused, RefusedBy, Request, StoreFailed, Unit
 from obelisk.core.calls import Log, LogLevel
-from obelisk.core.events import ChildRejected, Finished, JoinSetCreated, RejectReason, ScheduleRejected
-from obelisk.core.instants import Now
+from obelisk.core.events import ChildRejected, Finished, JoinSetCreated, RejectReason, ScheduleRejected, Unlocked
+from obelisk.core.ids import ChildId, absolute, join_set_of
+from obelisk.core.instants import Instant, Now
 from obelisk.core.lines import LineFilter, LinePage, NewLogLine
 from obelisk.core.reading import ExecutionFilter, Page, StateFilter
 from obelisk.core.transitions import ExecutionState
@@ -561,3 +562,27 @@ def test_what_is_to_be_done_meanwhile_is_done_while_the_commit_is_under_way(path
             for number in range(4, 400):
                 store.commit(f"batch {number}", [author.create(author.id(number))], lambda is_over: None)
     assert "obelisk-commit" not in {thread.name for thread in threading.enumerate()}
+
+
+def test_a_step_costs_no_look_ups_and_leaves_the_indexes_of_what_goes_on_alone(path, author, make_author):
+    """Its end is in indexes, and so is what it runs on: neither is written before it changes."""
+    with closing(SqliteStore(path)) as store:
+        one, child, other = author.id(1), ChildId("g:1_1"), author.id(2)
+        born = absolute(one, child)
+        store.commit("b", [author.create(one), author.append(one, author.locked()), author.create(other)])
+        statements = []
+        store._connection.set_trace_callback(statements.append)
+        store.commit("b", [author.call_child(one, child)])
+        store.commit("b", [author.append(born, Unlocked(Instant(author.now + 1), "a pause"))])
+        updates = [each for each in statements if each.startswith("UPDATE")]
+        assert updates and not [each for each in updates if "finish_kind" in each or "component" in each]
+        assert not [each for each in statements if each.startswith("SELECT")]
+        # Nor does one that is known to be there begin a transaction in vain.
+        again = make_author(None).create(born, join_set=join_set_of(child))
+        statements.clear()
+        outcomes = store.commit("b", [again, author.append(other, author.locked())])
+        assert outcomes == [Refused(RefusedBy.EXISTS, born), Applied()]
+        assert not [each for each in statements if each.startswith(("ROLLBACK", "SELECT"))]
+        statements.clear()
+        store.commit("b", [author.finish_child(one, child)])
+        assert len([each for each in statements if each.startswith("UPDATE") and "finish_kind" in each]) == 1

@@ -1,0 +1,100 @@
+"""The change stream: who is told of which executions, and what wakes who waits for an end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from typing import Any
+
+import pytest
+
+from obelisk.core.ids import ExecutionId
+from obelisk.runtime.changes import Changes, ShuttingDown, Subscription
+
+ROOT, CHILD, OTHER = map(ExecutionId, ("E_1", "E_1.g:1_1", "E_2"))
+LONG_S = 30.0
+
+
+def run(scenario: Callable[[Changes], Awaitable[Any]]) -> None:
+    async def main() -> None:
+        await asyncio.wait_for(scenario(Changes()), 10)
+
+    asyncio.run(main())
+
+
+async def heard(subscription: Subscription) -> frozenset[ExecutionId]:
+    """What it is told within a moment."""
+    try:
+        return await asyncio.wait_for(subscription.changed(), 0.05)
+    except TimeoutError:
+        return frozenset()
+
+
+@pytest.mark.parametrize(
+    ("watch", "told"),
+    [
+        (lambda changes: changes.watch(ROOT), {ROOT, CHILD}),
+        (lambda changes: changes.watch_one(ROOT), {ROOT}),
+        (lambda changes: changes.watch_one(CHILD), {CHILD}),
+        (lambda changes: changes.watch_one(ExecutionId("E_3")), set()),
+    ],
+)
+def test_a_watcher_is_told_of_what_it_watches(watch: Any, told: set[ExecutionId]) -> None:
+    async def scenario(changes: Changes) -> None:
+        assert not changes.is_watched and changes.watchers == 0
+        async with watch(changes) as subscription:
+            assert changes.is_watched and changes.watchers == 1
+            changes.publish((ROOT, CHILD, OTHER))
+            assert await heard(subscription) == told
+        assert not changes.is_watched and changes.watchers == 0
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("name", ["watch", "watch_one"])
+def test_one_that_leaves_takes_nobody_with_it(name: str) -> None:
+    async def scenario(changes: Changes) -> None:
+        watch = getattr(changes, name)
+        async with watch(ROOT) as stays:
+            async with watch(ROOT):
+                assert changes.watchers == 2
+            assert changes.is_watched and changes.watchers == 1
+            changes.publish((ROOT,))
+            assert await heard(stays) == {ROOT}
+
+    run(scenario)
+
+
+def test_an_end_ends_the_wait_for_it_and_a_change_does_not() -> None:
+    async def scenario(changes: Changes) -> None:
+        async with changes.watch_one(ROOT) as subscription:
+            changes.publish((ROOT,))
+            waiting = asyncio.ensure_future(subscription.ended(LONG_S))
+            changes.publish((CHILD, OTHER), ended=True)
+            await asyncio.sleep(0.05)
+            assert not waiting.done()
+            await subscription.ended(0.01)  # this long, and no longer
+            changes.publish((ROOT,), ended=True)
+            await waiting
+            await subscription.ended(LONG_S)  # it stays so
+            assert await heard(subscription) == {ROOT}
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("name", ["watch", "watch_one"])
+def test_when_the_server_stops_nobody_waits_on(name: str) -> None:
+    async def scenario(changes: Changes) -> None:
+        async with AsyncExitStack() as stack:
+            subscription = await stack.enter_async_context(getattr(changes, name)(ROOT))
+            waiting = asyncio.ensure_future(subscription.ended(LONG_S))
+            await asyncio.sleep(0)
+            changes.close()
+            await waiting
+            with pytest.raises(ShuttingDown):
+                await subscription.changed()
+        with pytest.raises(ShuttingDown):
+            await stack.enter_async_context(getattr(changes, name)(ROOT))
+
+    run(scenario)

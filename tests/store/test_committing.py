@@ -1,0 +1,90 @@
+"""Commits on a thread of their own: what runs meanwhile, and what is raised."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+import time
+
+import pytest
+
+from obelisk.store.sqlite.committing import Committer
+
+
+class Disk:
+    """A connection whose commits last until `go` is set, and then fail with `error`, if any."""
+
+    def __init__(self):
+        self.go = threading.Event()
+        self.error = None
+        self.commits = []
+
+    def execute(self, statement):
+        assert self.go.wait(10)
+        self.commits.append((statement, threading.current_thread()))
+        if self.error is not None:
+            raise self.error
+
+
+@pytest.fixture
+def disk():
+    return Disk()
+
+
+@pytest.fixture
+def committer(disk):
+    made = Committer(disk)
+    yield made
+    made.close()
+    assert "obelisk-commit" not in {thread.name for thread in threading.enumerate()}
+
+
+def test_work_is_done_while_the_commit_waits_and_is_told_when_that_is_over(committer, disk):
+    def meanwhile(is_over):
+        assert threading.current_thread() is here
+        seen.append((len(disk.commits), is_over()))
+        disk.go.set()
+        deadline = time.monotonic() + 10
+        while not is_over() and time.monotonic() < deadline:
+            time.sleep(0.0001)
+        seen.append((len(disk.commits), is_over()))
+
+    here = threading.current_thread()
+    for number in range(3):
+        seen = []
+        disk.go.clear()
+        committer.commit(meanwhile)
+        assert seen == [(number, False), (number + 1, True)]
+    statements, threads = zip(*disk.commits, strict=True)
+    assert set(statements) == {"COMMIT"}
+    assert len(set(threads)) == 1 and threads[0] is not here
+
+
+def test_it_is_not_over_before_the_commit_is(committer, disk):
+    threading.Timer(0.1, disk.go.set).start()
+    committer.commit(lambda is_over: None)
+    assert len(disk.commits) == 1
+
+
+def test_what_the_commit_raises_is_raised_once_the_work_is_done_and_only_once(committer, disk):
+    worked = []
+    disk.go.set()
+    disk.error = sqlite3.OperationalError("disk I/O error")
+    with pytest.raises(sqlite3.OperationalError, match="disk I/O error"):
+        committer.commit(lambda is_over: worked.append(1))
+    disk.error = None
+    committer.commit(lambda is_over: worked.append(2))
+    assert worked == [1, 2]
+
+
+def test_what_the_work_raises_is_raised_when_the_commit_is_over_unless_that_failed_too(committer, disk):
+    def fails(is_over):
+        raise LookupError
+
+    threading.Timer(0.1, disk.go.set).start()
+    with pytest.raises(LookupError):
+        committer.commit(fails)
+    assert len(disk.commits) == 1
+    disk.error = sqlite3.OperationalError("disk I/O error")
+    with pytest.raises(sqlite3.OperationalError):
+        committer.commit(fails)
