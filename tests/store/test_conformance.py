@@ -323,6 +323,29 @@ def test_a_child_is_created_once(opened, author, make_author, finished):
     assert opened.store.load(absolute(one, child)) == before
 
 
+@pytest.mark.parametrize("malformed", [False, True])
+def test_new_names_of_what_is_not_written_are_not_those_of_what_is(opened, author, make_author, malformed):
+    """A unit is refused, alone or with its whole batch: other new names come with what is written."""
+    one, two, three, child = author.id(1), author.id(2), author.id(3), ChildId("g:1_1")
+    opened.apply(author.create(one), author.append(one, author.locked()), author.call_child(one, child))
+    opened.apply(author.finish_child(one, child))
+    born = absolute(one, child)
+    lost = make_author(None).create(born, join_set=join_set_of(child), ffqn="lost:a/b.c", deployment="Dep_Lost")
+    if malformed:
+        lost.states = []
+        with pytest.raises(MalformedUnit):
+            opened.commit(make_author(None).create(three, ffqn="lost:d/e.f"), lost)
+        opened.apply(author.create(two, ffqn="kept:a/b.c"))
+    else:
+        outcomes = opened.commit(lost, author.create(two, ffqn="kept:a/b.c"))
+        assert outcomes == [Refused(RefusedBy.EXISTS, born), APPLIED]
+    opened.apply(author.create(three, ffqn="lost:a/b.c", deployment="Dep_Lost"))
+    for each, name in ((two, "kept:a/b.c"), (three, "lost:a/b.c")):
+        snapshot = opened.store.load(each)
+        assert snapshot.state == opened.reader.state(each) == author.states[each]
+        assert snapshot.log[0].event.ffqn == opened.reader.events(each, 0, 1)[0].event.ffqn == name
+
+
 def test_a_finished_execution_still_exists(opened, author, make_author):
     one = author.id(1)
     opened.apply(author.create(one), author.append(one, Finished(Ok())))
