@@ -7,7 +7,7 @@ import pytest
 from obelisk_tests_small_engine import FIBOA, SmallEngine
 
 from obelisk.api.errors import NotFound, Stopping
-from obelisk.api.following import STATUSES_PER_S, TREE_PAGE
+from obelisk.api.following import STATUS_WAIT_S, STATUSES_PER_S, TREE_PAGE
 from obelisk.api.pace import Pace
 from obelisk.api.service import Service
 from obelisk.core.ids import ExecutionId
@@ -129,6 +129,65 @@ def test_many_followers_are_told_less_often_and_an_end_at_once():
         assert seen[followers:] == [Status.FINISHED] * followers
         if ended - began < followers / STATUSES_PER_S / 2:
             assert min(ends) - began < followers / STATUSES_PER_S
+
+    run(scenario)
+
+
+def test_a_change_waits_for_others():
+    async def scenario(engine, service):
+        loop = asyncio.get_running_loop()
+        execution_id = started(engine)
+        async with aclosing(service.following.follow(execution_id)) as states:
+            await anext(states)
+            began = loop.time()
+            engine.lock(execution_id)
+            assert (await anext(states)).state.status is Status.LOCKED
+            assert loop.time() - began > STATUS_WAIT_S * 0.9
+
+    run(scenario)
+
+
+def test_those_that_left_slow_nobody_down():
+    followers = 5 * STATUSES_PER_S
+
+    async def scenario(engine, service):
+        loop = asyncio.get_running_loop()
+        execution_id = started(engine)
+        for _ in range(followers):
+            async with aclosing(service.following.follow(execution_id)) as states:
+                await anext(states)
+        async with aclosing(service.following.follow(execution_id)) as states:
+            await anext(states)
+            began = loop.time()
+            engine.lock(execution_id)
+            await anext(states)
+            assert loop.time() - began < followers / STATUSES_PER_S / 2
+
+    run(scenario)
+
+
+def test_a_follower_does_not_look_again_for_what_others_of_the_tree_do(monkeypatch):
+    async def scenario(engine, service):
+        execution_id = started(engine)
+        engine.lock(execution_id)
+        child = engine.call(execution_id, 1)
+        looks = []
+        get = service.executions.get
+
+        async def counted(one, **options):
+            looks.append(one)
+            return await get(one, **options)
+
+        monkeypatch.setattr(service.executions, "get", counted)
+        async with aclosing(service.following.follow(execution_id)) as states:
+            await anext(states)
+            waiting = asyncio.ensure_future(anext(states))
+            engine.finish(engine.call(child, 1), Ok(Json(b"55")))
+            await asyncio.sleep(10 * STATUS_WAIT_S)
+            assert looks == [execution_id] and not waiting.done()
+            engine.finish(child, Ok(Json(b"55")))
+            await waiting
+            assert looks == [execution_id] * 2
 
     run(scenario)
 
