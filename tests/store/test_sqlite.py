@@ -586,3 +586,13 @@ def test_a_step_costs_no_look_ups_and_leaves_the_indexes_of_what_goes_on_alone(p
         statements.clear()
         store.commit("b", [author.finish_child(one, child)])
         assert len([each for each in statements if each.startswith("UPDATE") and "finish_kind" in each]) == 1
+
+
+def test_pages_are_small_in_a_new_file_and_as_they_were_in_an_old_one(path, author):
+    SqliteStore(path).close()
+    assert raw(path, "PRAGMA page_size") == [(2048,)]
+    path.unlink()
+    SqliteStore(path, pragmas={"page_size": "4096"}).close()
+    with closing(SqliteStore(path)) as store:
+        assert store.commit("b", [author.create(author.id(1))]) == [Applied()]
+    assert raw(path, "PRAGMA page_size") == [(4096,)]
