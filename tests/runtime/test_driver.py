@@ -173,6 +173,12 @@ def test_who_follows_states_or_only_lines_is_told_of_the_end(world: World, watch
     assert [note for note in world.notes if note[0] == "state"] == [("state", ONE), ("state", ONE, "ended")]
 
 
+def test_where_nobody_follows_anything_nothing_is_told(world: World) -> None:
+    world.ticks.append(([], [Changed(State(ONE, Status.FINISHED))]))  # type: ignore[arg-type]
+    world.turn()
+    assert world.admitted and not [note for note in world.notes if note[0] != "committed"]
+
+
 def test_an_input_wakes_the_thread_and_one_of_its_own_is_not_slept_over(world: World) -> None:
     world.driver.start(world.attempts, world.notes.append)  # type: ignore[arg-type]
     for rounds in range(1, 4):
