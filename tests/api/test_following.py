@@ -147,6 +147,22 @@ def test_a_change_waits_for_others():
     run(scenario)
 
 
+def test_a_change_of_nothing_visible_is_not_told():
+    async def scenario(engine, service):
+        execution_id = started(engine)
+        async with aclosing(service.following.follow(execution_id)) as states:
+            await anext(states)
+            waiting = asyncio.ensure_future(anext(states))
+            await asyncio.sleep(0)
+            engine.changes.publish((execution_id,))
+            await asyncio.sleep(5 * STATUS_WAIT_S)
+            assert not waiting.done()
+            engine.lock(execution_id)
+            assert (await waiting).state.status is Status.LOCKED
+
+    run(scenario)
+
+
 def test_those_that_left_slow_nobody_down():
     followers = 5 * STATUSES_PER_S
 
