@@ -596,3 +596,18 @@ def test_pages_are_small_in_a_new_file_and_as_they_were_in_an_old_one(path, auth
     with closing(SqliteStore(path)) as store:
         assert store.commit("b", [author.create(author.id(1))]) == [Applied()]
     assert raw(path, "PRAGMA page_size") == [(4096,)]
+
+
+def test_a_store_whose_commit_was_left_in_the_middle_is_of_no_use(path, author):
+    """The batch is durable, but heads and names in memory are those from before."""
+
+    def fails(is_over):
+        raise ArithmeticError("a bug")
+
+    with closing(SqliteStore(path)) as store:
+        with pytest.raises(ArithmeticError):
+            store.commit("batch 1", [author.create(author.id(1))], fails)
+        with pytest.raises(StoreFailed, match="can no longer be trusted"):
+            store.commit("batch 2", [author.create(author.id(2))])
+    with closing(SqliteStore(path)) as store:
+        assert store.load(author.id(1)) is not None and store.load(author.id(2)) is None

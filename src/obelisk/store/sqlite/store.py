@@ -156,7 +156,7 @@ class SqliteStore:
                 if meanwhile is None:
                     commit(connection)
                 else:
-                    self._committer.commit(meanwhile)
+                    self._commit_meanwhile(meanwhile)
             except ConstraintFault:
                 give_up(connection)
                 if not plan.assumes:
@@ -175,6 +175,15 @@ class SqliteStore:
         plan.settle()
         names.settle()
         return outcomes
+
+    def _commit_meanwhile(self, meanwhile: Meanwhile) -> None:
+        try:
+            self._committer.commit(meanwhile)
+        except DatabaseFault:
+            raise
+        except Exception as error:  # not the disk's: then the batch is durable, and what is in memory does not know it
+            self._fail(error)
+            raise
 
     def outcome_of(self, batch_id: str) -> list[UnitOutcome] | None:
         """Always `StoreFailed`: a commit to a file either returns, or the store has failed."""
