@@ -182,7 +182,7 @@ operations = st.lists(
     st.tuples(st.sampled_from(OFTEN + SELDOM), st.integers(0, 30), st.integers(0, 30)), min_size=1, max_size=40
 )
 ends = st.sampled_from(["misuse", "return", "none"])
-few = settings(max_examples=60, deadline=None)
+few = settings(max_examples=60)
 
 
 def run(program: list[tuple[str, int, int]], end: str) -> Workflow:

@@ -199,4 +199,4 @@ class Stores(RuleBasedStateMachine):
 
 
 TestStores = Stores.TestCase
-TestStores.settings = settings(max_examples=40, stateful_step_count=15, deadline=None, derandomize=True)
+TestStores.settings = settings(max_examples=40, stateful_step_count=15, derandomize=True)

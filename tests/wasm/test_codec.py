@@ -131,7 +131,7 @@ def through(program, value, answer=None):
 
 
 @pytest.mark.parametrize("index", range(len(TYPES)), ids=TYPES)
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(data=st.data())
 def test_a_value_survives_the_way_in_and_out(echoes, index, data):
     program, type_ = echoes[index]
@@ -140,7 +140,7 @@ def test_a_value_survives_the_way_in_and_out(echoes, index, data):
 
 
 @pytest.mark.parametrize("index", range(len(TYPES)), ids=TYPES)
-@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(data=st.data())
 def test_json_survives_a_guest(echoes, index, data):
     """As parameters and results go: canonical JSON, values of a guest, canonical JSON."""

@@ -294,7 +294,7 @@ DECISIONS = st.lists(
 )
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(operations=OPERATIONS, decisions=DECISIONS)
 def test_whatever_happens_the_process_lives(script, ticking, operations, decisions):
     """Any steps, answered right or with junk, closed at any moment."""
