@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
 import pytest
 
 from obelisk.config import load
-from obelisk.core.events import LogEntry
+from obelisk.core.events import DelayRequested, LogEntry
 from obelisk.core.ids import ExecutionId
 from obelisk.core.names import FunctionName
 from obelisk.core.reading import FinalResult
+from obelisk.core.transitions import Status
 from obelisk.core.values import Err, Failure, Ok
 from obelisk.engine.effects import AnswerKind
 from obelisk.runtime import Failure as RuntimeFailure
 from obelisk.runtime import Runtime, start
+from obelisk.runtime import clock as clock_module
 from obelisk.wasm.component import ComponentLoader
 from obelisk.wasm.engine import EngineConfig, Engines
 
@@ -56,6 +60,16 @@ class Running:
         assert await runtime.submit(chosen, name, canonical, {}, None) is AnswerKind.CREATED
         return chosen
 
+    async def asleep(self, execution_id: ExecutionId, times: int = 1) -> None:
+        """Waits until it is, for the first time, the second, ... It should sleep for hours, and wake by `Clock.put_forward`: how
+        long it takes until the test goes on is not known.
+        """
+        async with self.runtime.watch(execution_id) as changes:
+            while sum(isinstance(entry.event, DelayRequested) for entry in self.log(execution_id)) < times:
+                await asyncio.wait_for(changes.changed(), 60)
+            while self.runtime.reader.state(execution_id).status is not Status.BLOCKED:
+                await asyncio.wait_for(changes.changed(), 60)
+
     async def result(self, execution_id: ExecutionId) -> FinalResult:
         async with self.runtime.watch(execution_id) as changes:
             while (result := self.runtime.reader.result(execution_id)) is None:
@@ -87,6 +101,29 @@ def shown(result: FinalResult) -> Any:
             return ("err", msgspec.json.decode(value) if value else None)
         case Failure(kind, reason):
             return ("failure", str(kind), reason)
+
+
+class Clock:
+    """The time of day for all runtimes of a test: that of the system, and more once the test wants it to be later."""
+
+    def __init__(self) -> None:
+        self._ahead_ns = 0
+
+    def time_ns(self) -> int:
+        return time.time_ns() + self._ahead_ns
+
+    def put_forward(self, hours: int, running: Running | None = None) -> None:
+        """Makes it so much later; a runtime that runs must be given, or it goes on to wait for as long as it wanted to."""
+        self._ahead_ns += hours * 3_600 * 1_000_000_000
+        if running is not None:
+            running.runtime._driver.between_ticks(lambda: None).result(60)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    made = Clock()
+    monkeypatch.setattr(clock_module, "time", SimpleNamespace(time_ns=made.time_ns, monotonic_ns=time.monotonic_ns))
+    return made
 
 
 @pytest.fixture

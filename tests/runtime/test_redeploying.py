@@ -13,11 +13,12 @@ from obelisk.api.redeploying import Redeployment
 from obelisk.api.service import Service
 from obelisk.config import load
 from obelisk.core.events import ComponentUpgraded, DelayRequested, JoinSetCreated
-from obelisk.core.transitions import Lifecycle, Status
+from obelisk.core.transitions import Lifecycle
 from obelisk.runtime.changes import ShuttingDown
 from obelisk.runtime.components import DeploymentRefused
 
 FLOWS = "testing:workflow/flows."
+HOUR_MS = 3_600_000
 BEGINS = '"testing:workflow/flows#many-sleeps") (param $n i32) (param $ms i64) (result i32)\n    (local $slept i32)'
 """How `many-sleeps` begins in the text of the component."""
 
@@ -60,21 +61,26 @@ def altered(fixture_module: Any, tmp_path: Path) -> Path:
     return path
 
 
-def begun(flows: Any, function: str, *params: Any, until: Status = Status.BLOCKED) -> Any:
+def begun(flows: Any, function: str, *params: Any) -> Any:
+    """The id of an execution that sleeps."""
+
     async def go() -> Any:
         execution_id = await flows.submit(FLOWS + function, *params)
-        async with flows.runtime.watch(execution_id) as changes:
-            while flows.runtime.reader.state(execution_id).status is not until:
-                await changes.changed()
+        await flows.asleep(execution_id)
         return execution_id
 
-    return asyncio.run(asyncio.wait_for(go(), 10))
+    return asyncio.run(go())
+
+
+def ended(flows: Any, execution_id: Any) -> Any:
+    """How it ends."""
+    return asyncio.run(asyncio.wait_for(flows.result(execution_id), 60)).outcome
 
 
 def test_new_executions_are_on_the_new_component_and_open_ones_move_to_it(
-    flows: Any, redeploy: Any, testing_components: Any, noted: Path
+    flows: Any, redeploy: Any, testing_components: Any, noted: Path, clock: Any
 ) -> None:
-    waiting, done = begun(flows, "sleeper", 500), flows.run_id(FLOWS + "named", "x")[0]
+    waiting, done = begun(flows, "sleeper", HOUR_MS), flows.run_id(FLOWS + "named", "x")[0]
     before = flows.runtime.reader.state(waiting)
     found = redeploy(str(testing_components.workflow), str(noted))
     (replaced,) = found.replaced
@@ -88,22 +94,25 @@ def test_new_executions_are_on_the_new_component_and_open_ones_move_to_it(
     assert (upgraded.component, upgraded.deployment) == (after.component, after.deployment)
     assert after.deployment != before.deployment
     assert flows.runtime.reader.state(done).component == before.component
-    result = asyncio.run(asyncio.wait_for(flows.result(waiting), 10))
+    clock.put_forward(1, flows)
+    assert ended(flows, waiting).value
     assert flows.runtime.reader.state(waiting).component == replaced.new
-    assert result.outcome.value
 
 
 def test_what_does_not_replay_on_the_new_component_goes_on_on_the_old_one(
-    flows: Any, redeploy: Any, testing_components: Any, altered: Path
+    flows: Any, redeploy: Any, testing_components: Any, altered: Path, clock: Any
 ) -> None:
-    asleep, not_begun = begun(flows, "many-sleeps", 2, 1_500), begun(flows, "sleeper", 1_500)
+    asleep, not_begun = begun(flows, "many-sleeps", 2, HOUR_MS), begun(flows, "sleeper", HOUR_MS)
     old = flows.runtime.reader.state(asleep).component
     found = redeploy(str(testing_components.workflow), str(altered))
     assert found.moved == [not_begun]
     (stayed,) = found.stayed
     assert stayed.execution_id == asleep
     assert stayed.reason.startswith("replay failed: nondeterminism detected at version 2:")
-    assert asyncio.run(asyncio.wait_for(flows.result(asleep), 10)).outcome.value
+    clock.put_forward(1, flows)
+    asyncio.run(flows.asleep(asleep, 2))
+    clock.put_forward(1, flows)
+    assert ended(flows, asleep).value
     state = flows.runtime.reader.state(asleep)
     assert (state.component, state.lifecycle) == (old, Lifecycle.ACTIVE)
     kinds = [type(entry.event) for entry in flows.log(flows.run_id(FLOWS + "many-sleeps", 1, 1)[0])]
@@ -141,8 +150,10 @@ def test_settings_of_a_component_that_stays_the_same_take_effect(flows: Any, red
     assert flows.runtime.catalogue.active(function).policy.cpu_budget_us == 31_000
 
 
-def test_all_of_it_is_there_after_a_restart(flows: Any, redeploy: Any, testing_components: Any, noted: Path) -> None:
-    asleep = begun(flows, "many-sleeps", 1, 1_500)
+def test_all_of_it_is_there_after_a_restart(
+    flows: Any, redeploy: Any, testing_components: Any, noted: Path, clock: Any
+) -> None:
+    asleep = begun(flows, "many-sleeps", 1, HOUR_MS)
     redeploy(str(testing_components.workflow), str(noted))
     component = flows.runtime.reader.state(asleep).component
     deployment = flows.runtime.catalogue.deployment_id
@@ -150,7 +161,8 @@ def test_all_of_it_is_there_after_a_restart(flows: Any, redeploy: Any, testing_c
     again = type(flows)(flows.directory, (flows.directory / "obelisk.toml").read_text())
     flows.runtime, flows.failure = again.runtime, again.failure
     assert flows.runtime.catalogue.deployment_id == deployment
-    assert asyncio.run(asyncio.wait_for(flows.result(asleep), 10)).outcome.value
+    clock.put_forward(1, flows)
+    assert ended(flows, asleep).value
     assert flows.runtime.reader.state(asleep).component == component
 
 

@@ -10,12 +10,14 @@ from typing import Any
 
 import pytest
 
+from obelisk.core.batch import CancelRequest
 from obelisk.core.events import Locked, Parked, kind_of
 from obelisk.core.ids import Digest
-from obelisk.core.transitions import Lifecycle, Status
+from obelisk.core.transitions import Lifecycle
 from obelisk.core.values import Ok
 
 FLOWS = "testing:workflow/flows."
+HOUR_MS = 3_600_000
 
 
 def restarted(running: Any, toml: Callable[[str], str] = lambda text: text) -> None:
@@ -25,20 +27,21 @@ def restarted(running: Any, toml: Callable[[str], str] = lambda text: text) -> N
     running.runtime, running.failure = again.runtime, again.failure
 
 
-async def blocked(running: Any, execution_id: str) -> None:
-    while running.runtime.reader.state(execution_id).status is not Status.BLOCKED:
-        await asyncio.sleep(0.005)
+def test_a_sleeping_workflow_goes_on_with_one_more_lock(flows: Any, clock: Any) -> None:
+    budget = "exec.cpu_budget.milliseconds = 30"  # of the workflow; its lock must not expire meanwhile
+    restarted(flows, lambda toml: toml.replace(budget, f"{budget}\nexec.lock_expiry.hours = 9"))
 
-
-def test_a_sleeping_workflow_goes_on_with_one_more_lock(flows: Any) -> None:
     async def begin() -> str:
-        execution_id: str = await flows.submit(FLOWS + "many-sleeps", 3, 150)
-        await blocked(flows, execution_id)
+        execution_id: str = await flows.submit(FLOWS + "many-sleeps", 3, HOUR_MS)
+        await flows.asleep(execution_id)
         return execution_id
 
     execution_id = asyncio.run(begin())
     restarted(flows)
-    result = asyncio.run(asyncio.wait_for(flows.result(execution_id), 10))
+    for slept in range(1, 4):
+        asyncio.run(flows.asleep(execution_id, slept))
+        clock.put_forward(1, flows)
+    result = asyncio.run(asyncio.wait_for(flows.result(execution_id), 60))
     assert bytes(result.outcome.value) == b"3"
     kinds = [kind_of(entry.event) for entry in flows.log(execution_id)]
     triple = ["join_set_create", "delay_request", "join_next"]
@@ -47,16 +50,26 @@ def test_a_sleeping_workflow_goes_on_with_one_more_lock(flows: Any) -> None:
 
 
 def test_an_attempt_that_a_stop_interrupts_is_unlocked_and_starts_again(flows: Any) -> None:
+    restarted(flows, lambda toml: toml.replace("exec.lock_expiry.milliseconds = 300", "exec.lock_expiry.hours = 1"))
+
+    async def locked(execution_id: str, times: int) -> None:
+        while sum(isinstance(entry.event, Locked) for entry in flows.log(execution_id)) < times:
+            await asyncio.sleep(0.005)
+
     async def begin() -> str:
         execution_id: str = await flows.submit("testing:activity/acts.spin")
-        while flows.runtime.reader.state(execution_id).status is not Status.LOCKED:
-            await asyncio.sleep(0.005)
+        await locked(execution_id, 1)
         await asyncio.sleep(0.05)
         return execution_id
 
+    async def end() -> None:
+        await locked(execution_id, 2)
+        await flows.runtime.operate(execution_id, CancelRequest())
+        await flows.result(execution_id)
+
     execution_id = asyncio.run(begin())
     restarted(flows)
-    asyncio.run(asyncio.wait_for(flows.result(execution_id), 10))
+    asyncio.run(asyncio.wait_for(end(), 60))
     kinds = [kind_of(entry.event) for entry in flows.log(execution_id)]
     assert kinds[:4] == ["created", "locked", "unlocked", "locked"]
     assert flows.runtime.reader.state(execution_id).crashes == 0
@@ -70,17 +83,20 @@ def changed_component(testing_components: Any, tmp_path: Path) -> Path:
     return path
 
 
-def test_an_open_execution_keeps_its_component(flows: Any, testing_components: Any, changed_component: Path) -> None:
+def test_an_open_execution_keeps_its_component(
+    flows: Any, testing_components: Any, changed_component: Path, clock: Any
+) -> None:
     async def begin() -> str:
-        execution_id: str = await flows.submit(FLOWS + "sleeper", 400)
-        await blocked(flows, execution_id)
+        execution_id: str = await flows.submit(FLOWS + "sleeper", HOUR_MS)
+        await flows.asleep(execution_id)
         return execution_id
 
     execution_id = asyncio.run(begin())
     before = flows.runtime.reader.state(execution_id).component
     restarted(flows, lambda toml: toml.replace(str(testing_components.workflow), str(changed_component)))
     assert [view.digest for view in flows.runtime.catalogue.components()][1] != before
-    result = asyncio.run(asyncio.wait_for(flows.result(execution_id), 10))
+    clock.put_forward(1, flows)
+    result = asyncio.run(asyncio.wait_for(flows.result(execution_id), 60))
     assert kind_of(flows.log(execution_id)[-1].event) == "finished"
     assert result.outcome.value
     assert flows.runtime.reader.state(execution_id).component == before
@@ -104,7 +120,7 @@ def test_the_wit_is_that_of_the_component_that_was_loaded(
 
 
 def test_an_open_execution_keeps_its_component_and_its_settings_when_the_file_is_replaced(
-    running: Callable[[str], Any], testing_components: Any, changed_component: Path, tmp_path: Path
+    running: Callable[[str], Any], testing_components: Any, changed_component: Path, tmp_path: Path, clock: Any
 ) -> None:
     """Also when its table changes at the same time, and when its code is not compiled any more."""
     acts, flows_file = tmp_path / "acts.wasm", tmp_path / "flows.wasm"
@@ -123,8 +139,8 @@ def test_an_open_execution_keeps_its_component_and_its_settings_when_the_file_is
     )
 
     async def begin() -> str:
-        execution_id: str = await flows.submit(FLOWS + "sleeper", 400)
-        await blocked(flows, execution_id)
+        execution_id: str = await flows.submit(FLOWS + "sleeper", HOUR_MS)
+        await flows.asleep(execution_id)
         return execution_id
 
     execution_id = asyncio.run(begin())
@@ -136,17 +152,18 @@ def test_an_open_execution_keeps_its_component_and_its_settings_when_the_file_is
     assert after.component != before.component
     assert (before.policy.cpu_budget_us, after.policy.cpu_budget_us) == (7_000_000, 8_000_000)
     assert flows.runtime.catalogue.pinned(before.component, FLOWS + "sleeper") == before
-    result = asyncio.run(asyncio.wait_for(flows.result(execution_id), 10))
+    clock.put_forward(1, flows)
+    result = asyncio.run(asyncio.wait_for(flows.result(execution_id), 60))
     assert isinstance(result.outcome, Ok)
     assert flows.runtime.reader.state(execution_id).component == before.component
 
 
 def test_without_its_component_an_execution_is_parked_and_goes_nowhere(
-    flows: Any, testing_components: Any, changed_component: Path
+    flows: Any, testing_components: Any, changed_component: Path, clock: Any
 ) -> None:
     async def begin() -> str:
-        execution_id: str = await flows.submit(FLOWS + "sleeper", 200)
-        await blocked(flows, execution_id)
+        execution_id: str = await flows.submit(FLOWS + "sleeper", HOUR_MS)
+        await flows.asleep(execution_id)
         return execution_id
 
     execution_id = asyncio.run(begin())
@@ -157,9 +174,10 @@ def test_without_its_component_an_execution_is_parked_and_goes_nowhere(
     async def parked() -> None:
         while flows.runtime.reader.state(execution_id).lifecycle is not Lifecycle.PARKED:
             await asyncio.sleep(0.005)
-        await asyncio.sleep(0.4)
 
-    asyncio.run(asyncio.wait_for(parked(), 10))
+    asyncio.run(asyncio.wait_for(parked(), 60))
+    clock.put_forward(1, flows)
+    assert flows.run(FLOWS + "named", "x") == ("ok", "n:x")  # the delay was over before
     last = flows.log(execution_id)[-1].event
     assert isinstance(last, Parked)
     assert "is not loaded" in last.reason
