@@ -62,12 +62,12 @@ def test_a_server_that_is_killed_leaves_nothing_and_its_executions_go_on(
         served.start()
         served.submit("test:exec/all.go")
         served.submit("testing:spawning/spawning.run", str(script), [], "")
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while len(alive(traces)) < 8 and time.monotonic() < deadline:
             time.sleep(0.02)
         assert len(alive(traces)) >= 8
         served.kill()
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + 60
         while alive(traces) and time.monotonic() < deadline:
             time.sleep(0.02)
         assert alive(traces) == []

@@ -166,7 +166,7 @@ def test_cli(checked: Any) -> None:
 
 def output_of(server: Any, execution_id: str, stream: str) -> bytes:
     """What a run wrote, as it is stored."""
-    ends = time.monotonic() + 10
+    ends = time.monotonic() + 60
     while True:
         with closing(server.reader()) as reader:
             lines = reader.lines(LineFilter(ExecutionId(execution_id), False), LinePage(1_000))

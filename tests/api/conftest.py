@@ -34,7 +34,7 @@ def run():
             engine = SmallEngine()
             service = Service(engine)
             try:
-                return await asyncio.wait_for(scenario(engine, service), 10)
+                return await asyncio.wait_for(scenario(engine, service), 60)
             finally:
                 service.close()
 

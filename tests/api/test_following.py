@@ -20,7 +20,7 @@ def run(scenario):
         engine = SmallEngine()
         service = Service(engine)
         try:
-            return await asyncio.wait_for(scenario(engine, service), 20)
+            return await asyncio.wait_for(scenario(engine, service), 60)
         finally:
             service.close()
 

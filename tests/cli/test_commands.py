@@ -356,7 +356,7 @@ def test_who_stops_following_is_told_that_the_execution_goes_on(server, options)
         time.sleep(0.01)
     time.sleep(0.2)
     process.send_signal(signal.SIGINT)
-    _, stderr = process.communicate(timeout=30)
+    _, stderr = process.communicate(timeout=120)
     assert process.returncode == 1
     assert "Aborted" not in stderr
     assert "stopped following. The execution does not end with that" in stderr
@@ -559,7 +559,7 @@ def test_exit_codes_of_the_process(server):
             env={**os.environ, "OBELISK_API_URL": server.url},
             capture_output=True,
             check=False,
-            timeout=30,
+            timeout=120,
         ).returncode
 
     assert code("component", "list") == 0
@@ -575,7 +575,7 @@ def test_output_that_cannot_be_written_is_an_error_without_a_traceback(server):
             stderr=subprocess.PIPE,
             text=True,
             check=False,
-            timeout=30,
+            timeout=120,
         )
     assert done.returncode == 1
     assert done.stderr == "Error: the output cannot be written: No space left on device\n"
@@ -626,5 +626,5 @@ def test_a_client_imports_nothing_of_a_server():
         "wasmtime",
     )
     code = f"import sys, {modules}; print([name for name in sys.modules if name.startswith({rings})])"
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=30)
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
     assert found.stdout == "[]\n"

@@ -156,7 +156,7 @@ def test_following_to_the_end(server):
             engine.finish(one, Ok(Json(b"55")))
 
         the_loop().run(go_on())
-        output, errors = process.communicate(timeout=20)
+        output, errors = process.communicate(timeout=120)
     assert (process.returncode, errors) == (0, "")
     texts = [line.partition("] ")[2] for line in output.splitlines()]
     assert texts == [*[f"line {index}" for index in range(30)], "last"]

@@ -206,7 +206,7 @@ def test_ctrl_c_ends_it(fibo_components, tmp_path):
         with contextlib.suppress(OSError):  # that is how a terminal ends
             while more := os.read(screen, 1_000):
                 shown += more
-        out, _ = running.communicate(timeout=60)
+        out, _ = running.communicate(timeout=120)
     finally:
         running.kill()
         running.wait()

@@ -29,7 +29,7 @@ def test_the_python_of_the_guide_passes(tmp_path: Path) -> None:
     (tmp_path / "conftest.py").write_text(CONFTEST.format(path=str(ROOT / "examples" / "fibo" / "obelisk.toml")))
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_orders.py"]
     done = subprocess.run(
-        command, cwd=tmp_path, env=environment(tmp_path), capture_output=True, text=True, check=False, timeout=50
+        command, cwd=tmp_path, env=environment(tmp_path), capture_output=True, text=True, check=False, timeout=120
     )
     assert done.returncode == 0, done.stdout
     assert f"{''.join(blocks).count('def test_')} passed" in done.stdout
@@ -46,7 +46,7 @@ def test_the_command_of_the_guide_runs(tmp_path: Path) -> None:
         capture_output=True,
         text=True,
         check=False,
-        timeout=50,
+        timeout=120,
     )
     assert done.returncode == 0, done
     shown = re.search(r"^```text\n(.*?)(?:,| …)", GUIDE[command.end() :], re.MULTILINE | re.DOTALL)

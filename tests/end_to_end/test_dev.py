@@ -75,7 +75,7 @@ class Dev:
             capture_output=True,
             text=True,
             check=False,
-            timeout=30,
+            timeout=120,
         )
         assert done.returncode == 0, done.stderr
         return done.stdout.strip()
@@ -191,7 +191,7 @@ def test_a_project_that_cannot_be_built_yet_is_waited_for(dev: Dev, testing_comp
 
 def test_without_a_configuration_there_is_nothing_to_run(tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "obelisk", "dev"], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=30
+        [sys.executable, "-m", "obelisk", "dev"], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120
     )
     assert (done.returncode, done.stderr) == (
         1,

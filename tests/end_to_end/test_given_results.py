@@ -45,13 +45,13 @@ def asking(server: Callable[[str], Any], testing_components: Any, calling_compon
 def obelisk(server: Any, *arguments: str) -> subprocess.CompletedProcess[str]:
     """The command line."""
     command = [sys.executable, "-m", "obelisk", "execution", *arguments, "--api-url", f"http://{server.address}"]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
 
 
 def begun(server: Any) -> str:
     """A workflow that waits for the stub."""
     execution_id = obelisk(server, "submit", CALL, FUNCTION, json.dumps('["?"]'), "null", "null").stdout.strip()
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while execution_id + CHILD not in obelisk(server, "list", "--open-stubs").stdout:
         assert time.monotonic() < deadline
         time.sleep(0.05)

@@ -75,7 +75,7 @@ class Operated:
 
     def wait(self, execution_id: str, line: str) -> None:
         """Until the first line of the status begins so."""
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while not (seen := self.done("status", execution_id)).startswith(line):
             assert time.monotonic() < deadline, f"{execution_id} is {seen}, not {line}"
             time.sleep(0.02)
@@ -159,17 +159,17 @@ def test_cancelling_a_delay_wakes_who_sleeps(operated: Operated) -> None:
 
 
 def test_a_paused_workflow_stands_still_until_it_is_unpaused(operated: Operated) -> None:
-    execution_id = operated.submit(FLOWS + "many-sleeps", "[3, 100]")
+    execution_id = operated.submit(FLOWS + "many-sleeps", "[4, 700]")
     operated.wait(execution_id, "BlockedByJoinSet")
     assert operated.done("pause", execution_id) == "Paused"
     again = operated("pause", execution_id)
     assert (again.exit_code, again.stderr) == (1, "Error: cannot pause, execution is already paused\n")
     before = operated.kinds(execution_id)
-    time.sleep(0.4)  # the delay expires
+    time.sleep(0.8)  # the delay expires
     assert operated.done("status", execution_id) == "Paused"
     assert operated.kinds(execution_id) == before
     assert operated.done("unpause", execution_id) == "Unpaused"
-    assert operated.done("result", "--follow", execution_id) == "OK: 3"
+    assert operated.done("result", "--follow", execution_id) == "OK: 4"
     refused = operated("unpause", execution_id)
     assert (refused.exit_code, refused.stderr) == (1, "Error: cannot unpause, execution has finished\n")
 

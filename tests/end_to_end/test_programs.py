@@ -13,7 +13,7 @@ from typing import Any
 def shown(server: Any, *arguments: str) -> Any:
     """The document that a command prints."""
     command = [sys.executable, "-m", "obelisk", *arguments, "--json", "--api-url", f"http://{server.address}"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 

@@ -20,7 +20,7 @@ FIBO = "template-fibo:workflow/fibo-workflow-ifc."
 def obelisk(*arguments: str) -> subprocess.CompletedProcess[str]:
     """The command line."""
     command = [sys.executable, "-m", "obelisk", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
 
 
 def contents(server: Any) -> dict[str, bytes]:

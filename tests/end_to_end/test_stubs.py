@@ -17,7 +17,7 @@ DECIDE = "shop:orders/approval@1.0.0.decide"
 def obelisk(server: Any, *arguments: str) -> subprocess.CompletedProcess[str]:
     """The command line."""
     command = [sys.executable, "-m", "obelisk", *arguments, "--api-url", f"http://{server.address}"]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
 
 
 @pytest.fixture
@@ -77,7 +77,7 @@ def test_a_stub_cannot_be_submitted(shop: Any) -> None:
 
 def test_a_stub_that_cannot_be_deployed_is_refused(server: Callable[[str], Any], tmp_path: Path) -> None:
     made = server('[[activity_stub]]\nname = "approval"\nffqn = "a:b/c.d"\nreturn_type = "result<u9>"')
-    done = subprocess.run(made.command(), capture_output=True, text=True, check=False, timeout=30)
+    done = subprocess.run(made.command(), capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 1
     assert (
         'stub approval: return_type: it is not valid WIT: name `u9` does not exist; found "result<u9>"' in done.stderr

@@ -41,7 +41,7 @@ class Served:
 
     # --- over the wire ---
 
-    def run(self, ffqn: str, *params: Any, timeout_s: float = 30) -> tuple[str, Any]:
+    def run(self, ffqn: str, *params: Any, timeout_s: float = 120) -> tuple[str, Any]:
         """Submits and waits: the id, and ("ok", value), ("err", value) or ("failure", kind, reason)."""
         execution_id: str = self.server.submit(ffqn, *params)
         return execution_id, self.server.result(execution_id, timeout_s)
@@ -118,7 +118,7 @@ class Served:
 
     # --- moments ---
 
-    def until(self, what: Callable[[], object], timeout_s: float = 20) -> None:
+    def until(self, what: Callable[[], object], timeout_s: float = 120) -> None:
         """Waits for `what` to be true."""
         ends = time.monotonic() + timeout_s
         while not what():
@@ -186,7 +186,7 @@ def shared_server(tmp_path_factory: pytest.TempPathFactory, components: Componen
         table("activity_wasm", "acts", components.testing.activity, *retries, "exec.lock_expiry.milliseconds = 50"),
         table("activity_wasm", "fibo", components.fibo.activity, "max_retries = 0", "exec.lock_expiry.seconds = 60"),
         table("workflow", "fiboa", components.fibo.workflow),
-        table("workflow", "flows", components.testing.workflow, "exec.lock_expiry.seconds = 2"),
+        table("workflow", "flows", components.testing.workflow, "exec.lock_expiry.seconds = 60"),
         table("workflow", "brief", features.brief, "exec.lock_expiry.milliseconds = 200"),
         table("workflow", "hasty", features.hasty, 'join_next_blocking_strategy = "interrupt"'),
         table("workflow", "features", features.flows),

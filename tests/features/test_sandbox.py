@@ -83,7 +83,7 @@ def test_f23_the_trace_of_whoever_submits_goes_along(fetching: Any, web: Any) ->
     )
     request.params.value = f'["{web.authority}", "/open/"]'.encode()
     fetching.server.executions.Submit(
-        request, timeout=20, metadata=(("traceparent", f"00-{TRACE}-00f067aa0ba902b7-01"),)
+        request, timeout=120, metadata=(("traceparent", f"00-{TRACE}-00f067aa0ba902b7-01"),)
     )
     assert fetching.server.result(chosen) == ("ok", 204)
     ((_, headers),) = web.requests

@@ -68,7 +68,7 @@ def started(cwd: Path, config: str) -> Iterator[Obelisk]:
 
             def run(*arguments: str) -> str:
                 done = subprocess.run(
-                    [*command, *arguments, "--api-url", url], capture_output=True, text=True, check=False, timeout=30
+                    [*command, *arguments, "--api-url", url], capture_output=True, text=True, check=False, timeout=120
                 )
                 assert done.returncode == 0, done.stderr
                 return done.stdout
@@ -120,7 +120,7 @@ def test_w14_the_packages_of_a_project_are_generated(project: Path) -> None:
 
     def generate(*arguments: str) -> str:
         command = [sys.executable, "-m", "obelisk", "generate", *arguments]
-        return subprocess.run(command, cwd=project, capture_output=True, text=True, check=True, timeout=60).stdout
+        return subprocess.run(command, cwd=project, capture_output=True, text=True, check=True, timeout=120).stdout
 
     wit = project / "wit"
     (wit / "deps" / "template-fibo_workflow").mkdir(parents=True)
@@ -163,7 +163,7 @@ def test_w17_the_configuration_of_the_page_is_accepted(page: Obelisk) -> None:
 
 def test_w18_it_is_read_from_anywhere(project: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "obelisk", "server", "verify", "--config", str(project / "obelisk.toml")]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120)
     assert (done.returncode, done.stdout) == (0, "Obelisk configuration was verified\n")
     assert list(tmp_path.iterdir()) == []
 

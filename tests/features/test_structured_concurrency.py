@@ -174,7 +174,7 @@ def test_s08_direct_calls_have_a_set_of_their_own_and_submissions_an_explicit_on
 
 def test_s09_results_are_awaited_in_the_order_of_completion(served: Any) -> None:
     """By function, or whatever comes next: children and a delay, by their ids."""
-    execution_id, (kind, came) = served.run(FEATURES + "in-order-any", 100)
+    execution_id, (kind, came) = served.run(FEATURES + "in-order-any", 300)
     assert kind == "ok"
     assert came == [
         [f"{execution_id}.g:1_2", 0],
@@ -182,7 +182,7 @@ def test_s09_results_are_awaited_in_the_order_of_completion(served: Any) -> None
         [f"{execution_id}.g:1_1", 0],
         [f"Delay_{execution_id[2:]}.g:1_1", 0],
     ]
-    execution_id, (kind, came) = served.run(FEATURES + "in-order", 100)
+    execution_id, (kind, came) = served.run(FEATURES + "in-order", 300)
     assert kind == "ok"
     assert [child for child, _ in came] == [f"{execution_id}.g:1_{number}" for number in (2, 3, 1)]
 

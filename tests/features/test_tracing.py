@@ -32,7 +32,7 @@ def submit(served: Any, ffqn: str, params: str, traceparent: str) -> str:
         function_name=pb.FunctionName(interface_name=interface, function_name=function),
     )
     request.params.value = params.encode()
-    served.server.executions.Submit(request, timeout=20, metadata=(("traceparent", traceparent),))
+    served.server.executions.Submit(request, timeout=120, metadata=(("traceparent", traceparent),))
     return chosen
 
 
@@ -120,7 +120,7 @@ def test_m28_spans_arrive_at_a_local_collector(traced: Any, web: Any, fixture_mo
 def test_m28_a_span_ends_when_its_execution_does_whatever_happens_to_the_server(traced: Any) -> None:
     """Killed in between, it is one span, which begins where it began. A server that stops sends what is left."""
     served, collector = traced.served, traced.collector
-    execution_id = served.server.submit(WORKS, 2, 700)
+    execution_id = served.server.submit(WORKS, 2, 1_500)
     collector.until(lambda: collector.of(f"{execution_id}.o:1-says_1"))
     served.crash()
     assert served.server.result(execution_id) == ("ok", 2)
@@ -143,10 +143,11 @@ def test_m28_a_collector_that_is_not_there_holds_up_nothing(traced: Any) -> None
     for _ in range(3):
         assert served.run(WORKS, 1, 1)[1] == ("ok", 1)
         time.sleep(0.7)  # more than one batch
-    served.until(lambda: "spans cannot be sent to" in served.server.log.read_text()[said:], 30)
+    for what in ("spans", "lines"):
+        served.until(lambda what=what: f"{what} cannot be sent to" in served.server.log.read_text()[said:])
     begun = time.monotonic()
     assert served.server.stop() == 0
-    assert time.monotonic() - begun < 6
+    assert time.monotonic() - begun < 20
     log = served.server.log.read_text()[said:]
     assert log.count("spans cannot be sent to") == log.count("lines cannot be sent to") == 1
     assert "UNAVAILABLE" in log and "Transient error" not in log

@@ -257,7 +257,7 @@ def test_w16_each_direct_call_has_a_join_set_of_its_own(served: Any) -> None:
 def test_w21_submit_and_follow_prints_id_states_and_result(served: Any) -> None:
     command = [sys.executable, "-m", "obelisk", "execution", "submit", "--follow", FIBO + "fiboa", "[30,10]"]
     url = ["-a", f"http://{served.server.address}"]
-    done = subprocess.run([*command, *url], capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run([*command, *url], capture_output=True, text=True, check=False, timeout=120)
     assert (done.returncode, done.stderr) == (0, "")
     first, *states, result, blank, took = done.stdout.splitlines()
     assert served.done("execution", "result", first) == "OK: 832040"
@@ -272,7 +272,7 @@ def test_w21_submit_and_follow_prints_id_states_and_result(served: Any) -> None:
 
 
 def test_w25_submit_does_not_block(served: Any) -> None:
-    execution_id, outcome = served.run(FEATURES + "crowd", 100, 500)
+    execution_id, outcome = served.run(FEATURES + "crowd", 100, 1_500)
     assert outcome == ("ok", 100)
     history = served.history(execution_id)
     assert [type(event) for event in history] == [JoinSetCreated, *[ChildRequested] * 100, *[JoinNext] * 100]
@@ -286,7 +286,7 @@ def test_w26_await_next_gives_results_in_the_order_of_completion(served: Any) ->
     """Three children that sleep 3, 1 and 2 times as long come as the second, the third, the first; a fourth await is told
     that there are no more; and who asks for another function is told which one it was.
     """
-    execution_id, (kind, came) = served.run(FEATURES + "in-order", 150)
+    execution_id, (kind, came) = served.run(FEATURES + "in-order", 300)
     assert kind == "ok"
     ids, results = zip(*came, strict=True)
     assert ids == tuple(f"{execution_id}.g:1_{number}" for number in (2, 3, 1))
@@ -294,7 +294,7 @@ def test_w26_await_next_gives_results_in_the_order_of_completion(served: Any) ->
     for child, instant in came:
         assert served.server.result(child) == ("ok", instant)
     requested = served.events(execution_id, ChildRequested)
-    assert [bytes(event.params) for event in requested] == [b"[450]", b"[150]", b"[300]"]
+    assert [bytes(event.params) for event in requested] == [b"[900]", b"[300]", b"[600]"]
     awaits = served.events(execution_id, JoinNext, JoinNextTooMany)
     assert [type(event) for event in awaits] == [JoinNext] * 3 + [JoinNextTooMany]
     assert {event.ffqn for event in awaits} == {FLOWS + "sleeper"}
@@ -339,13 +339,13 @@ def test_w30_a_join_set_is_created_explicitly(served: Any) -> None:
 
 
 def test_w31_submitted_children_run_at_the_same_time(served: Any) -> None:
-    execution_id, (kind, _) = served.run(FEATURES + "in-order", 200)  # 0.6, 0.2 and 0.4 s
+    execution_id, (kind, _) = served.run(FEATURES + "in-order", 500)  # 1.5, 0.5 and 1 s
     assert kind == "ok"
     spans = times(served, execution_id)
     assert len(spans) == 3
     assert max(begun for begun, _ in spans.values()) < min(ended for _, ended in spans.values())
     begun, ended = served.span(execution_id)
-    assert 600 * MILLISECOND_US <= ended - begun < 1_200 * MILLISECOND_US  # the longest, not the sum
+    assert 1_500 * MILLISECOND_US <= ended - begun < 3_000 * MILLISECOND_US  # the longest, not the sum
     drawn = served.done("execution", "trace", execution_id)
     assert drawn.count("█") > 3
 
@@ -374,13 +374,13 @@ def test_w32_the_stars_of_a_repository_in_series_and_at_once(served: Any) -> Non
 
 
 def test_w33_a_function_is_scheduled_now_at_an_instant_or_after_a_while(served: Any) -> None:
-    later = 300 * MILLISECOND_US
+    later = 1_500 * MILLISECOND_US
     at = time.time_ns() // 1_000 + later
     instant = {"seconds": at // SECOND_US, "nanoseconds": at % SECOND_US * 1_000}
     whens: list[tuple[Any, Callable[[int], int]]] = [
         ("now", lambda asked_at: asked_at),
         ({"at": instant}, lambda asked_at: at),
-        ({"in": {"milliseconds": 300}}, lambda asked_at: asked_at + later),
+        ({"in": {"milliseconds": 1_500}}, lambda asked_at: asked_at + later),
     ]
     for when, due_at in whens:
         parent, (kind, new) = served.run(ECHO_LATER, when, "later")
@@ -394,13 +394,13 @@ def test_w33_a_function_is_scheduled_now_at_an_instant_or_after_a_while(served: 
         due = due_at(entry.created_at)
         assert created.scheduled_at == entry.event.scheduled_at == due
         begun, _ = served.span(scheduled)
-        assert due <= begun < due + SECOND_US
+        assert due <= begun < due + 20 * SECOND_US
         if when != "now":
             assert served.span(parent)[1] < begun
 
 
 def test_w34_what_is_scheduled_is_in_no_join_set_and_outlives_who_did_it(served: Any) -> None:
-    parent, (_, new) = served.run(ECHO_LATER, {"in": {"milliseconds": 300}}, "later")
+    parent, (_, new) = served.run(ECHO_LATER, {"in": {"milliseconds": 1_500}}, "later")
     assert served.kinds(parent) == ["created", "locked", "schedule", "finished"]
     assert served.state(new["id"]).status is Status.PENDING
     assert list(served.tree(parent)) == [parent]
@@ -453,7 +453,7 @@ def test_w39_a_replay_is_triggered_and_changes_nothing(served: Any) -> None:
 
 
 def test_w43_awaiting_keeps_the_instance_while_the_lock_stands(served: Any) -> None:
-    """The lock stands for 2 s, the activity takes 0.7 s."""
+    """The lock stands for a minute, the activity takes 0.7 s."""
     execution_id, outcome = served.run(FLOWS + "calls-fail", 7)
     assert outcome == ("err", "failed with 7")
     begun, ended = served.span(f"{execution_id}.o:1-fail_1")
@@ -486,7 +486,7 @@ def test_w45_interrupting_replays_at_every_call_and_sleep(served: Any) -> None:
 
 def test_w46_lock_expiry_is_honoured(served: Any) -> None:
     for ffqn, params, expiry in (
-        (FLOWS + "current-id", (), 2 * SECOND_US),
+        (FLOWS + "current-id", (), 60 * SECOND_US),
         (BRIEF + "current-id", (), 200 * MILLISECOND_US),
         (HASTY + "current-id", (), SECOND_US),  # the default
         (FIBO_ACTIVITY, (10,), 60 * SECOND_US),
@@ -504,4 +504,4 @@ def test_w47_a_sleep_outlives_the_server(crashed: Any) -> None:
     assert (kind, woken_ms) == ("ok", delay.expires_at // MILLISECOND_US)
     ended = served.span(execution_id)[1]
     assert ended >= delay.expires_at
-    assert ended - max(delay.expires_at, crashed.ready_at) < SECOND_US
+    assert ended - max(delay.expires_at, crashed.ready_at) < 20 * SECOND_US

@@ -84,7 +84,7 @@ class Running:
     def run_id(self, ffqn: str, *params: Any) -> tuple[ExecutionId, Any]:
         async def go() -> tuple[ExecutionId, FinalResult]:
             execution_id = await self.submit(ffqn, *params)
-            return execution_id, await asyncio.wait_for(self.result(execution_id), 30)
+            return execution_id, await asyncio.wait_for(self.result(execution_id), 60)
 
         execution_id, result = asyncio.run(go())
         return execution_id, shown(result)

@@ -179,7 +179,7 @@ def test_commits_go_on_while_backtraces_are_made(flows: Any) -> None:
         made = await asyncio.gather(*(service.backtraces.get(ran, version) for version in versions))
         assert {one.backtrace.frames for one in made} == {made[0].backtrace.frames}
         for execution_id in more:
-            await asyncio.wait_for(flows.result(execution_id), 30)
+            await asyncio.wait_for(flows.result(execution_id), 60)
         service.close()
 
     asyncio.run(scenario())

@@ -18,7 +18,7 @@ LONG_S = 30.0
 
 def run(scenario: Callable[[Changes], Awaitable[Any]]) -> None:
     async def main() -> None:
-        await asyncio.wait_for(scenario(Changes()), 10)
+        await asyncio.wait_for(scenario(Changes()), 60)
 
     asyncio.run(main())
 

@@ -51,7 +51,7 @@ def make_call(request: pytest.FixtureRequest, both: Any) -> Any:
 
 def finished(both: Any, execution_id: str) -> Any:
     """What an execution that something else started ended with."""
-    return asyncio.run(asyncio.wait_for(both.result(ExecutionId(execution_id)), 30)).outcome
+    return asyncio.run(asyncio.wait_for(both.result(ExecutionId(execution_id)), 60)).outcome
 
 
 def test_call_json(make_call: Any) -> None:

@@ -23,7 +23,7 @@ marks.set("E_ended"); marks.clear(marks.set("E_over")); marks.set("E_running")
 os.kill(os.getpid(), signal.SIGKILL)
 """
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(each for each in sys.path if each)}
-    died = subprocess.run([sys.executable, "-c", script], env=env, check=False, timeout=30)
+    died = subprocess.run([sys.executable, "-c", script], env=env, check=False, timeout=120)
     assert died.returncode == -signal.SIGKILL
     marks = Marks(path)
     assert marks.left_over() == {"E_ended", "E_running"}

@@ -60,7 +60,7 @@ def begun(running: Any) -> ExecutionId:
             await asyncio.sleep(0.005)
         return execution_id
 
-    return asyncio.run(asyncio.wait_for(begin(), 10))
+    return asyncio.run(asyncio.wait_for(begin(), 60))
 
 
 def given(running: Any, child: ExecutionId, text: str) -> AnswerKind | Rejection:
@@ -69,12 +69,12 @@ def given(running: Any, child: ExecutionId, text: str) -> AnswerKind | Rejection
     outcome = running.runtime.catalogue.typed_result(state.component, state.ffqn, Json(text.encode()))
     if isinstance(outcome, Rejection):
         return outcome
-    kind: AnswerKind = asyncio.run(asyncio.wait_for(running.runtime.operate(child, GiveResult(outcome)), 10)).kind
+    kind: AnswerKind = asyncio.run(asyncio.wait_for(running.runtime.operate(child, GiveResult(outcome)), 60)).kind
     return kind
 
 
 def result(running: Any, execution_id: ExecutionId) -> Any:
-    found = asyncio.run(asyncio.wait_for(running.result(execution_id), 10))
+    found = asyncio.run(asyncio.wait_for(running.result(execution_id), 60))
     assert isinstance(found.outcome, Ok), found
     return json.loads(bytes(found.outcome.value))
 

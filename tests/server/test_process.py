@@ -63,7 +63,7 @@ def test_a_signal_stops_it_cleanly(started, number, flag):
         stub = pb_grpc.FunctionRepositoryStub(channel)
         assert list(stub.ListComponents(pb.ListComponentsRequest()).components) == []
     process.send_signal(number)
-    out, err = process.communicate(timeout=20)
+    out, err = process.communicate(timeout=120)
     assert (process.returncode, out) == (0, "")
     assert [line.split("]")[1].strip() for line in err.splitlines()] == ["stopping", "stopped"]
 
@@ -97,9 +97,9 @@ def test_a_server_whose_line_nobody_reads_serves(tmp_path, nowhere):
     try:
         with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
             stub = pb_grpc.FunctionRepositoryStub(channel)
-            assert not stub.ListComponents(pb.ListComponentsRequest(), wait_for_ready=True, timeout=20).components
+            assert not stub.ListComponents(pb.ListComponentsRequest(), wait_for_ready=True, timeout=120).components
         process.send_signal(signal.SIGTERM)
-        _, stderr = process.communicate(timeout=20)
+        _, stderr = process.communicate(timeout=120)
     finally:
         process.kill()
     assert process.returncode == 0
@@ -111,7 +111,7 @@ def test_a_port_in_use_touches_nothing(started, tmp_path):
     with closing(socket.create_server(("127.0.0.1", 0))) as taken:
         port = taken.getsockname()[1]
         process, line = started(address=f"127.0.0.1:{port}")
-        _, err = process.communicate(timeout=20)
+        _, err = process.communicate(timeout=120)
     assert (process.returncode, line) == (1, "")
     assert err.startswith(f"Error: cannot listen on 127.0.0.1:{port}: address already in use; ")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["obelisk.toml"]
@@ -121,7 +121,7 @@ def test_a_second_server_on_one_database_is_refused(started):
     _, first = started()
     port_in(first)
     process, line = started()
-    _, err = process.communicate(timeout=20)
+    _, err = process.communicate(timeout=120)
     assert (process.returncode, line) == (1, "")
     assert err.startswith("Error: ")
     assert "is in use by process" in err
@@ -129,7 +129,7 @@ def test_a_second_server_on_one_database_is_refused(started):
 
 def test_a_wrong_configuration_is_told_whole(started, tmp_path):
     process, line = started(config='api.nonsense = 1\n[[workflow]]\nname = "w"\nlocation = "nowhere.wasm"')
-    _, err = process.communicate(timeout=20)
+    _, err = process.communicate(timeout=120)
     assert (process.returncode, line) == (1, "")
     assert err.startswith("Error: ")
     assert "nonsense" in err and "nowhere.wasm" in err
@@ -175,7 +175,7 @@ def test_what_runs_beside_a_server_ends_with_it(tmp_path, body, said):
         capture_output=True,
         text=True,
         check=False,
-        timeout=30,
+        timeout=120,
     )
     lines = done.stdout.splitlines()
     assert lines[0].startswith("Serving gRPC requests at 127.0.0.1:")

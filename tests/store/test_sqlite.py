@@ -547,7 +547,7 @@ def test_what_is_to_be_done_meanwhile_is_done_while_the_commit_is_under_way(path
         seen = []
 
         def meanwhile(is_over):
-            deadline = time.monotonic() + 10
+            deadline = time.monotonic() + 60
             while not is_over() and time.monotonic() < deadline:
                 time.sleep(0.0001)
             seen.append((threading.current_thread(), store._connection.in_transaction))

@@ -332,7 +332,7 @@ def test_the_epoch_sleeps_while_nobody_polls():
     assert counting.ticks == 0 and ticker.pollers == 0
     with ticker.polling():
         assert ticker.pollers == 1
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + 60
         while counting.ticks < 5 and time.monotonic() < deadline:
             time.sleep(0.001)
     assert counting.ticks >= 5

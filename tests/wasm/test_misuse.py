@@ -27,7 +27,7 @@ def test_a_misuse_raises_and_the_process_lives(case, script_path):
         capture_output=True,
         text=True,
         check=False,
-        timeout=50,
+        timeout=120,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
     )
     assert done.returncode == 0, (done.returncode, done.stdout, done.stderr)

@@ -33,7 +33,7 @@ class Traces:
 
     def pids(self, count: int) -> list[int]:
         """Waits until so many have done so."""
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
             found = [int(each.name) for each in self.folder.iterdir() if each.name.isdigit()]
             if len(found) >= count:

@@ -47,7 +47,7 @@ def with_launcher(request: Any, tmp_path: Path) -> Any:
         async def go() -> Any:
             launcher = Launcher(ProgramLimits(cgroup=request.param), tmp_path)
             try:
-                return await asyncio.wait_for(work(launcher), 30)
+                return await asyncio.wait_for(work(launcher), 60)
             finally:
                 launcher.close()
 
@@ -224,7 +224,7 @@ while True:
             most = max(_descendants(server.pid) for _ in range(5))
             server.kill()
         assert 20 < most <= 40 + 10, most
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while _of_session(folder) and time.monotonic() < deadline:
             time.sleep(0.05)
         assert _of_session(folder) == 0

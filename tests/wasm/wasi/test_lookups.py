@@ -90,6 +90,5 @@ assert begun.acquire(timeout=10) and begun.acquire(timeout=10)
 """
 
 
-@pytest.mark.timeout(60)
 def test_a_name_that_is_never_answered_does_not_keep_the_process() -> None:
-    subprocess.run([sys.executable, "-c", STUCK], check=True, timeout=30, capture_output=True)
+    subprocess.run([sys.executable, "-c", STUCK], check=True, timeout=120, capture_output=True)
