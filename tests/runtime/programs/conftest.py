@@ -45,7 +45,7 @@ class Traces:
         """Those that are still there."""
         return [pid for pid in self.pids(0) if is_alive(pid)]
 
-    def gone(self, within_s: float = 5.0) -> bool:
+    def gone(self, within_s: float = 60.0) -> bool:
         """Whether none is left, soon."""
         deadline = time.monotonic() + within_s
         while self.alive() and time.monotonic() < deadline:

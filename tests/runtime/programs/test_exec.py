@@ -24,7 +24,7 @@ RETRIES = "max_retries = 1\nretry_exp_backoff.milliseconds = 10\n"
 def toml(path: Path, returns: str, params: str = "[]", more: str = RETRIES, allowed: str = "true") -> str:
     return (
         f'allow_exec_activities = {allowed}\n[[activity_exec]]\nname = "prog"\nlocation = "{path}"\n'
-        f'ffqn = "test:exec/all.go"\nparams = {params}\nreturn_type = "{returns}"\nexec.lock_expiry.seconds = 5\n{more}'
+        f'ffqn = "test:exec/all.go"\nparams = {params}\nreturn_type = "{returns}"\nexec.lock_expiry.seconds = 60\n{more}'
     )
 
 
@@ -151,7 +151,7 @@ def test_floods_keep_nobody_else_waiting(running: Any, script: Any) -> None:
     time.sleep(0.5)
     begun = time.monotonic()
     assert runtime.run("test:exec/all.be-quick") == ("ok", 5)
-    assert time.monotonic() - begun < 2
+    assert time.monotonic() - begun < 30
     assert lines(runtime, flooding, StdStream.STDERR)[0] == b"0" * 900
 
 
@@ -180,13 +180,13 @@ def test_a_runaway_is_ended_at_its_deadline_with_all_that_it_started(running: An
     true
     """
     runtime = running(
-        toml(script(text), "result<u8>", more="max_retries = 0\nexec.lock_expiry.milliseconds = 700").replace(
-            "exec.lock_expiry.seconds = 5\n", ""
+        toml(script(text), "result<u8>", more="max_retries = 0\nexec.lock_expiry.milliseconds = 3_000").replace(
+            "exec.lock_expiry.seconds = 60\n", ""
         )
     )
     kind, which, reason = runtime.run("test:exec/all.go")
     assert (kind, which) == ("failure", "timed_out")
-    assert "700 ms (exec.lock_expiry)" in reason
+    assert "3000 ms (exec.lock_expiry)" in reason
     assert len(traces.pids(3)) == 3
     assert traces.alive() == []  # not later: by the time that it is told
 
@@ -213,7 +213,7 @@ def test_stopping_the_server_ends_all_of_it(running: Any, script: Any, traces: A
     begun = time.monotonic()
     runtime.stop()
     assert traces.alive() == []
-    assert time.monotonic() - begun < 3
+    assert time.monotonic() - begun < 30
     runtime.runtime.stop = lambda: None
 
 
@@ -229,17 +229,18 @@ def test_only_so_many_run_at_once_and_waiting_for_a_turn_is_not_held_against_the
 ) -> None:
     text = f"touch {traces.folder}/$$; sleep 0.3; ls {traces.folder} | wc -l; rm {traces.folder}/$$"
     path = script(text)
-    more = "max_retries = 0\nexec.lock_expiry.milliseconds = 900"
+    more = "max_retries = 0\nexec.lock_expiry.milliseconds = 2_500"
     runtime = running(
-        "programs.running_max = 2\n" + toml(path, "result<u8>", more=more).replace("exec.lock_expiry.seconds = 5\n", "")
+        "programs.running_max = 2\n"
+        + toml(path, "result<u8>", more=more).replace("exec.lock_expiry.seconds = 60\n", "")
     )
 
     async def run() -> list[Any]:
-        ids = [await runtime.submit("test:exec/all.go") for _ in range(8)]
+        ids = [await runtime.submit("test:exec/all.go") for _ in range(20)]  # one after another, in pairs: 3 s
         return [await runtime.result(each) for each in ids]
 
     outcomes = [bytes(each.outcome.value) for each in asyncio.run(run())]
-    assert len(outcomes) == 8
+    assert len(outcomes) == 20
     assert set(outcomes) <= {b"1", b"2"}
 
 
@@ -299,7 +300,7 @@ def test_an_execution_goes_on_with_the_program_that_it_began_with(
     first = script(f"touch {traces.folder}/$$; [ -e {tmp_path}/go ] || sleep 100; echo 5")
     runtime = running(
         toml(first, "result<u8>", more="max_retries = 0\nexec.lock_expiry.seconds = 20").replace(
-            "exec.lock_expiry.seconds = 5\n", ""
+            "exec.lock_expiry.seconds = 60\n", ""
         )
     )
     execution_id = asyncio.run(runtime.submit("test:exec/all.go"))
