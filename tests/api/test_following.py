@@ -6,8 +6,9 @@ from contextlib import aclosing
 import pytest
 from obelisk_tests_small_engine import FIBOA, SmallEngine
 
+from obelisk.api import following as following_module
 from obelisk.api.errors import NotFound, Stopping
-from obelisk.api.following import STATUS_WAIT_S, STATUSES_PER_S, TREE_PAGE
+from obelisk.api.following import STATUS_WAIT_S, TREE_PAGE
 from obelisk.api.pace import Pace
 from obelisk.api.service import Service
 from obelisk.core.ids import ExecutionId
@@ -103,32 +104,28 @@ def test_a_busy_execution_is_told_in_steps_but_its_end_is_never_lost():
     run(scenario)
 
 
-def test_many_followers_are_told_less_often_and_an_end_at_once():
+def test_many_followers_are_told_less_often_and_an_end_at_once(monkeypatch):
+    """Here a change waits for 200 s."""
     followers = 200
+    monkeypatch.setattr(following_module, "STATUSES_PER_S", 1)
 
     async def scenario(engine, service):
-        loop = asyncio.get_running_loop()
         execution_id = started(engine)
-        seen, ends = [], []
+        seen = []
 
         async def follow():
             async for shown in service.following.follow(execution_id):
                 seen.append(shown.state.status)  # noqa: PERF401 - it is looked at meanwhile
-            ends.append(loop.time())
 
         following = [asyncio.ensure_future(follow()) for _ in range(followers)]
         while len(seen) < followers:
             await asyncio.sleep(0.01)
-        began = loop.time()
         engine.lock(execution_id)
-        await asyncio.sleep(followers / STATUSES_PER_S / 4)
+        await asyncio.sleep(0.25)
         assert len(seen) == followers
         engine.finish(execution_id, Ok(Json(b"55")))
-        ended = loop.time()
-        await asyncio.gather(*following)
+        await asyncio.wait_for(asyncio.gather(*following), 50)
         assert seen[followers:] == [Status.FINISHED] * followers
-        if ended - began < followers / STATUSES_PER_S / 2:
-            assert min(ends) - began < followers / STATUSES_PER_S
 
     run(scenario)
 
@@ -163,8 +160,10 @@ def test_a_change_of_nothing_visible_is_not_told():
     run(scenario)
 
 
-def test_those_that_left_slow_nobody_down():
-    followers = 5 * STATUSES_PER_S
+def test_those_that_left_slow_nobody_down(monkeypatch):
+    """With them, a change would wait for 200 s."""
+    followers = 200
+    monkeypatch.setattr(following_module, "STATUSES_PER_S", 1)
 
     async def scenario(engine, service):
         loop = asyncio.get_running_loop()
@@ -177,7 +176,7 @@ def test_those_that_left_slow_nobody_down():
             began = loop.time()
             engine.lock(execution_id)
             await anext(states)
-            assert loop.time() - began < followers / STATUSES_PER_S / 2
+            assert loop.time() - began < 50
 
     run(scenario)
 
@@ -317,12 +316,12 @@ def test_a_big_snapshot_comes_in_pieces_and_a_subtree_holds_only_itself():
 def test_the_first_turns_are_free_and_the_rest_have_a_pace():
     async def scenario():
         loop = asyncio.get_running_loop()
-        pace = Pace(3, 0.05)
+        pace = Pace(3, 1)
         begun = loop.time()
         for _ in range(3):
             await pace.turn()
-        assert loop.time() - begun < 0.04
+        assert loop.time() - begun < 0.9
         await pace.turn()
-        assert 0.045 <= loop.time() - begun < 0.5
+        assert 0.9 <= loop.time() - begun < 30
 
     asyncio.run(scenario())

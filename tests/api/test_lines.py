@@ -88,6 +88,10 @@ def test_who_follows_one_execution_is_not_woken_by_others_of_its_tree(run):
             async for found in service.lines.follow(where, None):
                 seen.extend(texts(found))
 
+        async def until(expected):
+            while seen != expected:
+                await asyncio.sleep(0.001)
+
         only = asyncio.ensure_future(follow(LineFilter(parent)))
         await asyncio.sleep(0.05)
         before = len(reads)
@@ -95,11 +99,9 @@ def test_who_follows_one_execution_is_not_woken_by_others_of_its_tree(run):
         await asyncio.sleep(0.05)
         assert len(reads) == before
         engine.log(line(engine, parent, "of the parent"))
-        await asyncio.sleep(0.05)
-        assert seen == ["of the parent"]
+        await until(["of the parent"])
         both = asyncio.ensure_future(follow(LineFilter(parent, derived=True)))
-        await asyncio.sleep(0.05)
-        assert seen == ["of the parent", "of the child", "of the parent"]
+        await until(["of the parent", "of the child", "of the parent"])
         engine.finish(child, OK)
         engine.finish(parent, OK)
         await asyncio.gather(only, both)

@@ -261,10 +261,10 @@ def test_an_activity_costs_microseconds(loader, fibo_components):
     entry = link_activity(loader.load(fibo_components.activity)).entries[FIBO]
     best = 1.0
     for _ in range(5):
-        began = time.perf_counter()
+        began = time.thread_time()
         for _ in range(100):
             run = ActivityRun(entry, LoggingHost())
             run.start(Json(b"[10]"))
             run.close()
-        best = min(best, (time.perf_counter() - began) / 100)
+        best = min(best, (time.thread_time() - began) / 100)
     assert best < 500e-6

@@ -68,12 +68,12 @@ def test_an_endless_loop_yields_and_is_cancelled_at_once(script, ticking):
     for _ in range(20):
         fiber = Fiber(script.program)
         assert fiber.start(([SPIN, 0],)) is State.RUNNABLE
-        began = time.perf_counter()
+        began = time.thread_time()
         assert fiber.resume() is State.RUNNABLE
-        sliced = time.perf_counter() - began
+        sliced = time.thread_time() - began
         fiber.close()
         assert sliced < 1
-        assert time.perf_counter() - began - sliced < 0.05
+        assert time.thread_time() - began - sliced < 0.05
 
 
 def test_any_thread_may_take_the_next_step(script):
@@ -94,8 +94,8 @@ def test_two_busy_guests_run_on_two_threads(script, ticking):
     def spin(index):
         fiber = Fiber(script.program)
         state = fiber.start((steps[index],))
-        deadline = time.monotonic() + 0.1
-        while time.monotonic() < deadline:
+        deadline = time.monotonic() + 60
+        while min(yields) <= 3 and time.monotonic() < deadline:  # as long as the other needs, too
             assert state is State.RUNNABLE
             yields[index] += 1
             state = fiber.resume()
@@ -264,7 +264,8 @@ def test_a_thousand_bad_guests_leave_nothing_behind(script, ticking):
             fiber = Fiber(script.program, memory_max=4 << 20)
             state = fiber.start((list(steps),))
             if state is State.WAITING:
-                assert fiber.answer("g:1") is State.WAITING
+                state = fiber.answer("g:1")
+                assert state in (State.WAITING, State.RUNNABLE)  # a tick may come at any time
             else:
                 assert state in (State.TRAPPED, State.RUNNABLE)
             fiber.close()
@@ -336,7 +337,8 @@ def test_the_epoch_sleeps_while_nobody_polls():
         while counting.ticks < 5 and time.monotonic() < deadline:
             time.sleep(0.001)
     assert counting.ticks >= 5
-    time.sleep(0.01)
+    while not ticker._asleep:
+        time.sleep(0.001)
     quiet = counting.ticks
     time.sleep(0.02)
     assert counting.ticks == quiet

@@ -35,13 +35,13 @@ def test_the_clocks_are_the_real_ones(guest: Any) -> None:
 def test_a_wait_takes_its_time_and_those_that_are_ready_are_named(guest: Any) -> None:
     at = "wasi:clocks/monotonic-clock@0.2.0.subscribe-instant"
     after = "wasi:clocks/monotonic-clock@0.2.0.subscribe-duration"
-    past, soon, late = guest.call(at, 0), guest.call(after, 50_000_000), guest.call(after, 60_000_000_000)
+    past, soon, late = guest.call(at, 0), guest.call(after, 1_000_000_000), guest.call(after, 60_000_000_000)
     assert guest.call("wasi:io/poll@0.2.0.[method]pollable.ready", past)
     assert not guest.call("wasi:io/poll@0.2.0.[method]pollable.ready", soon)
     assert guest.call("wasi:io/poll@0.2.0.poll", [late, past, soon]) == [1]
     begun = time.monotonic()
     assert guest.call("wasi:io/poll@0.2.0.poll", [late, soon]) == [1]
-    assert 0.02 < time.monotonic() - begun < 5
+    assert 0.02 < time.monotonic() - begun < 30
     assert guest.call("wasi:io/poll@0.2.0.[method]pollable.block", soon) is None
     with pytest.raises(GuestTrap, match="empty list"):
         guest.call("wasi:io/poll@0.2.0.poll", [])

@@ -223,7 +223,7 @@ def test_what_could_block_or_act_is_not_opened(guest: Any, calls: Any, inside: P
             with calls.refuses(ErrorCode.NOT_PERMITTED):
                 guest.open(name, open_flags, flags)
     server.close()
-    assert time.monotonic() - begun < 1
+    assert time.monotonic() - begun < 30
     assert "'fifo' is a fifo, which cannot be opened" in guest.events[0]
 
 

@@ -488,7 +488,7 @@ def test_a_connection_that_is_being_opened(make: Any) -> None:
         future = guest.spawn(last.wait())
         time.sleep(0.02)
         guest.close()  # the run ends while something waits
-        future.result(10)
+        future.result(60)
 
 
 def test_options(make: Any) -> None:
