@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
 import sys
+from contextlib import aclosing
 from pathlib import Path
 
 import pytest
@@ -22,6 +24,7 @@ if _NAME not in sys.modules:  # test folders are not packages
 
 from obelisk_tests_small_engine import SmallServer, the_loop  # noqa: E402
 
+from obelisk.api.following import Following  # noqa: E402
 from obelisk.cli.main import cli  # noqa: E402
 
 
@@ -33,6 +36,27 @@ def server():
     yield opened
     the_loop().run(opened.close())
     assert opened.engine.script_errors == []
+
+
+@pytest.fixture
+def told(monkeypatch):
+    """A coroutine function: waits until followers of executions have been told of so many states in all."""
+    states = []
+    follow = Following.follow
+
+    async def noted(self, *args, **kwargs):
+        async with aclosing(follow(self, *args, **kwargs)) as shown:
+            async for each in shown:
+                states.append(each)
+                yield each
+
+    monkeypatch.setattr(Following, "follow", noted)
+
+    async def until(count):
+        while len(states) < count:
+            await asyncio.sleep(0.001)
+
+    return until
 
 
 @pytest.fixture

@@ -384,14 +384,14 @@ def test_paused_and_cancelling_are_shown(obelisk, server, monkeypatch):
         assert line in obelisk("execution", "trace", execution_id).output
 
 
-def test_following_through_a_pause(obelisk, server):
+def test_following_through_a_pause(obelisk, server, told):
     engine = server.engine
 
     async def script(execution_id):
-        for event in (Paused(), Unpaused(), CancellationRequested()):
-            await asyncio.sleep(0.3)
+        for number, event in enumerate((Paused(), Unpaused(), CancellationRequested())):
+            await told(number + 1)
             engine.append(execution_id, event)
-        await asyncio.sleep(0.3)
+        await told(4)
         engine.finish(execution_id, Failure(FailureKind.CANCELLED, "cancelled"))
 
     engine.script = script
