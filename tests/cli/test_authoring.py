@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import re
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
 from obelisk.api.redeploying import Redeployment, Stayed
-from obelisk.cli.dev import _tell_executions
+from obelisk.authoring import BuildFailed
+from obelisk.cli import dev
+from obelisk.cli.dev import _Project, _tell_executions
 from obelisk.cli.main import cli
 
 
@@ -257,3 +260,35 @@ def test_executions_that_stay_for_one_reason_are_told_together(capsys):
         "E_2 and 1 execution more go on on the old one: why",
         "E_3 goes on on the old one: else",
     ]
+
+
+def test_what_is_saved_while_it_is_built_is_not_waited_for(run, tmp_path, monkeypatch):
+    """Before there is a server: the watch begins after the build that failed."""
+    assert run("new", "fibo-activity", "demo").exit_code == 0
+    project = _Project(tmp_path / "here" / "demo" / "obelisk.toml")
+    source = next((tmp_path / "here" / "demo").rglob("*.py"))
+
+    def build(manifest, toolbox):
+        if saves:
+            source.write_text("# mended")
+        raise BuildFailed("there is a mistake in it")
+
+    def begun():
+        waiting = threading.Thread(target=project.wait_for_changes, daemon=True)
+        waiting.start()
+        return waiting
+
+    monkeypatch.setattr(dev, "build", build)
+    saves = True
+    assert not project.build_outdated()
+    waiting = begun()
+    waiting.join(60)
+    assert not waiting.is_alive()
+    saves = False
+    assert not project.build_outdated()
+    waiting = begun()
+    waiting.join(3 * dev._LOOK_MS / 1_000)
+    assert waiting.is_alive(), "nothing was saved"
+    source.write_text("# mended again")
+    waiting.join(60)
+    assert not waiting.is_alive()

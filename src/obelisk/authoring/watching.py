@@ -13,7 +13,7 @@ from typing import Final
 
 from obelisk.authoring.manifest import Manifest, is_skipped
 
-_NO_SOURCES: Final = (".wasm", ".md", "~", ".swp", ".tmp")
+NO_SOURCES: Final = (".wasm", ".md", "~", ".swp", ".tmp")
 """Ends of names: of what is built, of what only people read, of what editors write beside the file that is being edited."""
 
 
@@ -46,7 +46,7 @@ class Sources:
                 yield from (path for name in names if self._is_source_of(manifest, path := Path(above, name)))
 
     def _is_source_of(self, manifest: Manifest, path: Path) -> bool:
-        if path.name.startswith(".") or path.name.endswith(_NO_SOURCES) or path.name == "obelisk.toml":
+        if path.name.startswith(".") or path.name.endswith(NO_SOURCES) or path.name == "obelisk.toml":
             return False
         if any(path.is_relative_to(folder) for folder in self._apart):
             return False

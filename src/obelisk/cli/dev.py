@@ -28,7 +28,7 @@ from obelisk.authoring import (
     find_manifests,
 )
 from obelisk.authoring.manifest import is_skipped
-from obelisk.authoring.watching import Sources
+from obelisk.authoring.watching import NO_SOURCES, Sources
 from obelisk.config import Config, ConfigError, load
 from obelisk.config.places import FILE_NAME
 
@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 
 _DEBOUNCE_MS: Final = 200
 """Changes that come within this time are one: editors write several files, and one of them several times."""
+_LOOK_MS: Final = 500
+"""After so long it is looked whether something was saved while it was built, before anything was watched."""
 
 
 @click.command("dev")
@@ -76,12 +78,15 @@ class _Project:
         self._toolbox = Toolbox.of(os.environ)
         self._server_writes: tuple[Path, ...] = ()
         """Folders in the configuration as it was last read."""
+        self._built_from: dict[Path, tuple[int, int]] = {}
+        """What was there when `build_outdated` began."""
         logging.getLogger("watchfiles").setLevel(logging.WARNING)
 
     # --- before there is a server ------------------------------------------------------------------------------------
 
     def build_outdated(self) -> bool:
         """Builds what is older than its sources; whether all is well then, the configuration included."""
+        self._built_from = self._files()
         sources = self._sources()
         if sources is None:
             return False
@@ -89,12 +94,20 @@ class _Project:
         return all(done) and self._load() is not None
 
     def wait_for_changes(self) -> None:
-        """Until somebody does something about it."""
+        """Until somebody does something about it, or has done so since `build_outdated` began."""
         from watchfiles import watch
 
         click.echo(f"waiting for changes in {self._root}")
-        for _ in watch(self._root, watch_filter=self._is_of_authors, debounce=_DEBOUNCE_MS, raise_interrupt=True):
-            return
+        for changed in watch(
+            self._root,
+            watch_filter=self._is_of_authors,
+            debounce=_DEBOUNCE_MS,
+            raise_interrupt=True,
+            rust_timeout=_LOOK_MS,
+            yield_on_timeout=True,
+        ):
+            if changed or self._changed_since():
+                return
 
     # --- beside a server ---------------------------------------------------------------------------------------------
 
@@ -151,6 +164,24 @@ class _Project:
             click.echo(f"Error: {error}", err=True)
 
     # --- both --------------------------------------------------------------------------------------------------------
+
+    def _changed_since(self) -> bool:
+        """Whether an author did something since `build_outdated` began."""
+        changed = {path for path, _ in self._built_from.items() ^ self._files().items()}
+        return any(not any(map(path.is_relative_to, self._server_writes)) for path in changed)
+
+    def _files(self) -> dict[Path, tuple[int, int]]:
+        """What is not built, with its size and when it was changed."""
+        found = {}
+        for above, below, names in os.walk(self._root):
+            below[:] = [name for name in below if not is_skipped(Path(above, name))]
+            for name in names:
+                path = Path(above, name)
+                if not name.endswith(NO_SOURCES):
+                    with suppress(OSError):
+                        is_now = path.stat()
+                        found[path] = (is_now.st_size, is_now.st_mtime_ns)
+        return found
 
     def _is_of_authors(self, _: Change, path: str) -> bool:
         """Whether a change may be an author's: not in what the server or a tool writes."""
