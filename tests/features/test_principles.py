@@ -400,7 +400,8 @@ def test_r25_no_more_is_started_than_there_is_room_for_and_in_order(serve: Any, 
     assert served.server.result(execution_id) == ("ok", 14930352)
     assert most_at_once([served.span(f"{execution_id}.g:1_{number}") for number in range(1, 4 * cores + 1)]) > cores
     used = sorted((after - before.get(thread, 0) for thread, after in cpu_of_threads(pid).items()), reverse=True)
-    assert sum(used[:cores]) > 0.8 * sum(used)
+    # And the engine's, which runs first slices: on a busy machine they are longer.
+    assert sum(used[: cores + 1]) > 0.8 * sum(used)
     assert served.server.stop() == 0
 
 
