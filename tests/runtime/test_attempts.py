@@ -286,8 +286,10 @@ def test_what_is_queued_goes_to_the_lane_once_its_function_was_seen_to_be_long(w
 
 
 def test_one_that_waits_holds_nothing_and_goes_back_to_the_lane(world: World) -> None:
+    seen = threading.Event()
+
     async def wait() -> str:
-        await asyncio.sleep(0.02)
+        await asyncio.to_thread(seen.wait, 60)
         return "come"
 
     run = Waits(wait)
@@ -295,7 +297,8 @@ def test_one_that_waits_holds_nothing_and_goes_back_to_the_lane(world: World) ->
     assert world.reports == [AttemptSliced("E_1", "Run_1")]
     assert world.lane.adopted == 1 and not world.lane.jobs
     assert not world.marks.left_over()
-    assert world.lane.woken.wait(5)
+    seen.set()
+    assert world.lane.woken.wait(60)
     (job,) = world.lane.jobs
     assert job.slice() is Turn.OVER
     assert run.came == ["come"] and run.closed
@@ -309,7 +312,7 @@ def test_what_a_wait_ends_in_is_told_to_the_run(world: World) -> None:
 
     run = Waits(fail)
     world.start(run)
-    assert world.lane.woken.wait(5)
+    assert world.lane.woken.wait(60)
     assert world.lane.jobs[0].slice() is Turn.OVER
     assert [str(each) for each in run.came] == ["gone"]
 
@@ -320,7 +323,7 @@ async def forever() -> None:
 
 def test_a_wait_counts_for_the_deadline(world: World) -> None:
     world.start(Waits(forever), deadline_us=30_000)
-    assert world.lane.woken.wait(5)
+    assert world.lane.woken.wait(60)
     assert world.lane.jobs[0].slice() is Turn.OVER
     (report,) = world.reports[1:]
     assert report.result.kind is FailureKind.TIMED_OUT
@@ -330,7 +333,7 @@ def test_a_wait_counts_for_the_deadline(world: World) -> None:
 def test_a_kill_ends_a_wait(world: World) -> None:
     world.start(Waits(forever))
     world.attempts.kill(KillAttempt("E_1", "Run_1"))
-    assert world.lane.woken.wait(5)
+    assert world.lane.woken.wait(60)
     assert world.lane.jobs[0].slice() is Turn.OVER
     assert world.reports[1:] == [AttemptKilled("E_1", "Run_1")]
 
@@ -386,7 +389,7 @@ class WaitsAgain(Waits):
 
 
 def until_it_waits_or_ends(world: World) -> Turn:
-    assert world.lane.woken.wait(5)
+    assert world.lane.woken.wait(60)
     world.lane.woken.clear()
     turn: Turn = world.lane.jobs.pop().slice()
     return turn

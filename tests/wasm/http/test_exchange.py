@@ -354,12 +354,12 @@ async def test_a_slow_body_does_not_count_as_a_slow_server():
     async def slowly(body: RequestBody) -> None:
         for _ in range(6):
             await body.write(b"x")
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(0.25)
         body.finish([])
 
     async with serving(script) as (server, web):
         body = RequestBody()
-        got, _ = await asyncio.gather(web.get(server, method="POST", body=body, first_byte_s=0.2), slowly(body))
+        got, _ = await asyncio.gather(web.get(server, method="POST", body=body, first_byte_s=1), slowly(body))
         assert got == b"xxxxxx"
 
 

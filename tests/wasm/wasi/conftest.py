@@ -37,7 +37,7 @@ class Guest:
         return self.host.spawn(coroutine)
 
     def value(self, answer: Any) -> Any:
-        return asyncio.run_coroutine_threadsafe(answer, self.loop).result(5) if is_later(answer) else answer
+        return asyncio.run_coroutine_threadsafe(answer, self.loop).result(60) if is_later(answer) else answer
 
     def call(self, function: str, *arguments: Any) -> Any:
         interface, name = _NAME.fullmatch(function).groups()  # type: ignore[union-attr]

@@ -66,7 +66,7 @@ class Guest:
         return list(found)
 
     def wait(self, answer: Any) -> Any:
-        return self.spawn(answer).result(10) if is_later(answer) else answer
+        return self.spawn(answer).result(60) if is_later(answer) else answer
 
     def value(self, answer: Any) -> Any:
         ok, value = self.wait(answer)
@@ -112,7 +112,7 @@ class Guest:
     def close(self) -> None:
         done = threading.Event()
         self.loop.call_soon_threadsafe(lambda: (self.network.close(), done.set()))
-        assert done.wait(10)
+        assert done.wait(60)
         assert self.room.count == 0
 
 
@@ -165,7 +165,7 @@ def listening(serve: Callable[[socket.socket], None], family: int = socket.AF_IN
         thread = threading.Thread(target=run, daemon=True)
         thread.start()
         yield server.getsockname()[1]
-        thread.join(10)
+        thread.join(60)
 
 
 def echo(connection: socket.socket) -> None:
@@ -391,7 +391,7 @@ def test_more_than_the_system_takes_at_once(make: Any) -> None:
     received = bytearray()
 
     def serve(connection: socket.socket) -> None:
-        go.wait(10)
+        go.wait(60)
         while data := connection.recv(1 << 16):
             received.extend(data)
 
@@ -423,7 +423,7 @@ def test_the_other_side_resets(make: Any) -> None:
     connected = threading.Event()
 
     def serve(connection: socket.socket) -> None:
-        connected.wait(10)
+        connected.wait(60)
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
     guest = make("127.0.0.1:*")
@@ -569,7 +569,7 @@ def test_everything_is_closed_at_the_end(make: Any) -> None:
         time.sleep(0.02)
         guest.close()
         for each in pending:
-            each.result(10)
+            each.result(60)
         assert incoming.read(1)[0] is False
         assert outgoing.write(b"x")[0] is True
         assert outgoing.write(b"x")[0] is False
