@@ -93,6 +93,8 @@ def test_who_follows_one_execution_is_not_woken_by_others_of_its_tree(run):
                 await asyncio.sleep(0.001)
 
         only = asyncio.ensure_future(follow(LineFilter(parent)))
+        while not reads:  # what there is already
+            await asyncio.sleep(0.001)
         await asyncio.sleep(0.05)
         before = len(reads)
         engine.log(line(engine, child, "of the child"))
