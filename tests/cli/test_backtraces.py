@@ -95,9 +95,44 @@ def test_all_of_an_execution_are_made_at_once(obelisk, server, ran):
     assert obelisk("execution", "persist-backtraces", ran).output == "Persisted 0 backtraces\n"
     assert tuple(obelisk("execution", "backtrace", ran, "--version", "first").output.splitlines()[3:]) == stack(1)
     assert server.engine.traced == 2
+    assert json.loads(obelisk("execution", "persist-backtraces", ran, "--json").output) == {
+        "persisted_backtrace_count": 0,
+        "version": 9,
+        "next_version": 9,
+        "events_of_gone_components": 0,
+    }
     answer = obelisk("execution", "persist-backtraces", NOBODY)
     assert answer.exit_code == 1
     assert "not found" in answer.stderr
+
+
+def test_what_takes_long_tells_how_far_it_is(obelisk, ran, monkeypatch):
+    monkeypatch.setattr("obelisk.cli.backtraces._TELL_EVERY_S", 0)
+    answer = obelisk("execution", "persist-backtraces", ran)
+    assert answer.stdout == "Persisted 2 backtraces\n"
+    assert answer.stderr.splitlines() == [
+        "1 backtraces, at version 5 of 9",
+        "2 backtraces, at version 8 of 9",
+        "2 backtraces, at version 9 of 9",
+    ]
+
+
+def test_on_a_terminal_that_is_one_line(obelisk, ran, monkeypatch):
+    monkeypatch.setattr("obelisk.cli.backtraces._is_terminal", lambda: True)
+    answer = obelisk("execution", "persist-backtraces", ran)
+    assert answer.stdout == "Persisted 2 backtraces\n"
+    first, second, third, cleared, end = answer.stderr.removeprefix("\r").split("\r")
+    assert [first, second, third] == [f"{n} backtraces, at version {v} of 9" for n, v in ((1, 5), (2, 8), (2, 9))]
+    assert (cleared.strip(), len(cleared), end) == ("", len(third), "")
+
+
+def test_components_that_are_gone_are_told(obelisk, server):
+    engine = server.engine
+    execution_id = engine.create(engine.new_execution_id(), FIBOA, b"[10,1]", component=GONE)
+    engine.fibo_run(execution_id, 1)
+    assert obelisk("execution", "persist-backtraces", execution_id).output == (
+        "Persisted 0 backtraces\n3 events have none: the components that left them are not loaded any more\n"
+    )
 
 
 def test_one_that_goes_on(obelisk, server):

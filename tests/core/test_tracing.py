@@ -24,11 +24,11 @@ from obelisk.core.events import (
 from obelisk.core.ids import Digest
 from obelisk.core.instants import In, Instant
 from obelisk.core.names import FunctionName
-from obelisk.core.ports import Called, Trapped
+from obelisk.core.ports import Called
 from obelisk.core.responses import ChildFinished, Response
-from obelisk.core.tracing import FIRST, LAST, HostCall, find_call, recorded_by_calls, stack_in, written_on
+from obelisk.core.tracing import FIRST, LAST, HostCall, find_call, recorded_by_calls, trace_calls, written_on
 from obelisk.core.transitions import create
-from obelisk.core.values import Failure, FailureKind, Json, Ok
+from obelisk.core.values import Json, Ok
 from obelisk.testing.guests import PythonGuest
 
 ID = "E_01K42AJA8QHD7D3GTJAYMASFYZ"
@@ -38,7 +38,6 @@ DEPLOYMENT = "Dep_01K42AJA8QHD7D3GTJAYMASFYZ"
 NOW = Instant(1_000_000)
 CREATED = Created(FIBO, Json(b"[]"), A, DEPLOYMENT, NOW)
 LOCKED = Locked("Exr_01K42AJA8QHD7D3GTJAYMASFYZ", "Run_01K42AJA8QHD7D3GTJAYMASFYZ", NOW)
-STOPPED = Trapped(Failure(FailureKind.UNCATEGORIZED, "stopped"))
 CALLED = (JoinSetCreated("o:1-fibo"), ChildRequested("o:1-fibo_1", FIBO, Json(b"[1]")), JoinNext("o:1-fibo", NOW, FIBO))
 ANSWER = Response(1, NOW, "o:1-fibo", ChildFinished("o:1-fibo_1", 1, Ok(Json(b"55"))))
 
@@ -49,14 +48,13 @@ def snapshot(*events, responses=(ANSWER,)):
 
 
 class Numbering:
-    """A guest and its `Inside`. Numbers start at 1; a call that is answered on the spot is numbered too."""
+    """A guest and its `Inside`. Its stack is the number of the call, from 1; one that is answered on the spot is counted too."""
 
     def __init__(self, flow):
         self._guest = PythonGuest(ID, flow)
         self._number = 0
         self._in_call = False
-        self._stop = 0
-        self.tells = None
+        self._looks = False
 
     def start(self, params):
         return self._note(self._guest.start(params))
@@ -73,23 +71,19 @@ class Numbering:
     def _note(self, step):
         self._in_call = isinstance(step, Called)
         self._number += self._in_call
-        if self._in_call and self._number == self._stop:
-            self._guest.close()
-            return STOPPED
         return step
 
-    @property
-    def call_number(self):
-        return self._number if self._in_call else None
-
-    def told(self):
-        return self.tells
-
-    def stop_in(self, call_number):
-        self._stop = call_number
+    def look(self):
+        assert self._number == 0
+        self._looks = True
 
     def stack(self):
-        return (Frame("m", f"call {self._number}"),)
+        assert self._looks
+        return frames(self._number) if self._in_call else None
+
+
+def frames(number):
+    return (Frame("m", f"call {number}"),)
 
 
 def flow(execution_id, params):
@@ -114,20 +108,20 @@ def found(version, *events, flow=flow, **fields):
 
 
 def test_each_event_belongs_to_the_call_that_left_it():
-    assert [found(version, *WHOLE).call for version in (2, 3, 4)] == [HostCall(2, 5, 2)] * 3
+    assert [found(version, *WHOLE).call for version in (2, 3, 4)] == [HostCall(2, 5, frames(2))] * 3
     assert [found(version, *WHOLE).call for version in (6, 7, 8)] == [
-        HostCall(6, 7, 3),
-        HostCall(7, 8, 4),
-        HostCall(8, 9, 5),
+        HostCall(6, 7, frames(3)),
+        HostCall(7, 8, frames(4)),
+        HostCall(8, 9, frames(5)),
     ]
-    assert found(FIRST, *WHOLE).call == HostCall(2, 5, 2)
-    assert found(LAST, *WHOLE).call == HostCall(8, 9, 5)
+    assert found(FIRST, *WHOLE).call == HostCall(2, 5, frames(2))
+    assert found(LAST, *WHOLE).call == HostCall(8, 9, frames(5))
 
 
 def test_the_replay_ends_with_the_call():
     """What comes after it need not replay."""
     other = Persist(PersistRandomU64(0, 8), Json(b"4"))
-    assert found(4, *CALLED, other).call == HostCall(2, 5, 2)
+    assert found(4, *CALLED, other).call == HostCall(2, 5, frames(2))
     strayed = found(5, *CALLED, other)
     assert strayed.call is None
     assert strayed.replayed.divergence.version == 5
@@ -146,7 +140,7 @@ def test_what_the_end_of_the_function_closes_is_of_no_call():
 
 
 def test_a_call_that_blocks_has_left_its_events():
-    assert found(LAST, *CALLED, responses=()).call == HostCall(2, 5, 2)
+    assert found(LAST, *CALLED, responses=()).call == HostCall(2, 5, frames(2))
 
 
 def test_nothing_was_called():
@@ -163,7 +157,7 @@ def test_what_a_refused_call_closes_is_its_own():
         yield Misuse("it may not")
 
     events = (OPENED, ChildRequested("g:1_1", FIBO, Json(b"[1]")), JoinNext("g:1", NOW, closing=True))
-    assert found(4, *events, flow=refused, responses=()).call == HostCall(4, 5, 3)
+    assert found(4, *events, flow=refused, responses=()).call == HostCall(4, 5, frames(3))
 
 
 def test_after_a_cancellation_the_platform_writes():
@@ -171,15 +165,34 @@ def test_after_a_cancellation_the_platform_writes():
     assert recorded_by_calls(snapshot(*events).log) == [2, 3]
 
 
-def test_frames_that_are_told_come_with_the_call():
-    guest = Numbering(flow)
-    guest.tells = (Frame("flow", "run"),)
-    assert find_call(snapshot(*WHOLE), 6, guest, guest, NOW).call == HostCall(6, 7, 3, guest.tells)
+def traced(versions, *events, **fields):
+    guest, heard = Numbering(flow), []
+    replayed = trace_calls(snapshot(*events, **fields), versions, guest, guest, NOW, heard.append)
+    return heard, replayed
 
 
-def test_a_second_guest_stops_in_the_call():
-    guest = Numbering(flow)
-    assert stack_in(snapshot(*WHOLE), HostCall(6, 7, 3), guest, guest, NOW) == (Frame("m", "call 3"),)
+def test_one_replay_finds_all_calls():
+    heard, replayed = traced({2, 3, 4, 6, 7, 8, 9}, *WHOLE)
+    assert heard == [
+        HostCall(2, 5, frames(2)),
+        HostCall(6, 7, frames(3)),
+        HostCall(7, 8, frames(4)),
+        HostCall(8, 9, frames(5)),
+    ]
+    assert replayed.divergence is None
+
+
+def test_only_calls_that_left_what_is_wanted_are_heard_of():
+    assert traced({4, 7}, *WHOLE)[0] == [HostCall(2, 5, frames(2)), HostCall(7, 8, frames(4))]
+
+
+def test_nothing_behind_the_last_that_is_wanted_is_replayed():
+    other = Persist(PersistRandomU64(0, 8), Json(b"4"))
+    heard, replayed = traced({3}, *CALLED, other)
+    assert (heard, replayed.divergence) == ([HostCall(2, 5, frames(2))], None)
+    heard, replayed = traced({3, 5}, *CALLED, other)
+    assert heard == [HostCall(2, 5, frames(2))]
+    assert replayed.divergence.version == 5
 
 
 def test_the_component_is_that_of_the_run_or_the_upgrade_before():

@@ -11,6 +11,7 @@ import pytest
 
 from obelisk.api.errors import InvalidArgument, NotFound
 from obelisk.api.service import Service
+from obelisk.api.views import Persisting
 from obelisk.core.backtraces import Backtrace, Frame, Symbol
 from obelisk.core.ids import ExecutionId
 from obelisk.core.tracing import FIRST, LAST
@@ -119,7 +120,7 @@ def persisted(running: Any, execution_id: ExecutionId) -> int:
     return asyncio.run(ask())
 
 
-def test_all_of_an_execution_can_be_kept_at_once(flows: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_of_an_execution_can_be_kept_at_once(flows: Any) -> None:
     execution_id, _ = flows.run_id(FLOWS + "timeout-pattern", 1)
     one = seen(flows, execution_id, 4)
     assert persisted(flows, execution_id) == 4
@@ -128,9 +129,53 @@ def test_all_of_an_execution_can_be_kept_at_once(flows: Any, monkeypatch: pytest
     assert [seen(flows, execution_id, version) for version in range(2, 7)] == kept
     assert flows.runtime.reader.backtraces(execution_id, 0, 100) == [(each, each + 1) for each in range(2, 7)]
     assert persisted(flows, execution_id) == 0
-    monkeypatch.setattr("obelisk.api.backtraces.PERSISTED_MAX", 2)
-    another, _ = flows.run_id(FLOWS + "timeout-pattern", 1)
-    assert [persisted(flows, another) for _ in range(4)] == [2, 2, 1, 0]
+
+
+def test_all_of_an_execution_take_one_replay(flows: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    execution_id, _ = flows.run_id(FLOWS + "many-sleeps", 50, 1)
+    functions = flows.runtime._replays._functions
+    guests: list[Any] = []
+    traceable = functions.traceable
+    monkeypatch.setattr(functions, "traceable", lambda *args: guests.append(args) or traceable(*args))
+    monkeypatch.setattr("obelisk.runtime.replaying.KEPT_AT_ONCE", 20)
+
+    async def ask() -> list[Persisting]:
+        service = Service(flows.runtime)
+        try:
+            return [piece async for piece in service.backtraces.persisting(execution_id)]
+        finally:
+            service.close()
+
+    pieces = asyncio.run(ask())
+    end = len(flows.log(execution_id))
+    assert len(guests) == 1
+    assert [piece.count for piece in pieces] == [20, 40, 50, 50]
+    versions = [piece.version for piece in pieces]
+    assert versions == sorted(versions) and {piece.end for piece in pieces} == {end} == {versions[-1]}
+    kept = flows.runtime.reader.backtraces(execution_id, 0, end)
+    assert pieces[-1] == Persisting(len(kept), end, end)
+    assert [version for first, after in kept for version in range(first, after)] == [
+        entry.version for entry in flows.log(execution_id) if entry.event.history
+    ]
+
+
+def test_what_was_made_before_somebody_left_is_kept(flows: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    execution_id, _ = flows.run_id(FLOWS + "many-sleeps", 50, 1)
+    monkeypatch.setattr("obelisk.runtime.replaying.KEPT_AT_ONCE", 1)
+
+    async def leave() -> None:
+        service = Service(flows.runtime)
+        pieces = service.backtraces.persisting(execution_id)
+        await anext(pieces)
+        await pieces.aclose()
+        service.close()
+
+    asyncio.run(leave())
+    before = len(flows.runtime.reader.backtraces(execution_id, 0, 1_000))
+    assert before
+    more = persisted(flows, execution_id)
+    assert persisted(flows, execution_id) == 0
+    assert len(flows.runtime.reader.backtraces(execution_id, 0, 1_000)) >= before + more
 
 
 def test_what_has_no_stack_is_not_counted(flows: Any) -> None:

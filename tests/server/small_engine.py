@@ -8,7 +8,7 @@ import asyncio
 import functools
 import threading
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Collection, Coroutine
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
@@ -50,7 +50,7 @@ from obelisk.core.names import FunctionName, function_of
 from obelisk.core.ports import Called, FunctionInfo, FunctionKind, Rejection, Step, Typed
 from obelisk.core.replay import Replayed, replay
 from obelisk.core.responses import ChildFinished, DelayFinished, Response
-from obelisk.core.tracing import Found, find_call
+from obelisk.core.tracing import Found, HostCall, find_call, trace_calls
 from obelisk.core.transitions import Status
 from obelisk.core.values import Err, Json, Ok, Outcome
 from obelisk.engine.effects import Answer, AnswerKind
@@ -282,19 +282,14 @@ class TracedPythonGuest:
         self._calls += self._in_call
         return step
 
-    @property
-    def call_number(self) -> int | None:
-        return self._calls if self._in_call else None
+    def look(self) -> None:
+        assert self._calls == 0
 
-    def told(self) -> tuple[Frame, ...] | None:
+    def stack(self) -> tuple[Frame, ...] | None:
+        if not self._in_call:
+            return None
         called = Symbol(f"call_{self._calls}", "/src/flow.py", 1 + self._calls)
         return (Frame("flow", "fiboa", (called, Symbol("fiboa", "lib.py"))), Frame("<unknown>", "run"))
-
-    def stop_in(self, call_number: int) -> None:
-        raise AssertionError("it tells of itself")
-
-    def stack(self) -> tuple[Frame, ...]:
-        raise AssertionError("it tells of itself")
 
 
 class SmallEngine:
@@ -413,12 +408,35 @@ class SmallEngine:
         if found.call is None:
             return found
         self.traced += 1
-        return Backtrace(found.call.first, found.call.end, component, found.call.told or ())
+        return Backtrace(found.call.first, found.call.end, component, found.call.frames)
 
-    def keep_backtrace(self, execution_id: ExecutionId, backtrace: Backtrace) -> bool:
+    async def trace_all(
+        self,
+        snapshot: Snapshot,
+        component: Digest,
+        versions: Collection[int],
+        now: Instant,
+        keep: Callable[[list[Backtrace]], None],
+    ) -> Replayed:
+        self._refuse()
+        state = snapshot.state
+        guest = TracedPythonGuest(PythonGuest(state.execution_id, self.flows[component, state.ffqn]))
+        made: list[Backtrace] = []
+
+        def heard(call: HostCall) -> None:
+            made.append(Backtrace(call.first, call.end, component, call.frames))
+
+        typing = self.catalogue.typed_params
+        replayed = trace_calls(snapshot, versions, guest, guest, now, heard, typing=typing)
+        self.traced += 1
+        for each in made:
+            await asyncio.to_thread(keep, [each])
+        return replayed
+
+    def keep_backtraces(self, execution_id: ExecutionId, backtraces: list[Backtrace]) -> bool:
         assert threading.current_thread() is not threading.main_thread(), "it may wait for a commit"
         with self._lock:
-            self.store.keep_backtrace(execution_id, backtrace)
+            self.store.keep_backtraces(execution_id, backtraces)
         return True
 
     def source(self, digest: Digest, file: str) -> str | None:

@@ -891,13 +891,13 @@ def test_backtraces_are_found_by_any_event_of_their_call(opened, author):
     opened.apply(author.create(one))
     opened.apply(author.create(other))
     early, late = Backtrace(2, 5, OTHER, FRAMES), Backtrace(7, 8, author.workflow, FRAMES)
-    opened.store.keep_backtrace(one, late)
-    opened.store.keep_backtrace(one, early)
-    opened.store.keep_backtrace(other, Backtrace(3, 4, OTHER, ()))
+    opened.store.keep_backtraces(one, [late])
+    opened.store.keep_backtraces(one, [early])
+    opened.store.keep_backtraces(other, [Backtrace(3, 4, OTHER, ())])
     found = [opened.reader.backtrace(one, version) for version in range(9)]
     assert found == [None, None, early, early, early, None, None, late, None]
     assert opened.reader.backtrace(other, 3) == Backtrace(3, 4, OTHER, ())
-    opened.store.keep_backtrace(author.id(3), early)
+    opened.store.keep_backtraces(author.id(3), [early])
     assert opened.reader.backtrace(author.id(3), 3) is None
 
 
@@ -906,8 +906,8 @@ def test_which_events_have_backtraces(opened, author):
     for each in (one, other):
         opened.apply(author.create(each))
     for first, end in ((7, 8), (2, 5)):
-        opened.store.keep_backtrace(one, Backtrace(first, end, OTHER, FRAMES))
-    opened.store.keep_backtrace(other, Backtrace(3, 4, OTHER, ()))
+        opened.store.keep_backtraces(one, [Backtrace(first, end, OTHER, FRAMES)])
+    opened.store.keep_backtraces(other, [Backtrace(3, 4, OTHER, ())])
     assert opened.reader.backtraces(one, 0, 100) == [(2, 5), (7, 8)]
     assert opened.reader.backtraces(one, 4, 7) == [(2, 5)]
     assert opened.reader.backtraces(one, 5, 8) == [(7, 8)]
@@ -918,16 +918,16 @@ def test_which_events_have_backtraces(opened, author):
 def test_a_call_that_left_more_events_since_has_one_backtrace(opened, author):
     one = author.id(1)
     opened.apply(author.create(one))
-    opened.store.keep_backtrace(one, Backtrace(2, 3, OTHER, FRAMES))
+    opened.store.keep_backtraces(one, [Backtrace(2, 3, OTHER, FRAMES)])
     longer = Backtrace(2, 6, OTHER, FRAMES[1:])
-    opened.store.keep_backtrace(one, longer)
+    opened.store.keep_backtraces(one, [longer])
     assert [opened.reader.backtrace(one, version) for version in (2, 5, 6)] == [longer, longer, None]
 
 
 def test_commits_go_on_around_a_backtrace(opened, author):
     one = author.id(1)
     opened.apply(author.create(one))
-    opened.store.keep_backtrace(one, Backtrace(1, 2, Digest("sha256:" + "77" * 32), FRAMES))
+    opened.store.keep_backtraces(one, [Backtrace(1, 2, Digest("sha256:" + "77" * 32), FRAMES)])
     opened.apply(author.append(one, author.locked()))
     assert opened.reader.state(one) == author.states[one]
     assert opened.reader.backtrace(one, 1).component == "sha256:" + "77" * 32

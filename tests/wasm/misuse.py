@@ -86,19 +86,6 @@ def raising_callback(rig):
         assert fault.__cause__ is problem
 
 
-def late_error(rig):
-    fiber, _ = rig.start(RANDOM, 9)
-    raised(FiberMisuse, lambda: fiber.fail_call(1, "too late"))
-    assert fiber.answer(1) is State.RETURNED
-    fiber.close()
-    fiber, _ = rig.start(RANDOM, 9, RANDOM, 9)
-    fiber.close()
-    fiber = Fiber(rig.program)
-    fiber.fail_call(1, "in time")
-    assert fiber.start(([RANDOM, 9],)) is State.TRAPPED and "in time" in fiber.trap
-    fiber.close()
-
-
 def re_entry(rig):
     for deed in (Fiber.resume, Fiber.answer, Fiber.close, lambda fiber: fiber.start(([],))):
         for own in (True, False):

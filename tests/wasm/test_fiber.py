@@ -220,25 +220,13 @@ def test_arguments_of_the_wrong_number_are_refused(script):
     fiber.close()
 
 
-def test_a_failed_call_carries_the_backtrace(script):
+def test_calls_and_drops_are_looked_at_before_anybody_hears_of_them(script):
     fiber = Fiber(script.program)
-    fiber.fail_call(2, "asked for")
-    assert fiber.start(([RANDOM, 9, RANDOM, 9],)) is State.WAITING
-    assert fiber.made == 1
-    with pytest.raises(FiberMisuse, match="an error for call 1, which was made, comes too late"):
-        fiber.fail_call(1, "too late")
-    assert fiber.answer(1) is State.TRAPPED
-    assert "asked for" in fiber.trap and "wasm backtrace" in fiber.trap
-    fiber.close()
-
-
-def test_a_failed_drop_carries_the_backtrace(script):
-    fiber = Fiber(script.program)
-    fiber.fail_call(2, "asked for")
-    assert fiber.start(([CREATE, 0, DROP, 0, LOG, 0],)) is State.WAITING
-    assert fiber.answer("g:1") is State.TRAPPED
-    assert "asked for" in fiber.trap and "wasm backtrace" in fiber.trap
-    assert fiber.dropped == []
+    seen = []
+    fiber.look = lambda context: seen.append((fiber.made, fiber.state, context == fiber._store.context))
+    assert run(fiber, CREATE, 0, RANDOM, 9, DROP, 0, LOG, 0)[-1].endswith(".info")
+    assert [number for number, _, _ in seen] == [1, 2, 3, 4]
+    assert all(own for _, _, own in seen)
     fiber.close()
 
 

@@ -10,7 +10,6 @@ import pytest
 CASES = {
     "store_before_future": "FiberMisuse: a store was deleted before its future",
     "raising_callback": "CallbackFailed: a host call failed: a decoder broke",
-    "late_error": "FiberMisuse: an error for call 1, which was made, comes too late",
     "re_entry": "CallbackFailed: a host call failed: a fiber was resumed from inside a callback",
     "second_thread": "FiberMisuse: a fiber was resumed during a step on another thread",
     "borrow_not_lifted": "CallbackFailed: a host call failed: before the borrow was lifted",

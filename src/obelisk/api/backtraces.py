@@ -8,8 +8,9 @@ kept.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Final
+import asyncio
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing, suppress
 
 from obelisk.api.asking import asking
 from obelisk.api.errors import InvalidArgument, NotFound, ReplayFailed
@@ -17,16 +18,14 @@ from obelisk.api.executions import info_of
 from obelisk.api.ports import Engine
 from obelisk.api.reads import Reads
 from obelisk.api.replaying import KINDS, Replaying
-from obelisk.api.views import BacktraceOf
+from obelisk.api.views import BacktraceOf, Persisting
 from obelisk.core.backtraces import Backtrace
 from obelisk.core.batch import Snapshot
 from obelisk.core.events import kind_of
 from obelisk.core.ids import Digest, ExecutionId
 from obelisk.core.ports import FunctionInfo, FunctionKind
-from obelisk.core.tracing import FIRST, LAST, Found, recorded_by_calls, written_on
-
-PERSISTED_MAX: Final = 1_000
-"""Backtraces that one `persist` makes."""
+from obelisk.core.replay import Replayed
+from obelisk.core.tracing import FIRST, LAST, Found, components_of, recorded_by_calls, written_on
 
 
 class Backtraces:
@@ -61,30 +60,41 @@ class Backtraces:
             raise _no_call(snapshot, wanted, made)
         if made.component != component:
             return BacktraceOf(state.ffqn, made, component)
-        await self._reads.run(self._engine.keep_backtrace, execution_id, made)
+        await self._reads.run(self._engine.keep_backtraces, execution_id, [made])
         return BacktraceOf(state.ffqn, made)
 
     async def persist(self, execution_id: ExecutionId) -> int:
-        """Makes and keeps the backtraces of the host calls that none is kept of yet, at most `PERSISTED_MAX` of them; how many. Each
-        takes a replay or two. Where it fails, or is cancelled, those that were made before are kept. Raises what `get` does.
+        """Makes and keeps the backtraces of the host calls that none is kept of yet; how many. See `persisting`."""
+        count = 0
+        async with aclosing(self.persisting(execution_id)) as pieces:
+            async for piece in pieces:
+                count = piece.count
+        return count
+
+    async def persisting(self, execution_id: ExecutionId) -> AsyncGenerator[Persisting, None]:
+        """The same, telling how far it has come, at the end too. One replay for each component that the execution ran on. Where it
+        fails, or is closed, those that were made before are kept. Raises what `get` does.
         """
         snapshot = await self._snapshot(execution_id)
-        made_until = count = 0
-        for version in recorded_by_calls(snapshot.log):
-            if version < made_until or await self._reads.run(self._kept, execution_id, version) is not None:
+        missing = await self._reads.run(self._missing, snapshot)
+        end = len(snapshot.log)
+        count = gone = 0
+        pieces: asyncio.Queue[tuple[int, int] | None] = asyncio.Queue()
+        for component, versions in missing:
+            if not self._is_loaded(snapshot, component):
+                gone += len(versions)
                 continue
-            component = written_on(snapshot.log, version)
-            made = await self._trace(snapshot, component, version)
-            if isinstance(made, Found):
-                continue
-            made_until = made.end
-            if made.component == component:
-                if not await self._reads.run(self._engine.keep_backtrace, execution_id, made):
-                    break
-                count += 1
-                if count == PERSISTED_MAX:
-                    break
-        return count
+            replay = asyncio.create_task(self._trace_all(snapshot, component, versions, pieces))
+            try:
+                while (piece := await pieces.get()) is not None:
+                    made, version = piece
+                    count += made
+                    yield Persisting(count, version, end, gone)
+                await replay
+            finally:
+                replay.cancel()
+                await asyncio.gather(replay, return_exceptions=True)
+        yield Persisting(count, end, end, gone)
 
     async def _snapshot(self, execution_id: ExecutionId) -> Snapshot:
         """Of a workflow."""
@@ -95,6 +105,45 @@ class Backtraces:
                 f"only workflows have backtraces; {execution_id} is an execution of {KINDS[info.kind]}"
             )
         return snapshot
+
+    def _missing(self, snapshot: Snapshot) -> list[tuple[Digest, frozenset[int]]]:
+        """The events of host calls without a backtrace, by the component that left them, in order; none when none are kept."""
+        execution_id = snapshot.state.execution_id
+        if not self._engine.keep_backtraces(execution_id, []):
+            return []
+        kept: set[int] = set()
+        for first, end in self._engine.reader.backtraces(execution_id, 0, len(snapshot.log)):
+            kept.update(range(first, end))
+        components = components_of(snapshot.log)
+        found: dict[Digest, list[int]] = {}
+        for version in recorded_by_calls(snapshot.log):
+            if version not in kept:
+                found.setdefault(components[version], []).append(version)
+        return [(component, frozenset(versions)) for component, versions in found.items()]
+
+    async def _trace_all(
+        self,
+        snapshot: Snapshot,
+        component: Digest,
+        versions: frozenset[int],
+        pieces: asyncio.Queue[tuple[int, int] | None],
+    ) -> None:
+        """Keeps what is made; `pieces`: how many it was, and up to which event, then None."""
+        execution_id, loop = snapshot.state.execution_id, asyncio.get_running_loop()
+
+        def keep(made: list[Backtrace]) -> None:
+            self._engine.keep_backtraces(execution_id, made)
+            with suppress(RuntimeError):  # the loop is closed: nobody listens any more
+                loop.call_soon_threadsafe(pieces.put_nowait, (len(made), made[-1].end))
+
+        try:
+            with asking():
+                replayed = await self._engine.trace_all(snapshot, component, versions, self._engine.now(), keep)
+        finally:
+            pieces.put_nowait(None)
+        problem = _strayed(replayed)
+        if problem:
+            raise ReplayFailed(f"replay failed: {problem}")
 
     def _kept(self, execution_id: ExecutionId, version: int) -> BacktraceOf | None:
         reader = self._engine.reader
@@ -151,10 +200,14 @@ def _left(found: Found, version: int) -> str:
     """Why a replay did not come as far as the event; empty when it did."""
     if found.nearest is not None and version != LAST and found.nearest > version:
         return ""
-    divergence = found.replayed.divergence
-    if divergence is not None:
-        return f"nondeterminism detected at version {divergence.version}:\n{divergence.detail}"
-    if found.replayed.gave_up:
+    return _strayed(found.replayed)
+
+
+def _strayed(replayed: Replayed) -> str:
+    """Why a replay did not come further; empty when it did."""
+    if replayed.divergence is not None:
+        return f"nondeterminism detected at version {replayed.divergence.version}:\n{replayed.divergence.detail}"
+    if replayed.gave_up:
         return "the workflow computed for too long between two host calls, or called the host without leaving a trace"
     return ""
 

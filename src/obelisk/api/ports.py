@@ -5,7 +5,7 @@ Decides nothing. Everything here is used on the event loop's thread, except `Eng
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
@@ -170,9 +170,20 @@ class Engine(Protocol):
         """
         ...
 
+    async def trace_all(
+        self,
+        snapshot: Snapshot,
+        component: Digest,
+        versions: Collection[int],
+        now: Instant,
+        keep: Callable[[list[Backtrace]], None],
+    ) -> Replayed:
+        """The same for each of these events, by one replay. `keep` gets the backtraces piece by piece, on another thread."""
+        ...
+
     @property
-    def keep_backtrace(self) -> Callable[[ExecutionId, Backtrace], bool]:
-        """Keeps a backtrace; False: none are to be kept. `StoreFailed`. From any thread."""
+    def keep_backtraces(self) -> Callable[[ExecutionId, list[Backtrace]], bool]:
+        """Keeps backtraces; False: none are to be kept. `StoreFailed`. From any thread."""
         ...
 
     @property

@@ -129,6 +129,18 @@ class BacktraceOf(msgspec.Struct, frozen=True):
     """The component that it ran on then, when that is another one, which is not loaded any more."""
 
 
+class Persisting(msgspec.Struct, frozen=True):
+    """How far the making of all backtraces of an execution has come."""
+
+    count: int
+    """How many are kept now that were not before."""
+    version: int
+    """Events before this one have been gone through, of those before `end`."""
+    end: int
+    gone: int = 0
+    """Events without a backtrace, since the component that left them is not loaded any more."""
+
+
 class Log(msgspec.Struct, frozen=True):
     """A part of an execution's log."""
 

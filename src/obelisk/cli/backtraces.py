@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+import os
+import sys
+import time
+from typing import Any, Final, Self
 
 import click
 import grpc
@@ -12,6 +15,8 @@ from obelisk.cli.arguments import VERSION, id_argument, json_option
 from obelisk.cli.connection import Connection, api_url_option, code_of, connect
 from obelisk.proto import obelisk_pb2 as pb
 
+_TELL_EVERY_S: Final = 1.0
+"""How often progress is told where there is no terminal."""
 _AROUND: Final = 2
 """Lines of source before and after the one that is meant."""
 
@@ -76,13 +81,54 @@ def backtrace(*, execution_id: str, which: str | int, as_json: bool, api_url: st
 
 @click.command("persist-backtraces")
 @id_argument
+@json_option
 @api_url_option
-def persist_backtraces(*, execution_id: str, api_url: str) -> None:
+def persist_backtraces(*, execution_id: str, as_json: bool, api_url: str) -> None:
     """Make the backtraces of all host calls of a workflow and keep them."""
     request = pb.PersistExecutionBacktracesRequest(execution_id=pb.ExecutionId(id=execution_id))
-    with connect(api_url) as connection:
-        count = connection.executions.PersistExecutionBacktraces(request).persisted_backtrace_count
-    click.echo(f"Persisted {count} backtraces")
+    with connect(api_url) as connection, _Meter() as meter:
+        for piece in connection.changes.PersistBacktraces(request):
+            meter.show(piece)
+    if as_json:
+        click.echo(documents.dumps(documents.document(piece)))
+        return
+    click.echo(f"Persisted {piece.persisted_backtrace_count} backtraces")
+    if piece.events_of_gone_components:
+        click.echo(
+            f"{piece.events_of_gone_components} events have none: the components that left them are not loaded any more"
+        )
+
+
+class _Meter:
+    """Tells on stderr how far something has come: on a terminal in one line that is written again and again and then cleared, else in a
+    line for each second.
+    """
+
+    def __init__(self) -> None:
+        self._is_terminal = _is_terminal()
+        self._told_at = time.monotonic()
+        self._width = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._width:
+            click.echo(f"\r{' ' * self._width}\r", nl=False, err=True)
+
+    def show(self, piece: pb.PersistBacktracesResponse) -> None:
+        """Tells of a piece that came, unless it is too early for that."""
+        text = f"{piece.persisted_backtrace_count} backtraces, at version {piece.version} of {piece.next_version}"
+        if self._is_terminal:
+            click.echo(f"\r{text:{self._width}}", nl=False, err=True)
+            self._width = len(text)
+        elif time.monotonic() - self._told_at >= _TELL_EVERY_S:
+            self._told_at = time.monotonic()
+            click.echo(text, err=True)
+
+
+def _is_terminal() -> bool:
+    return sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
 
 
 class _Sources:

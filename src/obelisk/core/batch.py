@@ -10,7 +10,7 @@ refused one, is refused and changes nothing; the others are applied all the same
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 from typing import Protocol
 
@@ -206,8 +206,8 @@ class Snapshot(msgspec.Struct):
 class BacktraceStore(Protocol):
     """Durable memory of backtraces. For any thread."""
 
-    def keep_backtrace(self, execution_id: ExecutionId, backtrace: Backtrace) -> None:
-        """Keeps the backtrace of a host call, in place of one with the same first event; nothing for an execution that does
+    def keep_backtraces(self, execution_id: ExecutionId, backtraces: Sequence[Backtrace]) -> None:
+        """Keeps backtraces of host calls, in place of those with the same first event; nothing for an execution that does
         not exist. A short transaction of its own, for which a commit may have to wait. `StoreFailed`.
         """
         ...

@@ -72,26 +72,14 @@ class Guest(Protocol):
 
 
 class Inside(Protocol):
-    """What a guest tells of where it is in its code. Not every guest can: those of the simulator have no code to speak of.
+    """What a guest tells of where it is in its code. Not every guest can: those of the simulator have no code to speak of."""
 
-    Its calls are numbered by itself, and there are more of them than its owner hears of.
-    """
-
-    @property
-    def call_number(self) -> int | None:
-        """The number of the call that it waits in; None when it waits in none."""
+    def look(self) -> None:
+        """Before it starts: it is to look where it is, in each call."""
         ...
 
-    def told(self) -> tuple[Frame, ...] | None:
-        """The frames that it gave with the call that it waits in, the innermost first; None: it gave none."""
-        ...
-
-    def stop_in(self, call_number: int) -> None:
-        """Before it starts: it is to end, as one that trapped, in this call."""
-        ...
-
-    def stack(self) -> tuple[Frame, ...]:
-        """After that: where it was, the innermost first. Also when it is closed."""
+    def stack(self) -> tuple[Frame, ...] | None:
+        """Where it is in the call that it waits in, the innermost function first; None when it waits in none."""
         ...
 
 

@@ -1,13 +1,12 @@
 """Tracing: where a workflow was when it left an event of its log, found by replaying.
 
-Decides which host call an event belongs to. That is known only when the call has been made, and a guest can be asked for its
-stack only while it makes one: so the log is replayed twice, unless the guest told of itself. It does not know where log and
-guests come from, and nothing is written.
+Decides which host call an event belongs to. That is known only when the call has been made, so the guest looks where it is in each
+of its calls. It does not know where log and guests come from, and nothing is written.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Final
 
 import msgspec
@@ -28,14 +27,11 @@ FIRST: Final = -2
 
 
 class HostCall(msgspec.Struct, frozen=True):
-    """A host call that left the events from `first` up to but not including `end`."""
+    """A host call that left the events from `first` up to but not including `end`. `frames`: the innermost first."""
 
     first: int
     end: int
-    number: int
-    """As the guest counts; see `Inside`."""
-    told: tuple[Frame, ...] | None = None
-    """The frames that the guest gave with it."""
+    frames: tuple[Frame, ...]
 
 
 class Found(msgspec.Struct, frozen=True):
@@ -56,14 +52,21 @@ def recorded_by_calls(log: Sequence[LogEntry]) -> list[int]:
 
 def written_on(log: Sequence[LogEntry], version: int) -> Digest:
     """The component that the execution ran on when it left event `version`."""
+    return components_of(log)[version]
+
+
+def components_of(log: Sequence[LogEntry]) -> list[Digest]:
+    """For each event, the component that the execution ran on when it was left."""
     created = log[0].event
     assert isinstance(created, Created)
     component = created.component
-    for entry in log[:version]:
+    found: list[Digest] = []
+    for entry in log:
+        found.append(component)
         event = entry.event
         if isinstance(event, Locked | ComponentUpgraded):
             component = event.component or component
-    return component
+    return found
 
 
 class _Search:
@@ -86,14 +89,14 @@ class _Search:
         versions, self._met = self._versions[self._met : events], events
         if not versions:
             return False
-        number = self._inside.call_number
-        if number is None:
+        frames = self._inside.stack()
+        if frames is None:
             self.closing = self._version in versions
             return self.closing
         if self._version != LAST and versions[0] > self._version:
             self._following = versions[0]
             return True
-        self._last = HostCall(versions[0], versions[-1] + 1, number, self._inside.told())
+        self._last = HostCall(versions[0], versions[-1] + 1, frames)
         if self._version == LAST or self._version >= self._last.end:
             return False
         self._found = True
@@ -127,6 +130,7 @@ def find_call(
     """Finds the call that left event `version`; `LAST`: the last one that left any, `FIRST`: the first. The guest was not started, and is closed;
     the rest is as for `replay`.
     """
+    inside.look()
     search = _Search(snapshot.log, version, inside)
     execution_id = snapshot.state.execution_id
     replayed = replay(
@@ -135,19 +139,36 @@ def find_call(
     return search.result(replayed)
 
 
-def stack_in(
+def trace_calls(
     snapshot: Snapshot,
-    call: HostCall,
+    versions: Collection[int],
     guest: Guest,
     inside: Inside,
     now: Instant,
+    heard: Callable[[HostCall], None],
     *,
     typing: Typing = no_typing,
     may_go_on: Callable[[], bool] = lambda: True,
-) -> tuple[Frame, ...]:
-    """Where a guest is when it makes a call that was found on another guest of the same function; see `find_call`."""
-    inside.stop_in(call.number)
-    replay(
+) -> Replayed:
+    """One replay, up to the last of `versions`: `heard` gets each call that left any of them, in order; not what closes join sets
+    once the function has returned. The rest is as for `find_call`.
+    """
+    left = recorded_by_calls(snapshot.log)
+    last = max(versions)
+    met = 0
+
+    def watch(events: int) -> bool:
+        nonlocal met
+        of_call, met = left[met:events], events
+        if any(version in versions for version in of_call):
+            frames = inside.stack()
+            if frames is None:
+                return True
+            heard(HostCall(of_call[0], of_call[-1] + 1, frames))
+        return bool(of_call) and of_call[-1] >= last
+
+    inside.look()
+    return replay(
         snapshot.state.execution_id,
         snapshot.log,
         snapshot.responses,
@@ -155,5 +176,5 @@ def stack_in(
         now,
         typing=typing,
         may_go_on=may_go_on,
+        watch=watch,
     )
-    return inside.stack()

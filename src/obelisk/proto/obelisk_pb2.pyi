@@ -3671,6 +3671,37 @@ class PersistExecutionBacktracesResponse(_message.Message):
 Global___PersistExecutionBacktracesResponse: _TypeAlias = PersistExecutionBacktracesResponse  # noqa: Y015
 
 @_typing.final
+class PersistBacktracesResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PERSISTED_BACKTRACE_COUNT_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    NEXT_VERSION_FIELD_NUMBER: _builtins.int
+    EVENTS_OF_GONE_COMPONENTS_FIELD_NUMBER: _builtins.int
+    persisted_backtrace_count: _builtins.int
+    """How many are kept by now that were not before."""
+    version: _builtins.int
+    """Events before this version have been gone through, of those before `next_version`."""
+    next_version: _builtins.int
+    events_of_gone_components: _builtins.int
+    """Events that have no backtrace, since the component that left them is not loaded any more."""
+    def __init__(
+        self,
+        *,
+        persisted_backtrace_count: _builtins.int = ...,
+        version: _builtins.int = ...,
+        next_version: _builtins.int = ...,
+        events_of_gone_components: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["events_of_gone_components", b"events_of_gone_components", "next_version", b"next_version", "persisted_backtrace_count", b"persisted_backtrace_count", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PersistBacktracesResponse: _TypeAlias = PersistBacktracesResponse  # noqa: Y015
+
+@_typing.final
 class GetBacktraceSourceRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -1127,6 +1127,11 @@ class ExecutionChangesStub:
                 request_serializer=obelisk_dot_proto_dot_obelisk__pb2.ListLogsRequest.SerializeToString,
                 response_deserializer=obelisk_dot_proto_dot_obelisk__pb2.ListLogsResponse.FromString,
                 _registered_method=True)
+        self.PersistBacktraces = channel.unary_stream(
+                '/obelisk.ExecutionChanges/PersistBacktraces',
+                request_serializer=obelisk_dot_proto_dot_obelisk__pb2.PersistExecutionBacktracesRequest.SerializeToString,
+                response_deserializer=obelisk_dot_proto_dot_obelisk__pb2.PersistBacktracesResponse.FromString,
+                _registered_method=True)
 
 
 class ExecutionChangesServicer:
@@ -1148,6 +1153,13 @@ class ExecutionChangesServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def PersistBacktraces(self, request, context):
+        """As `PersistExecutionBacktraces`, telling how far it has come; the last message is sent when it is done. Ending the stream ends it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ExecutionChangesServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -1160,6 +1172,11 @@ def add_ExecutionChangesServicer_to_server(servicer, server):
                     servicer.FollowLogs,
                     request_deserializer=obelisk_dot_proto_dot_obelisk__pb2.ListLogsRequest.FromString,
                     response_serializer=obelisk_dot_proto_dot_obelisk__pb2.ListLogsResponse.SerializeToString,
+            ),
+            'PersistBacktraces': grpc.unary_stream_rpc_method_handler(
+                    servicer.PersistBacktraces,
+                    request_deserializer=obelisk_dot_proto_dot_obelisk__pb2.PersistExecutionBacktracesRequest.FromString,
+                    response_serializer=obelisk_dot_proto_dot_obelisk__pb2.PersistBacktracesResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -1217,6 +1234,33 @@ class ExecutionChanges:
             '/obelisk.ExecutionChanges/FollowLogs',
             obelisk_dot_proto_dot_obelisk__pb2.ListLogsRequest.SerializeToString,
             obelisk_dot_proto_dot_obelisk__pb2.ListLogsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PersistBacktraces(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/obelisk.ExecutionChanges/PersistBacktraces',
+            obelisk_dot_proto_dot_obelisk__pb2.PersistExecutionBacktracesRequest.SerializeToString,
+            obelisk_dot_proto_dot_obelisk__pb2.PersistBacktracesResponse.FromString,
             options,
             channel_credentials,
             insecure,

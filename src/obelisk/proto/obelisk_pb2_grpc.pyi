@@ -370,6 +370,8 @@ class ExecutionChangesStub:
     """What an execution logged, then what it logs, until it has finished. Each message has a token with which the stream can
     be taken up again behind it; `page_size` and `prev_page_token` mean nothing here.
     """
+    PersistBacktraces: _grpc.UnaryStreamMultiCallable[_obelisk_pb2.PersistExecutionBacktracesRequest, _obelisk_pb2.PersistBacktracesResponse]
+    """As `PersistExecutionBacktraces`, telling how far it has come; the last message is sent when it is done. Ending the stream ends it."""
 
 @_typing.type_check_only
 class ExecutionChangesAsyncStub(ExecutionChangesStub):
@@ -382,6 +384,8 @@ class ExecutionChangesAsyncStub(ExecutionChangesStub):
     """What an execution logged, then what it logs, until it has finished. Each message has a token with which the stream can
     be taken up again behind it; `page_size` and `prev_page_token` mean nothing here.
     """
+    PersistBacktraces: _aio.UnaryStreamMultiCallable[_obelisk_pb2.PersistExecutionBacktracesRequest, _obelisk_pb2.PersistBacktracesResponse]  # type: ignore[assignment]
+    """As `PersistExecutionBacktraces`, telling how far it has come; the last message is sent when it is done. Ending the stream ends it."""
 
 class ExecutionChangesServicer(metaclass=_abc_1.ABCMeta):
     """Changes of whole trees of executions. An addition of this server."""
@@ -403,6 +407,14 @@ class ExecutionChangesServicer(metaclass=_abc_1.ABCMeta):
         """What an execution logged, then what it logs, until it has finished. Each message has a token with which the stream can
         be taken up again behind it; `page_size` and `prev_page_token` mean nothing here.
         """
+
+    @_abc_1.abstractmethod
+    def PersistBacktraces(
+        self,
+        request: _obelisk_pb2.PersistExecutionBacktracesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_obelisk_pb2.PersistBacktracesResponse], _abc.AsyncIterator[_obelisk_pb2.PersistBacktracesResponse]]:
+        """As `PersistExecutionBacktraces`, telling how far it has come; the last message is sent when it is done. Ending the stream ends it."""
 
 def add_ExecutionChangesServicer_to_server(servicer: ExecutionChangesServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, Protocol, TypeVar
 
@@ -22,7 +22,7 @@ from obelisk.core.instants import Instant
 from obelisk.core.names import FunctionName
 from obelisk.core.ports import FunctionInfo, Guest, Inside, Rejection, Step, Typed
 from obelisk.core.replay import Replayed, replay
-from obelisk.core.tracing import Found, find_call, stack_in
+from obelisk.core.tracing import Found, HostCall, find_call, trace_calls
 from obelisk.core.values import Json
 from obelisk.runtime.changes import ShuttingDown
 from obelisk.runtime.lane import give_way
@@ -33,6 +33,11 @@ THREADS: Final = 2
 """Replays that run at once."""
 WAITING_MAX: Final = 64
 """Replays that may run or wait; more are refused, since each of them holds a log in memory."""
+
+KEPT_AT_ONCE: Final = 200
+"""Backtraces that are handed on together, while many are made."""
+KEPT_EVERY_S: Final = 0.5
+"""Those that there are by then are handed on, so that who waits sees that it goes on."""
 
 T = TypeVar("T")
 
@@ -76,6 +81,21 @@ class Replays:
         `ShuttingDown`.
         """
         return await self._on_a_thread(lambda unwanted: self._trace(snapshot, component, version, now, unwanted))
+
+    async def trace_all(
+        self,
+        snapshot: Snapshot,
+        component: Digest,
+        versions: Collection[int],
+        now: Instant,
+        keep: Callable[[list[Backtrace]], None],
+    ) -> Replayed:
+        """Where the workflow was at each call that left one of these events, by one replay. `keep` gets them piece by piece, on the
+        thread of the replay. `ReplaysBusy`, or `ShuttingDown`.
+        """
+        return await self._on_a_thread(
+            lambda unwanted: self._trace_all(snapshot, component, versions, now, keep, unwanted)
+        )
 
     async def _on_a_thread(self, deed: Callable[[threading.Event], T]) -> T:
         if self._stopping.is_set():
@@ -130,13 +150,41 @@ class Replays:
             guest, inside = self._guest(snapshot, component, unwanted)
             found = find_call(snapshot, version, guest, inside, now, typing=typing, may_go_on=guest.may_go_on)
             call = found.call
-            if call is None:
-                return found
-            frames = call.told
-            if frames is None:
-                guest, inside = self._guest(snapshot, component, unwanted)
-                frames = stack_in(snapshot, call, guest, inside, now, typing=typing, may_go_on=guest.may_go_on)
-            return Backtrace(call.first, call.end, component, frames)
+            return found if call is None else _backtrace(call, component)
+
+    def _trace_all(
+        self,
+        snapshot: Snapshot,
+        component: Digest,
+        versions: Collection[int],
+        now: Instant,
+        keep: Callable[[list[Backtrace]], None],
+        unwanted: threading.Event,
+    ) -> Replayed:
+        made: list[Backtrace] = []
+        kept_at = time.monotonic()
+
+        def heard(call: HostCall) -> None:
+            nonlocal kept_at
+            made.append(_backtrace(call, component))
+            if len(made) >= KEPT_AT_ONCE or time.monotonic() - kept_at >= KEPT_EVERY_S:
+                hand_on()
+                kept_at = time.monotonic()
+
+        def hand_on() -> None:
+            if made:
+                keep(made[:])
+                made.clear()
+
+        typing = self._functions.typed_params
+        with self._ticker.polling():
+            guest, inside = self._guest(snapshot, component, unwanted)
+            try:
+                return trace_calls(
+                    snapshot, versions, guest, inside, now, heard, typing=typing, may_go_on=guest.may_go_on
+                )
+            finally:
+                hand_on()
 
     def _guest(self, snapshot: Snapshot, component: Digest, unwanted: threading.Event) -> tuple[_Watched, Inside]:
         state = snapshot.state
@@ -145,6 +193,10 @@ class Replays:
             raise LookupError(f"{component} is not loaded, or does not export {state.ffqn}")
         guest, inside = self._functions.traceable(component, state.ffqn, state.execution_id)
         return _Watched(guest, info.policy.cpu_budget_us * 1_000, (self._stopping, unwanted)), inside
+
+
+def _backtrace(call: HostCall, component: Digest) -> Backtrace:
+    return Backtrace(call.first, call.end, component, call.frames)
 
 
 class _GivenUp(Exception):

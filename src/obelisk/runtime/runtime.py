@@ -13,7 +13,7 @@ import os
 import sys
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import AbstractAsyncContextManager, ExitStack, closing
 from functools import partial
 from pathlib import Path
@@ -86,7 +86,7 @@ class Runtime:
         line_changes: Changes,
         wit: Callable[[Digest], str | None],
         sources: Callable[[Digest, str], str | None],
-        keep_backtrace: Callable[[ExecutionId, Backtrace], bool],
+        keep_backtraces: Callable[[ExecutionId, list[Backtrace]], bool],
         redeploying: Redeploying,
         stack: ExitStack,
     ) -> None:
@@ -107,8 +107,8 @@ class Runtime:
         """The text of a source file, as it was when a component was deployed, by the path that its debug information has; None:
         there is none. From any thread.
         """
-        self.keep_backtrace: Final = keep_backtrace
-        """Keeps a backtrace, if they are to be kept. `StoreFailed`. From any thread."""
+        self.keep_backtraces: Final = keep_backtraces
+        """Keeps backtraces, if they are to be kept. `StoreFailed`. From any thread."""
         self._tokens = itertools.count(1)
         self._stopped = False
         self.catalogue: Final = deployed
@@ -159,6 +159,17 @@ class Runtime:
         `ShuttingDown`.
         """
         return await self._replays.trace(snapshot, component, version, now)
+
+    async def trace_all(
+        self,
+        snapshot: Snapshot,
+        component: Digest,
+        versions: Collection[int],
+        now: Instant,
+        keep: Callable[[list[Backtrace]], None],
+    ) -> Replayed:
+        """The same for each of these events, by one replay. `keep` gets the backtraces piece by piece, on another thread."""
+        return await self._replays.trace_all(snapshot, component, versions, now, keep)
 
     async def redeploy(self, config: Config) -> list[Replaced]:
         """Makes the components of `config` the active ones; returns those that are others than before. `DeploymentRefused`,
@@ -315,7 +326,7 @@ def _start(config: Config, failure: Failure, building: ExitStack) -> Runtime:
     stack.callback(upkeep.stop)
     replays = Replays(deployed, ticker)
     stack.callback(replays.stop)
-    keep_backtrace = _keeper(store, failure) if config.wasm.backtrace_persist else _keep_nothing
+    keep_backtraces = _keeper(store, failure) if config.wasm.backtrace_persist else _keep_nothing
     wit, source_text = partial(_wit, kept, loader), kept.source_text
     runtime = Runtime(
         store,
@@ -327,7 +338,7 @@ def _start(config: Config, failure: Failure, building: ExitStack) -> Runtime:
         line_changes,
         wit,
         source_text,
-        keep_backtrace,
+        keep_backtraces,
         redeploying,
         stack,
     )
@@ -374,10 +385,10 @@ def _wit(kept: KeptComponents, loader: ComponentLoader, digest: Digest) -> str |
     return None if source is None else loader.descriptions.text(source)
 
 
-def _keeper(store: BacktraceStore, failure: Failure) -> Callable[[ExecutionId, Backtrace], bool]:
-    def keep(execution_id: ExecutionId, backtrace: Backtrace) -> bool:
+def _keeper(store: BacktraceStore, failure: Failure) -> Callable[[ExecutionId, list[Backtrace]], bool]:
+    def keep(execution_id: ExecutionId, backtraces: list[Backtrace]) -> bool:
         try:
-            store.keep_backtrace(execution_id, backtrace)
+            store.keep_backtraces(execution_id, backtraces)
         except StoreFailed as error:
             failure.report(error)
             raise
@@ -386,7 +397,7 @@ def _keeper(store: BacktraceStore, failure: Failure) -> Callable[[ExecutionId, B
     return keep
 
 
-def _keep_nothing(execution_id: ExecutionId, backtrace: Backtrace) -> bool:
+def _keep_nothing(execution_id: ExecutionId, backtraces: list[Backtrace]) -> bool:
     """As the configuration says."""
     return False
 

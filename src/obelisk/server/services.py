@@ -35,6 +35,7 @@ class ExecutionRepository(OperationRpcs, pb_grpc.ExecutionRepositoryServicer):
         OperationRpcs.__init__(self, service, catalogue)
         self._submitting = service.submitting
         self._executions = service.executions
+        self._backtraces = service.backtraces
         self._following = service.following
         self._backtraces = service.backtraces
         self._lines = service.lines
@@ -205,6 +206,7 @@ class ExecutionChanges(pb_grpc.ExecutionChangesServicer):
     """Change streams."""
 
     def __init__(self, service: Service) -> None:
+        self._backtraces = service.backtraces
         self._following = service.following
         self._lines = service.lines
 
@@ -231,6 +233,22 @@ class ExecutionChanges(pb_grpc.ExecutionChangesServicer):
                 async for piece in found:
                     for message in lines.pieces(piece):
                         yield message
+
+    async def PersistBacktraces(
+        self, request: pb.PersistExecutionBacktracesRequest, context: Any
+    ) -> AsyncIterator[pb.PersistBacktracesResponse]:
+        """Where a workflow was at each event, and how far that has come."""
+        async with (
+            answering(context, streaming=True),
+            aclosing(self._backtraces.persisting(requests.execution_id_in(request))) as pieces,
+        ):
+            async for piece in pieces:
+                yield pb.PersistBacktracesResponse(
+                    persisted_backtrace_count=piece.count,
+                    version=piece.version,
+                    next_version=piece.end,
+                    events_of_gone_components=piece.gone,
+                )
 
 
 def _first(cursor: int, *, including: bool) -> int:

@@ -7,6 +7,7 @@ defined order. Used from one thread. Faults are the business of whoever wraps it
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
@@ -197,10 +198,10 @@ class MemoryStore:
         """The id of this configuration's deployment."""
         return self._deployments.setdefault(config_digest, new_id)
 
-    def keep_backtrace(self, execution_id: ExecutionId, backtrace: Backtrace) -> None:
-        """Keeps a backtrace, in place of one with the same first event; nothing for an execution that does not exist."""
+    def keep_backtraces(self, execution_id: ExecutionId, backtraces: Sequence[Backtrace]) -> None:
+        """Keeps backtraces, in place of those with the same first event; nothing for an execution that does not exist."""
         if execution_id in self._rows:
-            self._backtraces.setdefault(execution_id, {})[backtrace.first] = backtrace
+            self._backtraces.setdefault(execution_id, {}).update((each.first, each) for each in backtraces)
 
     # --- Reader --------------------------------------------------------------------------------------------------
 

@@ -32,6 +32,10 @@ ENTRY_SIZE: Final = 48
 """`wasmtime_component_valrecord_entry_t`: name (16 bytes), value (32 bytes)."""
 FUNC_SIZE: Final = 32
 INSTANCE_SIZE: Final = 16
+CORE_FUNC_SIZE: Final = 16
+"""`wasmtime_func_t`, of a core module; `wasmtime_instance_t` is as long."""
+EXTERN_SIZE: Final = 32
+"""`wasmtime_extern_t`: kind (u8) at 0, union at 8."""
 VEC_SIZE: Final = 16
 """Every vector: size, then pointer to the data."""
 
@@ -42,6 +46,9 @@ def _check_layout() -> None:
         "wasmtime_component_valrecord_entry": ENTRY_SIZE,
         "wasmtime_component_func": FUNC_SIZE,
         "wasmtime_component_instance": INSTANCE_SIZE,
+        "wasmtime_instance": CORE_FUNC_SIZE,
+        "wasmtime_func": CORE_FUNC_SIZE,
+        "wasmtime_extern": EXTERN_SIZE,
         "wasm_byte_vec_t": VEC_SIZE,
         "wasmtime_async_continuation_t": 24,
     }
@@ -50,8 +57,9 @@ def _check_layout() -> None:
         if actual != size:
             raise ImportError(f"wasmtime's {name} has {actual} bytes, expected {size}; install wasmtime>=50,<51")
     val = _bindings.wasmtime_component_val
-    if (val.kind.offset, val.of.offset) != (0, 8):
-        raise ImportError("wasmtime's component values have an unknown layout; install wasmtime>=50,<51")
+    extern = _bindings.wasmtime_extern
+    if (val.kind.offset, val.of.offset, extern.of.offset) != (0, 8, 8):
+        raise ImportError("wasmtime's values have an unknown layout; install wasmtime>=50,<51")
 
 
 _check_layout()
@@ -176,6 +184,28 @@ func_call_async = _quick(
 future_poll = _long("wasmtime_call_future_poll", c_bool, c_void_p)
 future_delete = _quick("wasmtime_call_future_delete", None, c_void_p)
 
+# --- core modules ----------------------------------------------------------------------------------------------------
+
+core_linker_new = _quick("wasmtime_linker_new", c_void_p, c_void_p)
+core_linker_delete = _quick("wasmtime_linker_delete", None, c_void_p)
+core_instantiate_async = _quick(
+    "wasmtime_linker_instantiate_async", c_void_p, c_void_p, c_void_p, c_void_p, c_void_p, c_void_p, c_void_p
+)
+core_export_get = _quick("wasmtime_instance_export_get", c_bool, c_void_p, c_void_p, c_char_p, c_size_t, c_void_p)
+core_call_async = _quick(
+    "wasmtime_func_call_async",
+    c_void_p,
+    c_void_p,
+    c_void_p,
+    c_void_p,
+    c_size_t,
+    c_void_p,
+    c_size_t,
+    c_void_p,
+    c_void_p,
+)
+context_get_fuel = _quick("wasmtime_context_get_fuel", c_void_p, c_void_p, c_void_p)
+
 # --- values ----------------------------------------------------------------------------------------------------------
 
 bytes_new = _quick("wasm_byte_vec_new", None, c_void_p, c_size_t, c_char_p)
@@ -198,16 +228,27 @@ resource_host_delete = _quick("wasmtime_component_resource_host_delete", None, c
 error_new = _quick("wasmtime_error_new", c_void_p, c_char_p)
 _error_message = _quick("wasmtime_error_message", None, c_void_p, c_void_p)
 _error_delete = _quick("wasmtime_error_delete", None, c_void_p)
+_trap_message = _quick("wasm_trap_message", None, c_void_p, c_void_p)
+_trap_delete = _quick("wasm_trap_delete", None, c_void_p)
+
+
+def take_trap(trap: int) -> str:
+    """The text of a `wasm_trap_t`, which is freed."""
+    return _take(trap, _trap_message, _trap_delete)
 
 
 def take_error(error: int) -> str:
     """The text of a `wasmtime_error_t`, which is freed."""
+    return _take(error, _error_message, _error_delete)
+
+
+def _take(thing: int, message_of: Foreign, delete: Foreign) -> str:
     text = ctypes.create_string_buffer(VEC_SIZE)
-    _error_message(error, text)
+    message_of(thing, text)
     size, data = struct.unpack("QQ", text.raw)
     message = MEMORY[data : data + size].tobytes().decode("utf-8", "replace")
     bytes_delete(text)
-    _error_delete(error)
+    delete(thing)
     return message
 
 

@@ -8,9 +8,10 @@ The C API ends the process when it is misused. What must hold, and where it is k
 1. Everything that is passed by pointer (function, arguments, result, error, instance) lives until the future is deleted,
    and the future is deleted before the store: `_Store`, and one block of memory for each fiber.
 2. A callback that raises aborts: `_host_callback` catches everything. An error is only heard inside the callback, later
-   it is written to dead memory: `fail_call` arms it before the call.
+   it is written to dead memory: a host call that was taken is answered, or its fiber closed.
 3. One call at a time for each store; no polling, closing or deleting from inside a callback; one thread at a time on a
-   future: the owner's lock, and `_forbid_callback`.
+   future: the owner's lock, and `_forbid_callback`. The one exception is a function of a core module of the same store that
+   calls nothing: it may be called, polled to its end and deleted inside a callback (`stacks`).
 4. The epoch deadline is set before every poll; "not done" means waiting for the host, or out of its slice.
 5. Every handle is lifted before the callback returns, also when it fails: `codec`, and `_refuse`.
 6. Destructors are synchronous: they only queue what was dropped (`dropped`). They do not run on a trap or on `close`.
@@ -169,13 +170,10 @@ class Fiber:
         "_base",
         "_block",
         "_continuation",
-        "_failing",
         "_fault",
         "_handles",
         "_in_callback",
         "_lock",
-        "_look",
-        "_message",
         "_next_rep",
         "_program",
         "_results",
@@ -186,6 +184,7 @@ class Fiber:
         "dropped",
         "fuel",
         "instantiated",
+        "look",
         "made",
         "memory_max",
         "result",
@@ -207,13 +206,14 @@ class Fiber:
         """What the guest dropped since the owner last looked, in order; the owner empties it."""
         self.made = 0
         """How many host calls and drops there were."""
+        self.look: Callable[[int], None] | None = None
+        """Called with the store's context inside the callback of each host call and drop, when `made` has counted it and the
+        guest stands in it. It must not touch the fiber. Set it before the start.
+        """
         self._lock = threading.Lock()
         self._thread = 0
         self._in_callback = False
         self._fault: BaseException | None = None
-        self._failing = 0
-        self._message = ""
-        self._look: Callable[[], None] | None = None
         self._handles: dict[int, Value] = {}
         self._next_rep = 1
         self._results = 0
@@ -263,21 +263,6 @@ class Fiber:
         self._enter(State.RUNNABLE, "resumed")
         try:
             return self._run()
-        finally:
-            self._lock.release()
-
-    def fail_call(self, number: int, message: str, look: Callable[[], None] | None = None) -> None:
-        """Makes a host call or drop, the one that `made` counts as `number`, trap with `message`; then the trap's text tells
-        where the guest was. It must be asked for before: a pending call can only be answered, or its fiber closed. `look` is
-        called inside the callback, while the guest stands in its call: it must not touch the fiber.
-        """
-        self._enter(None, "told to fail a call")
-        try:
-            if number <= self.made:
-                raise FiberMisuse(
-                    f"an error for call {number}, which was made, comes too late to be heard; close the fiber instead"
-                )
-            self._failing, self._message, self._look = number, message, look
         finally:
             self._lock.release()
 
@@ -384,6 +369,7 @@ class Fiber:
 
     def _free(self) -> None:
         state, self.state = self.state, State.CLOSED
+        self.look = None  # whoever looks knows the fiber's owner: nothing is to wait for the garbage collector
         if state in (State.NEW, State.CLOSED):
             return
         self.call = None
@@ -400,10 +386,6 @@ class Fiber:
         first = self._base + _ARGUMENTS
         for at in range(first, first + self._arity * _VAL, _VAL):
             free(at)
-
-    def _look_inside(self) -> None:
-        if self._look is not None:
-            self._look()
 
     # --- handles -----------------------------------------------------------------------------------------------------
 
@@ -472,9 +454,8 @@ def _host_callback(function: HostFunction) -> Any:
             fiber = _polled[context]
             fiber._in_callback = True
             fiber.made += 1
-            if fiber.made == fiber._failing:
-                fiber._look_inside()
-                raise _Armed(fiber._message)
+            if fiber.look is not None:
+                fiber.look(context)
             if args_count != len(lifts) or results_count != result_count:
                 raise CodecError(f"{function.name} was called with {args_count} arguments, {results_count} results")
             fiber.arguments = tuple([lift(args + offset, fiber) for offset, lift in lifts])
@@ -489,10 +470,6 @@ def _host_callback(function: HostFunction) -> Any:
     return capi.HostCallback(callback)
 
 
-class _Armed(Exception):
-    """`fail_call` was asked for."""
-
-
 def _refuse(
     fiber: Fiber | None, fault: BaseException, args: int, args_count: int, error_out: int, continuation_out: int
 ) -> None:
@@ -502,8 +479,7 @@ def _refuse(
     _MEMORY[continuation_out : continuation_out + 24] = _ALWAYS_READY
     if fiber is None:
         return
-    if not isinstance(fault, _Armed):
-        fiber._fault = fault
+    fiber._fault = fault
     fiber.call = None
     for at in range(args, args + args_count * _VAL, _VAL):
         for resource in handles_in(at):
@@ -529,9 +505,10 @@ def destructor() -> Any:
         try:
             fiber = _polled[context]
             fiber.made += 1
-            if fiber.made == fiber._failing:
-                fiber._look_inside()
-                return int(capi.error_new(fiber._message.encode("utf-8", "replace").replace(b"\0", b"?")))
+            if fiber.look is not None:
+                fiber._in_callback = True
+                fiber.look(context)
+                fiber._in_callback = False
             fiber.dropped.append(fiber._handles.pop(rep))
         except BaseException as fault:  # noqa: BLE001 - as above
             return int(capi.error_new(f"a handle could not be dropped: {fault!r}".encode()))

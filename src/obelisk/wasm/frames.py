@@ -1,7 +1,7 @@
 """Stacks of guests: wasmtime's text, and what a guest says of its own, become frames.
 
 Decides how the text of a trap is read, and which of its frames are not the guest's: the trampolines that the tools which make
-components put between a module and its imports. Pure: it knows nothing of fibers.
+components put between a module and its imports, and the function that asks for a stack (`stacks`). Pure: it knows nothing of fibers.
 
     error while executing at wasm backtrace:
         0:   0x2319 - wit-component:shim!indirect-…        no debug information: MODULE!FUNCTION
@@ -25,7 +25,9 @@ _HEADER: Final = "wasm backtrace:"
 _FRAME: Final = re.compile(r"\s*\d+:\s+(?:0x[0-9a-f]+ - )?(.*)")
 _INLINED: Final = re.compile(r"\s+- (.*)")
 _PLACE: Final = re.compile(r"\s+at (.*?)(?::(\d+))?(?::(\d+))?")
-_MACHINERY: Final = ("wit-component:shim", "wit-component:fixups")
+ASKING: Final = "obelisk:stacks"
+"""The module whose function asks."""
+_MACHINERY: Final = ("wit-component:shim", "wit-component:fixups", ASKING)
 
 
 def frames_of(text: str) -> tuple[Frame, ...]:

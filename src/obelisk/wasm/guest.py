@@ -22,9 +22,10 @@ from obelisk.wasm.calls import Immediate, Meaning
 from obelisk.wasm.codec import CodecError
 from obelisk.wasm.engine import Placement
 from obelisk.wasm.fiber import CallbackFailed, Fiber, FiberMisuse, State, TooManyHandles
-from obelisk.wasm.frames import frames_of
 from obelisk.wasm.link import EntryPoint
 from obelisk.wasm.peek import Peek
+from obelisk.wasm.seen import Seen
+from obelisk.wasm.stacks import NoStack, Stacks
 from obelisk.wasm.wasi.host import GuestTrap, is_later
 from obelisk.wasm.wasi.workflow import WorkflowHost
 from obelisk.wit.reader import InvalidJson, ValueMismatch
@@ -32,7 +33,6 @@ from obelisk.wit.reader import InvalidJson, ValueMismatch
 _log = logging.getLogger(__name__)
 _YIELDED = Yielded()
 _KIND = FunctionKind.WORKFLOW
-_STOPPED = "stopped here, to see where this is"
 
 
 class PoolIsFull(RuntimeError):
@@ -44,7 +44,19 @@ class WorkflowGuest:
     raises `PoolIsFull` when there is no room.
     """
 
-    __slots__ = ("_closing", "_end", "_entry", "_fiber", "_host", "_meaning", "_memory_max", "_peek", "_rest", "_wasi")
+    __slots__ = (
+        "_closing",
+        "_end",
+        "_entry",
+        "_fiber",
+        "_host",
+        "_meaning",
+        "_memory_max",
+        "_peek",
+        "_rest",
+        "_seen",
+        "_wasi",
+    )
 
     def __init__(self, entry: EntryPoint, *, memory_max: int | None = None) -> None:
         self._entry = entry
@@ -59,6 +71,7 @@ class WorkflowGuest:
         self._end: Step | None = None
         """How the run has ended, while output that was left over is handed out."""
         self._peek: Peek | None = None
+        self._seen: Seen | None = None
 
     def _new_fiber(self) -> Fiber:
         program = self._entry.program
@@ -116,32 +129,46 @@ class WorkflowGuest:
 
     # --- where it is -------------------------------------------------------------------------------------------------
 
-    @property
-    def call_number(self) -> int | None:
-        """See `Inside`. Drops are counted too."""
-        fiber = self._fiber
-        if self._closing:  # the drop that was heard of, before those that still wait, and the call that follows them
-            return fiber.made - len(fiber.dropped) - (fiber.call is not None)
-        waits = self._meaning is not None or self._wasi is not None
-        return fiber.made if waits and self._end is None else None
-
-    def told(self) -> tuple[Frame, ...] | None:
-        """See `Inside`."""
-        meaning = self._meaning
-        return None if self._closing or meaning is None or meaning.told is None else meaning.told(self._fiber.arguments)
-
-    def stop_in(self, call_number: int) -> None:
+    def look(self) -> None:
         """See `Inside`."""
         if self._entry.program.compiler.placement is Placement.ON_DEMAND:  # where interpreters are
             with suppress(OSError):
                 self._entry, code = self._entry.apart()
                 self._peek = Peek(code)
                 self._fiber = self._new_fiber()
-        self._fiber.fail_call(call_number, _STOPPED, self._peek.look if self._peek is not None else None)
+        self._seen = Seen(Stacks(self._entry.program.compiler), self._peek)
+        self._fiber.look = self._look
 
-    def stack(self) -> tuple[Frame, ...]:
-        """See `Inside`. Those of its interpreter, if it has one that is known."""
-        return (self._peek.frames if self._peek is not None else ()) or frames_of(self._fiber.trap)
+    def _look(self, context: int) -> None:
+        fiber = self._fiber
+        assert self._seen is not None
+        self._seen.look(fiber.made, context, others_wait=bool(fiber.dropped))
+
+    def stack(self) -> tuple[Frame, ...] | None:
+        """See `Inside`. `PoolIsFull` when there was no room to look."""
+        number = self._call_number()
+        if number is None:
+            return None
+        meaning = self._meaning
+        if not self._closing and meaning is not None and meaning.told is not None:
+            told = meaning.told(self._fiber.arguments)
+            if told is not None:
+                return told
+        assert self._seen is not None, "it was not told to look"
+        try:
+            return self._seen.frames(number)
+        except NoStack as problem:
+            if trap.says_pool_is_full(str(problem)):
+                raise PoolIsFull(str(problem)) from None
+            raise
+
+    def _call_number(self) -> int | None:
+        """Which of its calls and drops, as the fiber counts them, it waits in."""
+        fiber = self._fiber
+        if self._closing:  # the drop that was heard of, before those that still wait, and the call that follows them
+            return fiber.made - len(fiber.dropped) - (fiber.call is not None)
+        waits = self._meaning is not None or self._wasi is not None
+        return fiber.made if waits and self._end is None else None
 
     def _step(self, state: State) -> Step:
         fiber = self._fiber

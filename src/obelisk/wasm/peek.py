@@ -9,7 +9,8 @@ not there or not understood means no frames.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -24,17 +25,33 @@ _SEARCHED: Final = 64 << 20
 
 
 class Peek:
-    """For one guest, whose memory begins as a mapping of `code`."""
+    """For one guest, whose memory begins as a mapping of `code`. An interpreter that is not there at the first look is not looked
+    for again: those that can be read are in the component.
+    """
 
     def __init__(self, code: Path) -> None:
         self._code = str(code)
-        self.frames: tuple[Frame, ...] = ()
-        """The innermost first; none when there is no interpreter that is known."""
+        self._interpreters: list[tuple[int, int, int]] | None = None
+        """Where memories begin and end, as they were when they were last asked for, and where the interpreter's state is."""
 
-    def look(self) -> None:
-        """Now, while the guest stands in a host call. Does not fail."""
-        for base, end in memories(self._code):
-            self.frames = self.frames or _frames(base, end)
+    def look(self) -> tuple[Frame, ...]:
+        """The frames now, while the guest stands in a host call, the innermost first; none when there is no interpreter that is
+        known. Does not fail.
+        """
+        if self._interpreters is None:
+            self._interpreters = [
+                (base, end, state) for base, end in memories(self._code) if (state := _state(base, end)) >= 0
+            ]
+        elif found := self._frames():
+            return found
+        elif self._interpreters:
+            ends = dict(memories(self._code))
+            self._interpreters = [(base, ends.get(base, end), state) for base, end, state in self._interpreters]
+        return self._frames()
+
+    def _frames(self) -> tuple[Frame, ...]:
+        assert self._interpreters is not None
+        return next(filter(None, (_frames(*each) for each in self._interpreters)), ())
 
 
 def memories(code: str) -> list[tuple[int, int]]:
@@ -58,16 +75,24 @@ def memories(code: str) -> list[tuple[int, int]]:
     return list(found.items())
 
 
-def _frames(base: int, end: int) -> tuple[Frame, ...]:
+def _state(base: int, end: int) -> int:
+    """Where the state of an interpreter is in a memory; -1: nowhere."""
+    with suppress(OSError), _memory() as memory:
+        return os.pread(memory, min(end - base, _SEARCHED), base).find(COOKIE)
+    return -1
+
+
+def _frames(base: int, end: int, state: int) -> tuple[Frame, ...]:
+    with suppress(OSError, NotCPython), _memory() as memory:
+        return frames_at(_reading(memory, base, end), state)
+    return ()
+
+
+@contextmanager
+def _memory() -> Iterator[int]:
+    memory = os.open(_MEMORY, os.O_RDONLY)
     try:
-        memory = os.open(_MEMORY, os.O_RDONLY)
-    except OSError:
-        return ()
-    try:
-        state = os.pread(memory, min(end - base, _SEARCHED), base).find(COOKIE)
-        return () if state < 0 else frames_at(_reading(memory, base, end), state)
-    except (OSError, NotCPython):
-        return ()
+        yield memory
     finally:
         os.close(memory)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Final
 
@@ -77,7 +77,7 @@ class SqliteStore:
     `connection.WRITER_PRAGMAS`. `wal_bytes_max`: how long the write-ahead log may get before `checkpoint` makes commits
     wait for it. Raises `StoreBusy`, `StoreTooNew` or `StoreUnusable`; `ValueError` for a malformed pragma.
 
-    All methods but `checkpoint`, `keep_backtrace` and `reader` are for one thread at a time, which need not be the one that opened.
+    All methods but `checkpoint`, `keep_backtraces` and `reader` are for one thread at a time, which need not be the one that opened.
     """
 
     def __init__(
@@ -245,20 +245,25 @@ class SqliteStore:
 
     # --- backtraces ----------------------------------------------------------------------------------------------
 
-    def keep_backtrace(self, execution_id: ExecutionId, backtrace: Backtrace) -> None:
-        """Keeps a backtrace, between two commits. Nothing is kept for an execution that does not exist. `StoreFailed`."""
-        frames = rows.frames_encode(backtrace.frames)
-        digest = hashlib.sha256(frames).digest()
+    def keep_backtraces(self, execution_id: ExecutionId, backtraces: Sequence[Backtrace]) -> None:
+        """Keeps backtraces, between two commits. Nothing is kept for an execution that does not exist. `StoreFailed`."""
+        encoded = {backtrace.frames: rows.frames_encode(backtrace.frames) for backtrace in backtraces}
+        digests = {frames: hashlib.sha256(text).digest() for frames, text in encoded.items()}
         with self._using():
             key = rows.key_of(self._connection, execution_id)
             if key is None:
                 return
             try:
                 with transaction(self._connection):
-                    component = self._names.keys[backtrace.component]
+                    names = self._names.keys
+                    added = [
+                        (key, each.first, each.end, names[each.component], digests[each.frames]) for each in backtraces
+                    ]
                     self._names.write(self._connection)
-                    self._connection.execute(_STACK_ADD, (digest, frames))
-                    self._connection.execute(_BACKTRACE_ADD, (key, backtrace.first, backtrace.end, component, digest))
+                    self._connection.executemany(
+                        _STACK_ADD, ((digests[frames], text) for frames, text in encoded.items())
+                    )
+                    self._connection.executemany(_BACKTRACE_ADD, added)
             except BaseException:
                 self._names.forget()
                 raise
