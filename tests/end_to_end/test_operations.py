@@ -215,6 +215,30 @@ def test_what_a_replay_showed_is_sent_back_over_the_wire(operated: Operated) -> 
     assert nothing.stderr == "Error: there is nothing to advance by: the execution waits for a response\n"
 
 
+def test_backtraces_of_steps_are_kept_at_once_if_that_is_wanted(operated: Operated) -> None:
+    execution_id = operated.submit(FLOWS + "timeout-pattern", "[600000]", "--paused")
+    executions = operated.server.executions
+    id_ = pb.ExecutionId(id=execution_id)
+
+    def advanced(**fields: Any) -> list[int]:
+        """By one step; the events that have a backtrace then."""
+        shown = executions.ReplayExecution(pb.ReplayExecutionRequest(execution_id=id_))
+        if "steps" in fields:
+            fields["expected_version"] = shown.next_version
+        else:
+            fields["captured_writes"] = shown.advanceable.captured_writes[:1]
+        answer = executions.AdvanceExecution(pb.AdvanceExecutionRequest(execution_id=id_, **fields))
+        assert answer.WhichOneof("result") == "success"
+        log = executions.ListExecutionEvents(
+            pb.ListExecutionEventsRequest(execution_id=id_, length=100, include_backtrace_id=True)
+        )
+        return [event.version for event in log.events if event.HasField("backtrace_id")]
+
+    assert advanced(steps=1) == []
+    assert advanced(steps=1, persist_backtrace=True) == [3], "and not of what was written before"
+    assert advanced(persist_backtrace=True) == [3, 4]
+
+
 def test_a_fork_goes_on_from_where_it_was_forked(operated: Operated) -> None:
     origin = operated.submit(FLOWS + "random", "[3]")
     result = operated.done("result", "--follow", origin)

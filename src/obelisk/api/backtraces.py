@@ -63,20 +63,20 @@ class Backtraces:
         await self._reads.run(self._engine.keep_backtraces, execution_id, [made])
         return BacktraceOf(state.ffqn, made)
 
-    async def persist(self, execution_id: ExecutionId) -> int:
+    async def persist(self, execution_id: ExecutionId, *, since: int = 0) -> int:
         """Makes and keeps the backtraces of the host calls that none is kept of yet; how many. See `persisting`."""
         count = 0
-        async with aclosing(self.persisting(execution_id)) as pieces:
+        async with aclosing(self.persisting(execution_id, since=since)) as pieces:
             async for piece in pieces:
                 count = piece.count
         return count
 
-    async def persisting(self, execution_id: ExecutionId) -> AsyncGenerator[Persisting, None]:
-        """The same, telling how far it has come, at the end too. One replay for each component that the execution ran on. Where it
+    async def persisting(self, execution_id: ExecutionId, *, since: int = 0) -> AsyncGenerator[Persisting, None]:
+        """The same, telling how far it has come, at the end too. Only of events from `since` on. One replay for each component that the execution ran on. Where it
         fails, or is closed, those that were made before are kept. Raises what `get` does.
         """
         snapshot = await self._snapshot(execution_id)
-        missing = await self._reads.run(self._missing, snapshot)
+        missing = await self._reads.run(self._missing, snapshot, since)
         end = len(snapshot.log)
         count = gone = 0
         pieces: asyncio.Queue[tuple[int, int] | None] = asyncio.Queue()
@@ -106,18 +106,18 @@ class Backtraces:
             )
         return snapshot
 
-    def _missing(self, snapshot: Snapshot) -> list[tuple[Digest, frozenset[int]]]:
+    def _missing(self, snapshot: Snapshot, since: int) -> list[tuple[Digest, frozenset[int]]]:
         """The events of host calls without a backtrace, by the component that left them, in order; none when none are kept."""
         execution_id = snapshot.state.execution_id
         if not self._engine.keep_backtraces(execution_id, []):
             return []
         kept: set[int] = set()
-        for first, end in self._engine.reader.backtraces(execution_id, 0, len(snapshot.log)):
+        for first, end in self._engine.reader.backtraces(execution_id, since, len(snapshot.log)):
             kept.update(range(first, end))
         components = components_of(snapshot.log)
         found: dict[Digest, list[int]] = {}
         for version in recorded_by_calls(snapshot.log):
-            if version not in kept:
+            if version >= since and version not in kept:
                 found.setdefault(components[version], []).append(version)
         return [(component, frozenset(versions)) for component, versions in found.items()]
 

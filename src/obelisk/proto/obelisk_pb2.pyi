@@ -4267,7 +4267,7 @@ class AdvanceExecutionRequest(_message.Message):
     STEPS_FIELD_NUMBER: _builtins.int
     PAUSE_SUBMITTED_EXECUTIONS_FIELD_NUMBER: _builtins.int
     persist_backtrace: _builtins.bool
-    """Has no effect: a backtrace is kept when it is first asked for."""
+    """Whether backtraces of what is written are made and kept at once. Without it they are made when somebody asks."""
     expected_version: _builtins.int
     """`next_version` of the replay."""
     steps: _builtins.int

@@ -7,9 +7,10 @@ Decides the form, nothing else; what a client may send back of a replay is the b
 
 from __future__ import annotations
 
+import logging
 from typing import Any, Final
 
-from obelisk.api.errors import InvalidArgument, NotAvailable, NotReady
+from obelisk.api.errors import ApiError, InvalidArgument, NotAvailable, NotReady
 from obelisk.api.operations import Cancelled, DelayCancelled
 from obelisk.api.ports import Catalogue
 from obelisk.api.replaying import STEPS_MAX
@@ -22,6 +23,7 @@ from obelisk.server import messages, requests
 from obelisk.server.answers import answering, fitting
 from obelisk.server.captured import Sent, captured
 
+_log: Final = logging.getLogger(__name__)
 _CANCELLED: Final = {
     Cancelled.REQUESTED: pb.CancelExecutionResponse.CANCEL_EXECUTION_OUTCOME_CANCELLATION_REQUESTED,
     Cancelled.FINISHED: pb.CancelExecutionResponse.CANCEL_EXECUTION_OUTCOME_ALREADY_FINISHED,
@@ -40,6 +42,7 @@ class OperationRpcs:
     def __init__(self, service: Service, catalogue: Catalogue) -> None:
         self._operations = service.operations
         self._replaying = service.replaying
+        self._backtraces = service.backtraces
         self._catalogue = catalogue
 
     async def Stub(self, request: pb.StubRequest, context: Any) -> pb.StubResponse:
@@ -123,17 +126,29 @@ class OperationRpcs:
         async with answering(context):
             execution_id = requests.execution_id_in(request)
             pause_children = request.pause_submitted_executions
-            if not request.captured_writes:
-                if not request.HasField("expected_version"):
-                    raise NotReady(
-                        "`captured_writes` is empty: send a beginning of what ReplayExecution shows, or"
-                        " `expected_version` and `steps`"
-                    )
-                advanced = await self._replaying.advance(
-                    execution_id, request.expected_version, request.steps, pause_children=pause_children
+            if request.captured_writes:
+                sent = Sent(list(request.captured_writes))
+                version, answer = sent.version, await self._advance_by(execution_id, sent, pause_children)
+            elif request.HasField("expected_version"):
+                version = request.expected_version
+                answer = _advanced(
+                    await self._replaying.advance(execution_id, version, request.steps, pause_children=pause_children)
                 )
-                return _advanced(advanced)
-            return await self._advance_by(execution_id, Sent(list(request.captured_writes)), pause_children)
+            else:
+                raise NotReady(
+                    "`captured_writes` is empty: send a beginning of what ReplayExecution shows, or"
+                    " `expected_version` and `steps`"
+                )
+            if request.persist_backtrace and answer.WhichOneof("result") == "success":
+                await self._persist_backtraces(execution_id, version)
+            return answer
+
+    async def _persist_backtraces(self, execution_id: ExecutionId, since: int) -> None:
+        """Of what was written. Where that is not possible they are made when somebody looks: the execution is advanced anyhow."""
+        try:
+            await self._backtraces.persist(execution_id, since=since)
+        except ApiError as error:
+            _log.warning("no backtraces are kept of what %s was advanced by: %s", execution_id, error)
 
     async def _advance_by(
         self, execution_id: ExecutionId, sent: Sent, pause_children: bool
