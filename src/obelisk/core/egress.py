@@ -184,6 +184,12 @@ class Permission(msgspec.Struct, frozen=True):
             for entry in self.allowed
         )
 
+    def may_carry_any(self) -> bool:
+        """Whether there are secrets that may be put into it."""
+        return any(
+            self.may_carry(secret, place) for entry in self.allowed for secret in entry.secrets for place in Place
+        )
+
     def unreachable(self, addresses: Iterable[str]) -> str:
         """Why none of the addresses of its host may be reached."""
         found = tuple(addresses)

@@ -311,6 +311,28 @@ async def test_a_secret_in_base64_that_a_server_sends_back_in_a_header_is_hidden
 
 
 @pytest.mark.parametrize(
+    ("host", "headers", "expected"),
+    [
+        ("http://127.0.0.1:*", {}, "identity"),
+        ("http://127.0.0.1:*", {"Accept-Encoding": "gzip"}, "gzip"),
+        ("http://other.example", {}, None),
+    ],
+)
+def test_where_secrets_may_go_nothing_is_to_be_compressed(host, headers, expected):
+    @on_a_loop
+    async def scenario():
+        async with serving(Echo(), secret_entry(host), entry("http://127.0.0.1:*"), secrets={"KEY": SECRET}) as (
+            server,
+            web,
+        ):
+            await web.get(server, headers=headers)
+            [head] = server_heads(server)
+            assert fields_of(head).get("accept-encoding") == expected
+
+    scenario()
+
+
+@pytest.mark.parametrize(
     ("content_type", "expected"),
     [
         ("text/plain", SECRET),

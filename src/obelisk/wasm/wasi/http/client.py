@@ -27,6 +27,8 @@ from obelisk.wasm.wasi.http.records import Now, Record, Records
 from obelisk.wasm.wasi.http.sending import Request, Timeouts
 
 _log: Final = logging.getLogger(__name__)
+_NOT_COMPRESSED: Final = ("accept-encoding", b"identity")
+"""Sent to where secrets may go, unless the guest says what it wants: a secret is not found in what is compressed."""
 _METHOD: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _AUTHORITY: Final = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::(?P<port>[0-9]{1,5}))?")
 _PATH: Final = re.compile(r"[/?][!\"$-~]*|\*")
@@ -139,7 +141,10 @@ class HttpClient:
             raise HttpFailure(Code.HTTP_REQUEST_DENIED, decision.message)
         if self._placeholders:
             self._check_secrets(decision, headers)
-        fields = [*headers, *self._tracing({name.lower() for name, _ in headers}, record)]
+        given = {name.lower() for name, _ in headers}
+        fields = [*headers, *self._tracing(given, record)]
+        if self._placeholders and "accept-encoding" not in given and decision.may_carry_any():
+            fields.append(_NOT_COMPRESSED)
         return Exchange(self._connections, Request(decision, fields, body, timeouts), self._placeholders, record)
 
     def _check_secrets(self, permission: Permission, headers: Fields) -> None:
