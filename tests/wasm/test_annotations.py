@@ -16,7 +16,7 @@ from obelisk.wasm.component import ComponentLoader
 from obelisk.wasm.description import Descriptions, annotate
 from obelisk.wasm.link import link_activity
 from obelisk.wasm.source import ComponentError, WitText
-from obelisk.wit.permanence import SECTION
+from obelisk.wit.annotations import SECTION
 
 WIT = """package any:any;
 world pay { export demo:acts/pay; }

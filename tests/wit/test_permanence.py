@@ -6,9 +6,7 @@ import json
 
 import pytest
 
-from obelisk.wit.component import read_component_wit, read_package_wit
-from obelisk.wit.document import read_document
-from obelisk.wit.permanence import (
+from obelisk.wit.annotations import (
     Annotations,
     InvalidAnnotations,
     annotated,
@@ -16,10 +14,12 @@ from obelisk.wit.permanence import (
     annotations_for,
     decode,
     encode,
-    says_permanent,
-    strays,
 )
+from obelisk.wit.component import read_component_wit, read_package_wit
+from obelisk.wit.document import read_document
+from obelisk.wit.permanence import says_permanent
 from obelisk.wit.printer import Printer, package_text
+from obelisk.wit.strays import strays
 
 PAY = """
 package demo:impl;

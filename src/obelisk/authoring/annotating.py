@@ -15,7 +15,8 @@ from typing import Final
 from obelisk.wasm.description import LoadedWit
 from obelisk.wasm.source import read_source, wit_files
 from obelisk.wit.document import read_document
-from obelisk.wit.permanence import PERMANENT, Stray, says_permanent, strays
+from obelisk.wit.permanence import PERMANENT, says_permanent
+from obelisk.wit.strays import Stray, strays
 
 _COMMENT: Final = re.compile(r"//[^\n]*|/\*.*?\*/", re.DOTALL)
 _NAME: Final = re.compile(r"[A-Za-z][\w:@/.-]*")

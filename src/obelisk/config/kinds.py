@@ -17,6 +17,7 @@ import msgspec
 
 from obelisk.config.places import Places, UnknownPlace
 from obelisk.config.settings import SUFFIX, Address, LogFilter
+from obelisk.core.calls import LogLevel
 from obelisk.core.ids import Digest, InvalidId, parse_digest
 from obelisk.core.names import FunctionName, InvalidName, is_word, parse_function_name
 from obelisk.core.policy import AllowedPrograms, Blocking
@@ -26,7 +27,7 @@ NOT_YET: Final = "known, not available in this version"
 COUNT_MAX: Final = 2**63 - 1
 _DURATION_US: Final = {"milliseconds": 1_000, "seconds": 1_000_000, "minutes": 60_000_000, "hours": 3_600_000_000}
 _DURATION_US_MAX: Final = 100 * 366 * 24 * _DURATION_US["hours"]
-_LEVELS: Final = ("trace", "debug", "info", "warn", "error", "off")
+_LEVELS: Final = (*LogLevel, "off")
 _ADDRESS: Final = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9._-]+)):([0-9]{1,5})")
 _ENDPOINT: Final = re.compile(r"https?://(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):([0-9]{1,5})/?")
 _NAME: Final = re.compile(r"[A-Za-z0-9_]+")

@@ -206,6 +206,13 @@ class LogLevel(StrEnum):
     WARN = "warn"
     ERROR = "error"
 
+    def is_at_least(self, least: LogLevel | None) -> bool:
+        """Whether a line of this level is among those from `least` on; None: nothing is."""
+        return least is not None and _RANKS[self] >= _RANKS[least]
+
+
+_RANKS: Final = {level: rank for rank, level in enumerate(LogLevel)}
+
 
 class Log(_Data, frozen=True):
     """A line of `obelisk:log`. Not an event. Replies `Done`."""

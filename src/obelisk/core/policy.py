@@ -72,7 +72,7 @@ class LogPolicy(msgspec.Struct, frozen=True):
     def stores(self, line: LogLine) -> bool:
         """Whether the line goes to the log of its execution."""
         if isinstance(line, Log):
-            return self.store_min_level is not None and _RANKS[line.level] >= _RANKS[self.store_min_level]
+            return line.level.is_at_least(self.store_min_level)
         return self.forward_of(line.stream) is Forward.DB
 
     def forward_of(self, stream: StdStream) -> Forward:
@@ -82,9 +82,6 @@ class LogPolicy(msgspec.Struct, frozen=True):
     def drops(self, line: LogLine) -> bool:
         """Whether nobody wants the line; one of `obelisk:log` always goes to the server's log."""
         return not isinstance(line, Log) and self.forward_of(line.stream) is Forward.NONE
-
-
-_RANKS: Final = {level: rank for rank, level in enumerate(LogLevel)}
 
 
 class ExecutionPolicy(msgspec.Struct, frozen=True):

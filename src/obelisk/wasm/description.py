@@ -14,10 +14,18 @@ from obelisk.wasm import tools
 from obelisk.wasm.binary import Layer, custom_sections, layer_of, with_custom_section
 from obelisk.wasm.cache import ComponentCache
 from obelisk.wasm.source import ComponentError, Source, digest_of, is_wasm, read_source, wit_files
-from obelisk.wit import permanence
+from obelisk.wit.annotations import (
+    SECTION,
+    Annotations,
+    InvalidAnnotations,
+    annotated,
+    annotated_text,
+    annotations_for,
+)
+from obelisk.wit.annotations import decode as decode_annotations
+from obelisk.wit.annotations import encode as encode_annotations
 from obelisk.wit.component import ComponentWit, NoOneWorld, read_component_wit, read_package_wit
 from obelisk.wit.document import UnreadableWit, read_document
-from obelisk.wit.permanence import SECTION, Annotations, InvalidAnnotations
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +70,7 @@ class WasmFile:
         try:
             if len(contents) > 1:
                 raise InvalidAnnotations(f"there are {len(contents)} of them")
-            return permanence.decode(contents[0]) if contents else Annotations({})
+            return decode_annotations(contents[0]) if contents else Annotations({})
         except InvalidAnnotations as failure:
             raise _invalid_annotations(self.path, failure) from None
 
@@ -71,8 +79,8 @@ def annotate(component: bytes, described: LoadedWit, source: LoadedWit) -> bytes
     """A valid component with the annotations of the WIT that it was made of, in place of those that it had; `described`: what it
     says of itself. Where there are none it stays as it is.
     """
-    said = permanence.annotations_for(read_document(described.document), read_document(source.document))
-    return with_custom_section(component, SECTION, permanence.encode(said) if said else None)
+    said = annotations_for(read_document(described.document), read_document(source.document))
+    return with_custom_section(component, SECTION, encode_annotations(said) if said else None)
 
 
 class Descriptions:
@@ -130,13 +138,13 @@ class Descriptions:
             except tools.ToolFailed as failure:
                 raise _invalid_wit(source, failure) from failure
             self._cache.keep_wit_text(digest, text)
-        return text if file is None else permanence.annotated_text(text, file.annotations())
+        return text if file is None else annotated_text(text, file.annotations())
 
 
 def _loaded(file: WasmFile, document: bytes, said: Annotations) -> LoadedWit:
     """What a file says of itself. `UnreadableWit`, `ComponentError`."""
     try:
-        commented = permanence.annotated(document, said) if said else document
+        commented = annotated(document, said) if said else document
     except InvalidAnnotations as failure:
         raise _invalid_annotations(file.path, failure) from None
     return LoadedWit(file.path, file.digest, read_component_wit(commented), commented)

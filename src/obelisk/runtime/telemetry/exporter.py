@@ -13,7 +13,7 @@ from typing import Final, Protocol
 
 from obelisk.config.settings import Otlp
 from obelisk.core.batch import Unit, UnitOutcome
-from obelisk.core.calls import Log, LogLine
+from obelisk.core.calls import Log, LogLevel, LogLine
 from obelisk.core.ids import Digest, ExecutionId, RunId
 from obelisk.core.instants import Instant
 from obelisk.core.reading import Reader
@@ -25,7 +25,7 @@ from obelisk.runtime.telemetry.waiting import Waiting
 FLUSH_S: Final = 2.0
 """How long a stop waits for what is left to be sent."""
 _ABORT_S: Final = 1.0
-_RANKS: Final = {level: rank for rank, level in enumerate(("trace", "debug", "info", "warn", "error", "off"))}
+_OFF: Final = "off"
 
 _log: Final = logging.getLogger(__name__)
 
@@ -44,6 +44,11 @@ class Sender(Protocol):
     def close(self) -> None:
         """Ends the connection, and what is being sent; from any thread."""
         ...
+
+
+def _least(level: str) -> LogLevel | None:
+    """The level from which on something is wanted."""
+    return None if level == _OFF else LogLevel(level)
 
 
 class _Kind:
@@ -90,8 +95,8 @@ class Exporter:
         """`connect`: called once, on the thread. `reader` is used by the thread only."""
         self._endpoint = settings.endpoint
         self._connect = connect
-        self._wants_spans = _RANKS[settings.level.level_of("obelisk")] <= _RANKS["info"]
-        self._lines_from = _RANKS[settings.level.level_of("app")]
+        self._wants_spans = LogLevel.INFO.is_at_least(_least(settings.level.level_of("obelisk")))
+        self._lines_from = _least(settings.level.level_of("app"))
         self._history = History(reader)
         self._telling = Telling(known, self._history)
         self._waiting = Waiting()
@@ -114,8 +119,8 @@ class Exporter:
 
     def said(self, line: LogLine, execution_id: ExecutionId, run: RunId | None, component: Digest, at: Instant) -> None:
         """A component has logged a line; that of a workflow is durable. From any thread."""
-        level = line.level if isinstance(line, Log) else "info"
-        if _RANKS[level] >= self._lines_from:
+        level = line.level if isinstance(line, Log) else LogLevel.INFO
+        if level.is_at_least(self._lines_from):
             self._waiting.put((Said(execution_id, run, component, at, line),))
 
     def stop(self) -> None:
