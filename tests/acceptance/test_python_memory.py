@@ -25,7 +25,9 @@ MEMORY_MAX_MB = 450
 
 
 def memory_mb(pid: int) -> tuple[int, int]:
-    """What a process takes of the machine's memory, and what `ps` says: that counts a page as often as it is mapped."""
+    """What a process takes of the machine's memory, and what `ps` says: that counts a page as often as it is mapped. See
+    docs/design/0028.
+    """
     lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]
     sizes = {name: int(rest.split()[0]) // 1024 for name, _, rest in (line.partition(":") for line in lines)}
     return sizes["Pss"], sizes["Rss"]
