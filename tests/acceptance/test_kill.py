@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from obelisk.core.ids import ExecutionId
-from obelisk.core.transitions import ExecutionState
+from obelisk.core.state import ExecutionState
 
 FIBO = "template-fibo:workflow/fibo-workflow-ifc."
 CHILDREN = 2_000

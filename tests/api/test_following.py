@@ -12,7 +12,7 @@ from obelisk.api.following import STATUS_WAIT_S, TREE_PAGE
 from obelisk.api.pace import Pace
 from obelisk.api.service import Service
 from obelisk.core.ids import ExecutionId
-from obelisk.core.transitions import Status
+from obelisk.core.state import Status
 from obelisk.core.values import Json, Ok
 
 

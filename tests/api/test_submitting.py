@@ -18,7 +18,7 @@ from obelisk.api.submitting import Submitted
 from obelisk.core.ids import ExecutionId
 from obelisk.core.instants import SECOND_US
 from obelisk.core.names import FunctionName
-from obelisk.core.transitions import Lifecycle
+from obelisk.core.state import Lifecycle
 
 
 def test_a_submission_is_durable_in_canonical_form(run):

@@ -7,7 +7,7 @@ from obelisk_tests_small_engine import DEPLOYMENT, FIBO, FIBOA, OLD_DIGEST, WORK
 
 from obelisk.core.events import ComponentUpgraded, JoinSetCreated
 from obelisk.core.ids import Digest, JoinSetId
-from obelisk.core.transitions import Status
+from obelisk.core.state import Status
 from obelisk.core.values import Json, Ok
 
 NOBODY = "E_01K42AJA8QHD7D3GTJAYMASFYZ"

@@ -19,7 +19,7 @@ from obelisk_tests_small_engine import (
 from obelisk.core.batch import AdvanceRequest, CancelDelayRequest, FailRequest, UpgradeRequest
 from obelisk.core.events import CancellationRequested, ComponentUpgraded, Finished, Parked, Paused, Unpaused
 from obelisk.core.ids import Digest
-from obelisk.core.transitions import Lifecycle
+from obelisk.core.state import Lifecycle
 from obelisk.core.values import Err, Failure, FailureKind, Json, Ok
 from obelisk.engine.effects import Answer, AnswerKind
 from obelisk.engine.inputs import GiveResult

@@ -9,6 +9,7 @@ import pytest
 
 from obelisk.core import calls, ids
 from obelisk.core.calls import Call
+from obelisk.core.decisions import Answered, Blocked, Cancel, Decision, Diverged, Ended, Unsettled
 from obelisk.core.events import (
     ChildRequested,
     DelayRequested,
@@ -23,7 +24,6 @@ from obelisk.core.events import (
 )
 from obelisk.core.ids import Digest, ExecutionId
 from obelisk.core.instants import In, Now
-from obelisk.core.machine import Answered, Blocked, Cancel, Decision, Diverged, Ended, Unsettled
 from obelisk.core.names import FunctionName
 from obelisk.core.ports import FunctionInfo, FunctionKind, Rejection, Typed
 from obelisk.core.responses import ChildFinished, Response

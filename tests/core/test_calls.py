@@ -15,6 +15,7 @@ import pytest
 
 from obelisk.core import calls, prng
 from obelisk.core.calls import Call
+from obelisk.core.decisions import Answered, Blocked, Cancel, Decision, Diverged, Mode, Stopped, Unsettled, Write
 from obelisk.core.events import (
     ChildRejected,
     ChildRequested,
@@ -37,7 +38,6 @@ from obelisk.core.events import (
 )
 from obelisk.core.ids import Digest, ExecutionId
 from obelisk.core.instants import At, In, Instant, Now
-from obelisk.core.machine import Answered, Blocked, Cancel, Decision, Diverged, Mode, Stopped, Unsettled, Write
 from obelisk.core.names import FunctionName
 from obelisk.core.ports import FunctionInfo, FunctionKind, Rejection, Typed
 from obelisk.core.responses import DelayFinished, Response

@@ -5,10 +5,11 @@ from __future__ import annotations
 import msgspec
 
 from obelisk.core import calls
+from obelisk.core.decisions import Answered, Mode, Write
 from obelisk.core.events import ChildRequested, LogEntry, RejectReason
 from obelisk.core.ids import ChildId, Digest, ExecutionId, JoinSetId
 from obelisk.core.instants import Instant
-from obelisk.core.machine import Answered, Machine, Mode, Write
+from obelisk.core.machine import Machine
 from obelisk.core.names import FunctionName
 from obelisk.core.ports import FunctionInfo, FunctionKind, Rejection, Typed
 from obelisk.core.responses import ChildFinished, Response

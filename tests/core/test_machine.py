@@ -13,6 +13,7 @@ import pytest
 
 from obelisk.core import calls
 from obelisk.core.calls import Call
+from obelisk.core.decisions import Answered, Blocked, Cancel, Ended, Mode, Unsettled, Write
 from obelisk.core.events import (
     Created,
     JoinNext,
@@ -28,7 +29,7 @@ from obelisk.core.events import (
 )
 from obelisk.core.ids import DeploymentId, Digest, ExecutionId
 from obelisk.core.instants import INSTANT_MAX, At, In, Instant, Now
-from obelisk.core.machine import Answered, Blocked, Cancel, Ended, Machine, Mode, Unsettled, Write, no_typing
+from obelisk.core.machine import Machine, no_typing
 from obelisk.core.names import FunctionName
 from obelisk.core.ports import FunctionInfo, FunctionKind, Typed
 from obelisk.core.values import Err, ErrForm, Failure, FailureKind, Json

@@ -10,6 +10,7 @@ import pytest
 
 from obelisk.core import calls
 from obelisk.core.calls import Call
+from obelisk.core.decisions import Answered, Blocked, Diverged, Mode, Unsettled
 from obelisk.core.events import (
     ChildRejected,
     ChildRequested,
@@ -34,7 +35,6 @@ from obelisk.core.events import (
 )
 from obelisk.core.ids import Digest, ExecutionId
 from obelisk.core.instants import At, In, Instant, Now
-from obelisk.core.machine import Answered, Blocked, Diverged, Mode, Unsettled
 from obelisk.core.names import FunctionName
 from obelisk.core.nondeterminism import SHOWN_MAX, difference, left_over, same
 from obelisk.core.ports import FunctionInfo, FunctionKind, Rejection, Typed

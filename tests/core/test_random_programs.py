@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from obelisk.core import calls, ids
 from obelisk.core.calls import Call
+from obelisk.core.decisions import Answered, Blocked, Decision, Ended, Mode, Unsettled
 from obelisk.core.events import (
     ChildRequested,
     DelayRequested,
@@ -24,7 +25,7 @@ from obelisk.core.events import (
 )
 from obelisk.core.ids import Digest, ExecutionId
 from obelisk.core.instants import INSTANT_MAX, At, In, Instant, Now
-from obelisk.core.machine import Answered, Blocked, Decision, Ended, Machine, Mode, Typing, Unsettled
+from obelisk.core.machine import Machine, Typing
 from obelisk.core.names import FunctionName
 from obelisk.core.ports import FunctionInfo, FunctionKind, Rejection, Typed
 from obelisk.core.responses import Response

@@ -9,6 +9,7 @@ import pytest
 
 from obelisk.core import calls, transitions
 from obelisk.core.batch import Snapshot
+from obelisk.core.decisions import Write
 from obelisk.core.events import (
     CancellationRequested,
     ChildRejected,
@@ -30,7 +31,6 @@ from obelisk.core.events import (
 )
 from obelisk.core.ids import Digest, ExecutionId
 from obelisk.core.instants import INSTANT_MAX, In, Instant, Now
-from obelisk.core.machine import Write
 from obelisk.core.names import FunctionName
 from obelisk.core.nondeterminism import Divergence
 from obelisk.core.ports import FunctionInfo, FunctionKind, Rejection, Typed

@@ -42,15 +42,8 @@ from obelisk.core.events import (
 )
 from obelisk.core.ids import ExecutionId
 from obelisk.core.instants import Instant, Now
-from obelisk.core.transitions import (
-    ANSWERED,
-    RESPONSE,
-    TRANSITIONS,
-    ExecutionState,
-    IllegalTransition,
-    Lifecycle,
-    Status,
-)
+from obelisk.core.state import ExecutionState, Lifecycle, Status
+from obelisk.core.transitions import ANSWERED, RESPONSE, TRANSITIONS, IllegalTransition
 from obelisk.core.values import Err, Failure, FailureKind, Json, Ok
 
 ROOT = ExecutionId("E_01K42AJA8QHD7D3GTJAYMASFYZ")

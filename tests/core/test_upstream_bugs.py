@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from obelisk.core import calls
+from obelisk.core.decisions import Answered, Blocked, Diverged, Mode
 from obelisk.core.events import (
     ChildRejected,
     ChildRequested,
@@ -20,7 +21,6 @@ from obelisk.core.events import (
 )
 from obelisk.core.ids import Digest, ExecutionId
 from obelisk.core.instants import At, In, Instant, Now
-from obelisk.core.machine import Answered, Blocked, Diverged, Mode
 from obelisk.core.names import FunctionName
 from obelisk.core.ports import FunctionInfo, FunctionKind, Rejection, Typed
 from obelisk.core.values import ErrForm, Json

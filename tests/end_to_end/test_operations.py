@@ -20,7 +20,7 @@ from click.testing import CliRunner, Result
 from obelisk.cli.main import cli
 from obelisk.core.ids import ExecutionId
 from obelisk.core.reading import ExecutionFilter, Page
-from obelisk.core.transitions import Status
+from obelisk.core.state import Status
 from obelisk.proto import obelisk_pb2 as pb
 
 FLOWS = "testing:workflow/flows."

@@ -24,7 +24,7 @@ from obelisk.core.ids import Digest, ExecutionId
 from obelisk.core.instants import In
 from obelisk.core.names import FunctionName
 from obelisk.core.policy import Blocking, ExecutionPolicy, Limits, OnTrap
-from obelisk.core.transitions import Lifecycle, Status
+from obelisk.core.state import Lifecycle, Status
 from obelisk.core.values import Err, Failure, FailureKind, Json, Ok
 from obelisk.engine.effects import Answer, AnswerKind, EmitLog, KillAttempt
 from obelisk.engine.inputs import GiveResult, Operate, Stepped, Submit

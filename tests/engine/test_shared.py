@@ -11,7 +11,7 @@ from obelisk.core.instants import Instant
 from obelisk.core.names import FunctionName
 from obelisk.core.policy import Limits
 from obelisk.core.responses import ChildFinished, Response
-from obelisk.core.transitions import Status
+from obelisk.core.state import Status
 from obelisk.core.values import Json, Ok
 from obelisk.engine.effects import Answer, AnswerKind, KillAttempt, WakeOthers
 from obelisk.engine.inputs import Input, Loaded, News, Operate, Submit

@@ -28,7 +28,7 @@ from obelisk.core.ids import ExecutionId
 from obelisk.core.lines import LineFilter, LinePage, StoredLogLine
 from obelisk.core.reading import ExecutionFilter, Page
 from obelisk.core.responses import Response
-from obelisk.core.transitions import ExecutionState, Status
+from obelisk.core.state import ExecutionState, Status
 
 ALL = 1 << 30
 

@@ -30,7 +30,7 @@ from obelisk.core.events import (
     kind_of,
 )
 from obelisk.core.instants import MILLISECOND_US, SECOND_US
-from obelisk.core.transitions import Status
+from obelisk.core.state import Status
 from obelisk.proto import obelisk_pb2 as pb
 
 FIBO = "template-fibo:workflow/fibo-workflow-ifc."

@@ -14,7 +14,7 @@ from obelisk.core.events import ChildRequested, Created, Finished, JoinNext, Joi
 from obelisk.core.ids import absolute
 from obelisk.core.instants import MILLISECOND_US
 from obelisk.core.responses import ChildFinished
-from obelisk.core.transitions import Status
+from obelisk.core.state import Status
 from obelisk.core.values import Err, Failure, Json
 from obelisk.proto import obelisk_pb2 as pb
 from obelisk.wit import wasi

@@ -32,7 +32,7 @@ from obelisk.core.events import (
     kind_of,
 )
 from obelisk.core.instants import MILLISECOND_US, SECOND_US
-from obelisk.core.transitions import Status
+from obelisk.core.state import Status
 from obelisk.core.values import Json, Ok
 
 FIBO = "template-fibo:workflow/fibo-workflow-ifc."

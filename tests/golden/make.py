@@ -24,7 +24,7 @@ from obelisk.api.service import Service
 from obelisk.core.batch import Snapshot
 from obelisk.core.ids import DelayId, ExecutionId
 from obelisk.core.names import FunctionName
-from obelisk.core.transitions import ExecutionState, Lifecycle, Status
+from obelisk.core.state import ExecutionState, Lifecycle, Status
 from obelisk.engine.effects import AnswerKind
 
 HERE = Path(__file__).resolve().parent

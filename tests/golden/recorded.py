@@ -19,7 +19,7 @@ from obelisk.core.instants import Instant
 from obelisk.core.ports import Guest
 from obelisk.core.replay import Replayed, replay, replayable
 from obelisk.core.responses import ChildFinished, DelayFinished, Response
-from obelisk.core.transitions import ExecutionState
+from obelisk.core.state import ExecutionState
 from obelisk.core.values import NO_VALUE, Failure, Json, Outcome
 from obelisk.wasm.component import ComponentLoader
 from obelisk.wasm.engine import EngineConfig, Engines, EpochTicker

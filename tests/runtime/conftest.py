@@ -18,7 +18,7 @@ from obelisk.core.events import DelayRequested, LogEntry
 from obelisk.core.ids import ExecutionId
 from obelisk.core.names import FunctionName
 from obelisk.core.reading import FinalResult
-from obelisk.core.transitions import Status
+from obelisk.core.state import Status
 from obelisk.core.values import Err, Failure, Ok
 from obelisk.engine.effects import AnswerKind
 from obelisk.runtime import Failure as RuntimeFailure

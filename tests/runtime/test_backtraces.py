@@ -14,8 +14,8 @@ from obelisk.api.service import Service
 from obelisk.api.views import Persisting
 from obelisk.core.backtraces import Backtrace, Frame, Symbol
 from obelisk.core.ids import ExecutionId
+from obelisk.core.state import Status
 from obelisk.core.tracing import FIRST, LAST
-from obelisk.core.transitions import Status
 
 FLOWS = "testing:workflow/flows."
 

@@ -17,7 +17,7 @@ from obelisk.core.ids import ExecutionId
 from obelisk.core.instants import Instant
 from obelisk.core.lines import NewLogLine
 from obelisk.core.policy import Limits
-from obelisk.core.transitions import Status
+from obelisk.core.state import Status
 from obelisk.engine.effects import Changed, KillAttempt
 from obelisk.engine.inputs import AttemptKilled
 from obelisk.engine.tick import Tick

@@ -13,7 +13,7 @@ from obelisk.api.redeploying import Redeployment
 from obelisk.api.service import Service
 from obelisk.config import load
 from obelisk.core.events import ComponentUpgraded, DelayRequested, JoinSetCreated
-from obelisk.core.transitions import Lifecycle
+from obelisk.core.state import Lifecycle
 from obelisk.runtime.changes import ShuttingDown
 from obelisk.runtime.components import DeploymentRefused
 

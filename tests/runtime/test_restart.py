@@ -13,7 +13,7 @@ import pytest
 from obelisk.core.batch import CancelRequest
 from obelisk.core.events import Locked, Parked, kind_of
 from obelisk.core.ids import Digest
-from obelisk.core.transitions import Lifecycle
+from obelisk.core.state import Lifecycle
 from obelisk.core.values import Ok
 
 FLOWS = "testing:workflow/flows."

@@ -50,8 +50,8 @@ from obelisk.core.names import FunctionName, function_of
 from obelisk.core.ports import Called, FunctionInfo, FunctionKind, Rejection, Step, Typed
 from obelisk.core.replay import Replayed, replay
 from obelisk.core.responses import ChildFinished, DelayFinished, Response
+from obelisk.core.state import Status
 from obelisk.core.tracing import Found, HostCall, find_call, trace_calls
-from obelisk.core.transitions import Status
 from obelisk.core.values import Err, Json, Ok, Outcome
 from obelisk.engine.effects import Answer, AnswerKind
 from obelisk.engine.inbox import InboxFull

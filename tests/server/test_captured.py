@@ -18,6 +18,7 @@ from obelisk_tests_small_engine import (
 from obelisk.api.errors import InvalidArgument, NotAvailable
 from obelisk.api.views import GivenResult, Replay
 from obelisk.core.batch import Snapshot
+from obelisk.core.decisions import Write
 from obelisk.core.events import (
     ChildRequested,
     Created,
@@ -31,8 +32,8 @@ from obelisk.core.events import (
 )
 from obelisk.core.ids import ExecutionId
 from obelisk.core.instants import In, Instant, Now
-from obelisk.core.machine import Write
-from obelisk.core.transitions import Status, create
+from obelisk.core.state import Status
+from obelisk.core.transitions import create
 from obelisk.core.values import Err, Failure, FailureKind, Json, Ok
 from obelisk.proto import obelisk_pb2 as pb
 from obelisk.server.captured import Sent, captured

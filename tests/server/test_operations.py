@@ -7,7 +7,7 @@ from obelisk_tests_small_engine import APPROVE, FIBO, FIBOA, OLD_DIGEST, WORKFLO
 
 from obelisk.core.batch import AdvanceRequest, CancelDelayRequest, FailRequest, UpgradeRequest
 from obelisk.core.events import Finished, Parked, Paused, Unpaused
-from obelisk.core.transitions import Lifecycle
+from obelisk.core.state import Lifecycle
 from obelisk.core.values import Json, Ok
 from obelisk.engine.effects import Answer, AnswerKind
 from obelisk.engine.inputs import GiveResult

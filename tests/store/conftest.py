@@ -35,7 +35,8 @@ from obelisk.core.instants import Instant
 from obelisk.core.names import FunctionName
 from obelisk.core.reading import Reader
 from obelisk.core.responses import ChildFinished, Response
-from obelisk.core.transitions import ExecutionState, append, create, respond
+from obelisk.core.state import ExecutionState
+from obelisk.core.transitions import append, create, respond
 from obelisk.core.values import Json, Ok, Outcome
 from obelisk.store.memory import MemoryStore
 from obelisk.store.sqlite import SqliteStore

@@ -60,7 +60,7 @@ from obelisk.core.ids import ChildId, Digest, absolute, join_set_of
 from obelisk.core.instants import At, In, Now
 from obelisk.core.reading import ExecutionFilter, FinalResult, Page, StateFilter
 from obelisk.core.responses import ChildFinished, DelayFinished, Response
-from obelisk.core.transitions import Lifecycle, Status
+from obelisk.core.state import Lifecycle, Status
 from obelisk.core.values import Err, ErrForm, Failure, FailureKind, Ok
 from obelisk.store.fences import MalformedUnit
 

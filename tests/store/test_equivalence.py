@@ -15,7 +15,8 @@ from obelisk.core.events import Created, Finished, JoinSetCreated
 from obelisk.core.ids import ExecutionId, is_top_level, join_set_of, relative, ulid
 from obelisk.core.reading import ExecutionFilter, Page, StateFilter
 from obelisk.core.responses import ChildFinished, DelayFinished, Response
-from obelisk.core.transitions import ExecutionState, Status, create
+from obelisk.core.state import ExecutionState, Status
+from obelisk.core.transitions import create
 from obelisk.core.values import Json, Ok
 from obelisk.store.fences import MalformedUnit
 from obelisk.store.memory import MemoryStore

@@ -14,7 +14,7 @@ from obelisk.core.batch import Unit
 from obelisk.core.ids import ExecutionId
 from obelisk.core.instants import Instant
 from obelisk.core.reading import ExecutionFilter, Page, StateFilter
-from obelisk.core.transitions import Lifecycle, Status
+from obelisk.core.state import Lifecycle, Status
 from obelisk.store.memory import MemoryStore
 from obelisk.store.sqlite import SqliteStore, pages
 

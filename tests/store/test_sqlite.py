@@ -24,7 +24,7 @@ from obelisk.core.ids import ChildId, absolute, join_set_of
 from obelisk.core.instants import Instant, Now
 from obelisk.core.lines import LineFilter, LinePage, NewLogLine
 from obelisk.core.reading import ExecutionFilter, Page, StateFilter
-from obelisk.core.transitions import ExecutionState
+from obelisk.core.state import ExecutionState
 from obelisk.core.values import Ok
 from obelisk.store.sqlite import SqliteReader, SqliteStore, StoreBusy, StoreTooNew, StoreUnusable
 from obelisk.store.sqlite import __file__ as package_file

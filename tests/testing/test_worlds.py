@@ -20,7 +20,7 @@ from obelisk.core.events import Finished, LogEntry
 from obelisk.core.ids import DelayRef, ExecutionId
 from obelisk.core.instants import Instant
 from obelisk.core.policy import Blocking, ExecutionPolicy, Limits
-from obelisk.core.transitions import Status
+from obelisk.core.state import Status
 from obelisk.core.values import Failure, FailureKind, Ok
 from obelisk.engine.effects import AnswerKind
 from obelisk.engine.engine import Engine

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from obelisk.core.decisions import Answered, Blocked, Ended, Mode, Unsettled
 from obelisk.core.events import (
     ChildRejected,
     ChildRequested,
@@ -17,7 +18,7 @@ from obelisk.core.events import (
     TryOutcome,
 )
 from obelisk.core.ids import join_set_of
-from obelisk.core.machine import Answered, Blocked, Ended, Machine, Mode, Unsettled
+from obelisk.core.machine import Machine
 from obelisk.core.policy import ExecutionPolicy
 from obelisk.core.ports import Called, FunctionInfo, FunctionKind, Rejection, Returned, Typed
 from obelisk.core.responses import ChildFinished, Response

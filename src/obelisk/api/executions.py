@@ -19,7 +19,7 @@ from obelisk.core.ids import ExecutionId, absolute
 from obelisk.core.ports import FunctionInfo, FunctionKind
 from obelisk.core.reading import ExecutionFilter, Page
 from obelisk.core.responses import ChildFinished
-from obelisk.core.transitions import ExecutionState, Lifecycle
+from obelisk.core.state import ExecutionState, Lifecycle
 
 LENGTH_MAX: Final = 65_535
 """The longest list that may be asked for."""

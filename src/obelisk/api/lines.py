@@ -17,7 +17,7 @@ from obelisk.api.ports import Engine, ShuttingDown
 from obelisk.api.reads import Reads
 from obelisk.core.ids import ExecutionId, root_of
 from obelisk.core.lines import LineFilter, LinePage, StoredLogLine
-from obelisk.core.transitions import Status
+from obelisk.core.state import Status
 
 PAGE_MAX: Final = 200
 """Lines of one page."""

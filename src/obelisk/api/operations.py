@@ -27,7 +27,7 @@ from obelisk.core.events import DelayRequested, LogEntry, RejectReason
 from obelisk.core.ids import DelayId, DelayRef, ExecutionId, is_top_level, split_delay
 from obelisk.core.ports import FunctionInfo, FunctionKind, Rejection
 from obelisk.core.responses import DelayFinished
-from obelisk.core.transitions import ExecutionState, Status
+from obelisk.core.state import ExecutionState, Status
 from obelisk.core.values import Err, ErrForm, Failure, FailureKind, Json, Ok, Outcome
 from obelisk.wit.outcomes import EXECUTION_FAILED
 

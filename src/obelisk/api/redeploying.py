@@ -20,7 +20,7 @@ from obelisk.api.replaying import Replaying
 from obelisk.config import Config
 from obelisk.core.ids import Digest, ExecutionId
 from obelisk.core.reading import ExecutionFilter, Page
-from obelisk.core.transitions import ExecutionState
+from obelisk.core.state import ExecutionState
 
 __all__ = ["DeploymentRefused", "Redeploying", "Redeployment", "Stayed"]
 

@@ -25,7 +25,7 @@ from obelisk.core.instants import Instant
 from obelisk.core.names import FunctionName
 from obelisk.core.ports import FunctionInfo, FunctionKind, Rejection
 from obelisk.core.replay import Replayed, before, replayable
-from obelisk.core.transitions import ExecutionState, Lifecycle, Status
+from obelisk.core.state import ExecutionState, Lifecycle, Status
 from obelisk.core.values import Failure, FailureKind, Outcome
 
 STEPS_MAX: Final = 1_000

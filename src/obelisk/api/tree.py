@@ -14,7 +14,7 @@ from obelisk.core.events import Locked
 from obelisk.core.ids import ExecutionId
 from obelisk.core.instants import Instant
 from obelisk.core.reading import ExecutionFilter, Page
-from obelisk.core.transitions import ExecutionState, Status
+from obelisk.core.state import ExecutionState, Status
 
 _PAGE: Final = 1_000
 

@@ -7,15 +7,15 @@ import msgspec
 from obelisk.api.ports import FunctionView
 from obelisk.core.backtraces import Backtrace
 from obelisk.core.batch import Snapshot
+from obelisk.core.decisions import Write
 from obelisk.core.events import Created, LogEntry
 from obelisk.core.ids import Digest, ExecutionId
 from obelisk.core.instants import Instant
-from obelisk.core.machine import Write
 from obelisk.core.names import FunctionName
 from obelisk.core.ports import FunctionKind
 from obelisk.core.reading import FinalResult
 from obelisk.core.responses import Response
-from obelisk.core.transitions import ExecutionState, Lifecycle, Status
+from obelisk.core.state import ExecutionState, Lifecycle, Status
 from obelisk.core.values import Err, FailureKind, Ok, Outcome
 
 

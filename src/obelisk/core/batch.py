@@ -22,7 +22,7 @@ from obelisk.core.ids import DelayRef, DeploymentId, Digest, ExecutionId, Execut
 from obelisk.core.instants import Instant
 from obelisk.core.lines import NewLogLine
 from obelisk.core.responses import Response
-from obelisk.core.transitions import ExecutionState
+from obelisk.core.state import ExecutionState
 from obelisk.core.values import Failure
 
 

@@ -19,13 +19,25 @@ from __future__ import annotations
 import hashlib
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from enum import StrEnum
 from typing import Any, Final
 
 import msgspec
 
 from obelisk.core import calls, ids, prng
 from obelisk.core.calls import DONE, Call, LogLine, Reply
+from obelisk.core.decisions import (
+    Answered,
+    Blocked,
+    Cancel,
+    Decision,
+    Diverged,
+    Ended,
+    Mode,
+    Stopped,
+    Unsettled,
+    Write,
+    Writes,
+)
 from obelisk.core.events import (
     ChildRejected,
     ChildRequested,
@@ -66,89 +78,14 @@ def no_typing(ffqn: FunctionName, params: Json) -> Typed | Rejection:
     return Rejection(RejectReason.FUNCTION_NOT_FOUND)
 
 
-class Answered(msgspec.Struct, frozen=True):
-    """The call is answered; send `reply` to the guest."""
+class _Child:
+    """A member of a join set that is an execution. Never changed."""
 
-    reply: Reply
+    __slots__ = ("ffqn", "form")
 
-
-class Blocked(msgspec.Struct, frozen=True):
-    """Nothing more happens until a response of `join_set` arrives: `deliver` it, then `poll`."""
-
-    join_set: JoinSetId
-    closing: bool
-
-
-class Ended(msgspec.Struct, frozen=True):
-    """The execution is over: all of its join sets are closed."""
-
-    outcome: Outcome
-
-
-class Diverged(msgspec.Struct, frozen=True):
-    """The call is not the recorded one."""
-
-    divergence: Divergence
-
-
-class Unsettled(msgspec.Struct, frozen=True):
-    """A new call whose answer depends on another execution: find it out, then `settle_stub` or `settle_schedule`."""
-
-    call: calls.Stub | calls.StubJson | calls.ScheduleJson
-
-
-class Stopped(msgspec.Struct, frozen=True):
-    """Mode *verify* only: the log is used up and the workflow wants something new, which is in `writes`. `decision`: what
-    would have come of it live.
-    """
-
-    decision: Decision
-
-
-Decision = Answered | Blocked | Ended | Diverged | Unsettled | Stopped
-
-
-class Mode(StrEnum):
-    """What happens at the end of the log."""
-
-    LIVE = "live"
-    """The workflow goes on, and what it does is appended."""
-    VERIFY = "verify"
-    """The machine stops at the first new event: for replays, advances, and the checks before upgrades and forks."""
-
-
-class Write(msgspec.Struct, frozen=True):
-    """A new event; `answered`: for a `join_next`, whether its response was already there; `exists`: for a `schedule`,
-    whether the execution is there already.
-    """
-
-    event: HistoryEvent
-    answered: bool = False
-    exists: bool = False
-
-
-class Cancel(msgspec.Struct, frozen=True):
-    """An outstanding member of a closing join set, to be cancelled: if it is a delay, an activity or a stub, or, of an
-    execution that is cancelled itself, whatever it is.
-    """
-
-    member: ChildId | DelayRef
-    ffqn: FunctionName | None
-    """The child's function; None for a delay."""
-
-
-class Writes(msgspec.Struct):
-    """What new calls led to, in order; taken and emptied by the engine."""
-
-    items: list[Write | LogLine] = []
-    """Events to append, and log lines between them."""
-    cancels: list[Cancel] = []
-    """In the order in which to cancel."""
-
-
-class _Child(msgspec.Struct, frozen=True, gc=False):
-    ffqn: FunctionName
-    form: ErrForm
+    def __init__(self, ffqn: FunctionName, form: ErrForm) -> None:
+        self.ffqn = ffqn
+        self.form = form
 
 
 class _JoinSet:
@@ -175,12 +112,15 @@ _OnResponse = Callable[["Machine", Response, Instant], Reply | None]
 """Makes a reply of an awaited response; None when something else is awaited now."""
 
 
-class _Awaiting(msgspec.Struct, frozen=True, gc=False):
-    """The pending await, and how to make a reply of its response."""
+class _Awaiting:
+    """The pending await, and how to make a reply of its response. Never changed."""
 
-    join_set: JoinSetId
-    closing: bool
-    reply: _OnResponse
+    __slots__ = ("closing", "join_set", "reply")
+
+    def __init__(self, join_set: JoinSetId, closing: bool, reply: _OnResponse) -> None:
+        self.join_set = join_set
+        self.closing = closing
+        self.reply = reply
 
 
 class _Diverged(Exception):

@@ -17,7 +17,7 @@ from obelisk.core.ids import DeploymentId, Digest, ExecutionId
 from obelisk.core.instants import Instant
 from obelisk.core.lines import LineFilter, LinePage, StoredLogLine
 from obelisk.core.responses import Response
-from obelisk.core.transitions import ExecutionState
+from obelisk.core.state import ExecutionState
 from obelisk.core.values import Outcome
 
 

@@ -14,23 +14,11 @@ import msgspec
 
 from obelisk.core.batch import Snapshot
 from obelisk.core.calls import LogLine, ScheduleJson, Stub, StubJson
+from obelisk.core.decisions import Answered, Blocked, Decision, Diverged, Ended, Mode, Stopped, Unsettled, Write
 from obelisk.core.events import CancellationRequested, ChildRequested, Created, DelayRequested, Finished, LogEntry
 from obelisk.core.ids import ExecutionId
 from obelisk.core.instants import Instant
-from obelisk.core.machine import (
-    Answered,
-    Blocked,
-    Decision,
-    Diverged,
-    Ended,
-    Machine,
-    Mode,
-    Stopped,
-    Typing,
-    Unsettled,
-    Write,
-    no_typing,
-)
+from obelisk.core.machine import Machine, Typing, no_typing
 from obelisk.core.nondeterminism import Divergence
 from obelisk.core.ports import Called, Guest, Returned, Step, Trapped, Yielded
 from obelisk.core.responses import Response, member_of

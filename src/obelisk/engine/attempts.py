@@ -13,7 +13,7 @@ from obelisk.core.instants import Instant
 from obelisk.core.policy import RetryPolicy
 from obelisk.core.ports import FunctionInfo, FunctionKind
 from obelisk.core.retry import is_retryable, retry_at
-from obelisk.core.transitions import Lifecycle, Status
+from obelisk.core.state import Lifecycle, Status
 from obelisk.core.values import CANCELLED, Err, Failure, FailureKind, Outcome
 from obelisk.engine.books import Books
 from obelisk.engine.effects import StartAttempt

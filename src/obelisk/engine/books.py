@@ -14,7 +14,7 @@ from obelisk.core.ids import DeploymentId, ExecutionId, ExecutorId, RunId
 from obelisk.core.names import FunctionName
 from obelisk.core.policy import Limits
 from obelisk.core.ports import Entropy, FunctionKind, Registry
-from obelisk.core.transitions import Lifecycle, Status
+from obelisk.core.state import Lifecycle, Status
 from obelisk.engine.effects import Load
 from obelisk.engine.held import Held, Phase
 from obelisk.engine.inputs import Input

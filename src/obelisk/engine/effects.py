@@ -16,7 +16,7 @@ from obelisk.core.instants import Instant
 from obelisk.core.names import FunctionName
 from obelisk.core.policy import Forward
 from obelisk.core.ports import Guest
-from obelisk.core.transitions import ExecutionState
+from obelisk.core.state import ExecutionState
 from obelisk.core.values import Json
 
 

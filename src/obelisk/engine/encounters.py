@@ -18,7 +18,7 @@ from obelisk.core.events import Created, Finished, StubResult
 from obelisk.core.ids import ExecutionId, is_top_level
 from obelisk.core.names import FunctionName
 from obelisk.core.ports import FunctionInfo, FunctionKind, Rejection
-from obelisk.core.transitions import ExecutionState, Lifecycle, Status
+from obelisk.core.state import ExecutionState, Lifecycle, Status
 from obelisk.core.values import Err, Json, Ok, Outcome
 from obelisk.engine.books import Books
 from obelisk.engine.effects import Look

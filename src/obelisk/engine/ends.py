@@ -11,7 +11,7 @@ from obelisk.core.events import Finished, Parked, Resumed
 from obelisk.core.http_traces import HttpTrace
 from obelisk.core.ports import FunctionKind
 from obelisk.core.responses import ChildFinished, Response
-from obelisk.core.transitions import Lifecycle
+from obelisk.core.state import Lifecycle
 from obelisk.core.values import Outcome
 from obelisk.engine.books import Books
 from obelisk.engine.effects import Load, WakeOthers

@@ -26,7 +26,7 @@ from obelisk.core.ids import DelayRef, DeploymentId, ExecutionId, ExecutorId
 from obelisk.core.instants import Instant
 from obelisk.core.policy import Limits
 from obelisk.core.ports import Budget, Entropy, Registry
-from obelisk.core.transitions import ExecutionState, Status
+from obelisk.core.state import ExecutionState, Status
 from obelisk.engine.attempts import Attempts
 from obelisk.engine.births import Births
 from obelisk.engine.books import Books

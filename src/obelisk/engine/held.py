@@ -10,8 +10,6 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Final
 
-import msgspec
-
 from obelisk.core.batch import Snapshot
 from obelisk.core.calls import Reply, ScheduleJson, Stub, StubJson
 from obelisk.core.events import Created
@@ -20,7 +18,7 @@ from obelisk.core.instants import Instant
 from obelisk.core.machine import Machine
 from obelisk.core.ports import FunctionKind, Guest, Step
 from obelisk.core.responses import Response
-from obelisk.core.transitions import ExecutionState
+from obelisk.core.state import ExecutionState
 from obelisk.core.values import Failure, Json
 from obelisk.engine.inputs import Input
 from obelisk.engine.lines import Lines
@@ -43,21 +41,23 @@ class Phase(StrEnum):
     """A workflow that waits for what the store has of another execution."""
 
 
-class Advance(msgspec.Struct):
+class Advance:
     """A paused workflow is let do a few steps."""
 
-    token: int | None
-    """Whom to answer when it stands still again."""
-    steps: int
-    """Host calls that write something, and that it may still make."""
-    pause_children: bool
+    def __init__(self, token: int | None, steps: int, pause_children: bool) -> None:
+        self.token = token
+        """Whom to answer when it stands still again."""
+        self.steps = steps
+        """Host calls that write something, and that it may still make."""
+        self.pause_children = pause_children
 
 
-class Seen(msgspec.Struct, frozen=True):
+class Seen:
     """What the store had of another execution when it was looked at; None: nothing."""
 
-    execution_id: ExecutionId
-    snapshot: Snapshot | None
+    def __init__(self, execution_id: ExecutionId, snapshot: Snapshot | None) -> None:
+        self.execution_id = execution_id
+        self.snapshot = snapshot
 
 
 class Held:

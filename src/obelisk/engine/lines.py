@@ -22,7 +22,7 @@ from obelisk.core.events import ComponentUpgraded, Created, LogEntry, Resumed
 from obelisk.core.instants import Instant
 from obelisk.core.lines import Allowance, NewLogLine
 from obelisk.core.policy import Limits, LogPolicy
-from obelisk.core.transitions import ExecutionState
+from obelisk.core.state import ExecutionState
 from obelisk.engine.effects import EmitLog
 
 _ANCHORS: Final = (Created, Resumed, ComponentUpgraded)

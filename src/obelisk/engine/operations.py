@@ -41,7 +41,7 @@ from obelisk.core.events import (
 )
 from obelisk.core.ids import DelayRef, ExecutionId
 from obelisk.core.ports import FunctionKind
-from obelisk.core.transitions import ExecutionState, Lifecycle, Status
+from obelisk.core.state import ExecutionState, Lifecycle, Status
 from obelisk.core.values import CANCELLED, Failure, Outcome
 from obelisk.engine.books import Books
 from obelisk.engine.effects import Answer, AnswerKind, KillAttempt, Load, Look

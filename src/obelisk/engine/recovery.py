@@ -15,7 +15,7 @@ from obelisk.core.events import CancellationRequested, Created, Parked
 from obelisk.core.ids import DelayRef, ExecutionId, absolute
 from obelisk.core.ports import FunctionKind
 from obelisk.core.responses import ChildFinished, Response
-from obelisk.core.transitions import ExecutionState, Lifecycle, Status
+from obelisk.core.state import ExecutionState, Lifecycle, Status
 from obelisk.engine.books import Books
 from obelisk.engine.effects import Answer, AnswerKind, CheckNews, Effect, KillAttempt, Load
 from obelisk.engine.ends import Ends

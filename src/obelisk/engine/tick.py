@@ -6,8 +6,6 @@ not decide what the units are for.
 
 from __future__ import annotations
 
-import msgspec
-
 from obelisk.core import transitions
 from obelisk.core.batch import Delay, Expect, NewEvent, NewResponse, Request, Unit
 from obelisk.core.events import Event
@@ -21,27 +19,35 @@ from obelisk.engine.inputs import Input
 from obelisk.engine.timers import TimerKind
 
 
-class UnitNotes(msgspec.Struct):
+class UnitNotes:
     """What the engine must know of a unit once its outcome is known."""
 
-    touched: list[Held]
-    inputs: list[Input]
-    """Offered again when the unit is refused."""
-    effects: list[Effect] = []
-    """Released when it is applied."""
-    timers: list[tuple[Instant, TimerKind, ExecutionId, str]] = []
-    """Armed when it is applied."""
+    __slots__ = ("effects", "inputs", "timers", "touched")
+
+    def __init__(self, inputs: list[Input]) -> None:
+        self.touched: list[Held] = []
+        self.inputs = inputs
+        """Offered again when the unit is refused."""
+        self.effects: list[Effect] = []
+        """Released when it is applied."""
+        self.timers: list[tuple[Instant, TimerKind, ExecutionId, str]] = []
+        """Armed when it is applied."""
 
 
-class Tick(msgspec.Struct):
+class Tick:
     """One turn of the engine. `units` go to the store; then `settle` takes their outcomes."""
 
-    batch_id: str
-    now: Instant
-    units: list[Unit]
-    notes: list[UnitNotes]
-    effects: list[Effect]
-    """Effects that follow from facts that were durable before this tick."""
+    __slots__ = ("batch_id", "effects", "notes", "now", "units")
+
+    def __init__(
+        self, batch_id: str, now: Instant, units: list[Unit], notes: list[UnitNotes], effects: list[Effect]
+    ) -> None:
+        self.batch_id = batch_id
+        self.now = now
+        self.units = units
+        self.notes = notes
+        self.effects = effects
+        """Effects that follow from facts that were durable before this tick."""
 
 
 class Draft:
@@ -84,7 +90,7 @@ class OpenUnit:
         self.draft = draft
         self.index = len(draft.units)
         self.unit = Unit(expects=[])
-        self.notes = UnitNotes(touched=[], inputs=inputs)
+        self.notes = UnitNotes(inputs)
         draft.units.append(self.unit)
         draft.notes.append(self.notes)
         for held in touched:

@@ -10,27 +10,15 @@ from __future__ import annotations
 
 from typing import Final
 
-import msgspec
-
 from obelisk.core import ids
 from obelisk.core.batch import CancelRequest, Delay, Request
 from obelisk.core.calls import LogLine
+from obelisk.core.decisions import Answered, Blocked, Cancel, Decision, Diverged, Ended, Unsettled, Write, Writes
 from obelisk.core.events import ChildRequested, DelayRequested, Locked, Parked, Scheduled
 from obelisk.core.ids import ChildId, DelayRef
 from obelisk.core.instants import Instant
 from obelisk.core.lines import cut, size_of
-from obelisk.core.machine import (
-    Answered,
-    Blocked,
-    Cancel,
-    Decision,
-    Diverged,
-    Ended,
-    Machine,
-    Unsettled,
-    Write,
-    Writes,
-)
+from obelisk.core.machine import Machine
 from obelisk.core.policy import Blocking, ExecutionPolicy, OnTrap
 from obelisk.core.ports import (
     Budget,
@@ -42,7 +30,7 @@ from obelisk.core.ports import (
     Trapped,
     Yielded,
 )
-from obelisk.core.transitions import Lifecycle, Status
+from obelisk.core.state import Lifecycle, Status
 from obelisk.core.values import CANCELLED, Failure, FailureKind, Outcome
 from obelisk.engine.births import Births
 from obelisk.engine.books import Books
@@ -56,10 +44,11 @@ from obelisk.engine.tick import Draft, OpenUnit
 _CALLS_PER_BUDGET_CHECK: Final = 16
 
 
-class _Parks(msgspec.Struct, frozen=True):
+class _Parks:
     """The workflow trapped, and is to wait until that is mended."""
 
-    failure: Failure
+    def __init__(self, failure: Failure) -> None:
+        self.failure = failure
 
 
 class Stepper:
@@ -169,7 +158,7 @@ class _Run:
                     reason = f"nondeterminism detected at version {divergence.version}"
                     self._park(Parked(reason, divergence.detail, FailureKind.NONDETERMINISM_DETECTED))
                     return False
-                case _Parks(failure):
+                case _Parks(failure=failure):
                     if self._flush(heard=True):
                         kind = None if failure.kind is FailureKind.UNCATEGORIZED else failure.kind
                         self._park(Parked(failure.reason, failure.detail, kind))

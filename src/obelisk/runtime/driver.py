@@ -20,7 +20,7 @@ from obelisk.core.batch import CommitUnknown, Meanwhile, Refused, RefusedBy, Sto
 from obelisk.core.instants import SECOND_US, Instant
 from obelisk.core.lines import NewLogLine
 from obelisk.core.policy import Limits
-from obelisk.core.transitions import ExecutionState, Status
+from obelisk.core.state import ExecutionState, Status
 from obelisk.engine.effects import (
     Answer,
     Changed,

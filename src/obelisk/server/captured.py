@@ -15,10 +15,10 @@ from google.protobuf.message import Message
 from obelisk.api.errors import InvalidArgument, NotAvailable
 from obelisk.api.ports import Catalogue
 from obelisk.api.views import Replay
+from obelisk.core.decisions import Write
 from obelisk.core.events import ChildRequested, Created, HistoryEvent, JoinNext, LogEntry, Scheduled, Stubbed
 from obelisk.core.ids import ExecutionId, absolute, join_set_of, parent_of, relative
 from obelisk.core.instants import Instant
-from obelisk.core.machine import Write
 from obelisk.core.values import Outcome
 from obelisk.proto import obelisk_pb2 as pb
 from obelisk.server import messages, requests

@@ -29,7 +29,7 @@ from obelisk.core.instants import SECOND_US, Instant
 from obelisk.core.names import FunctionName, function_of, interface_of
 from obelisk.core.ports import FunctionKind
 from obelisk.core.responses import ChildFinished, DelayFinished, Response
-from obelisk.core.transitions import Lifecycle, Status
+from obelisk.core.state import Lifecycle, Status
 from obelisk.core.values import Err, Failure, FailureKind, Json, Ok, Outcome
 from obelisk.proto import obelisk_pb2 as pb
 from obelisk.wit.extensions import ExtensionKind

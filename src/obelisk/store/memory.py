@@ -29,7 +29,7 @@ from obelisk.core.instants import Instant
 from obelisk.core.lines import LineFilter, LinePage, NewLogLine, StoredLogLine
 from obelisk.core.reading import ExecutionFilter, FinalResult, Page
 from obelisk.core.responses import Response
-from obelisk.core.transitions import ExecutionState, Status
+from obelisk.core.state import ExecutionState, Status
 from obelisk.store.fences import check_form, refusal
 from obelisk.store.selection import is_beyond, matches, page_of, wants
 

@@ -14,7 +14,7 @@ from obelisk.core.ids import ExecutionId, is_top_level
 from obelisk.core.instants import Instant
 from obelisk.core.lines import LineFilter, LinePage, StoredLogLine
 from obelisk.core.reading import ExecutionFilter, Page, StateFilter
-from obelisk.core.transitions import ExecutionState, Lifecycle, Status
+from obelisk.core.state import ExecutionState, Lifecycle, Status
 
 _LAST_ID = ExecutionId("\U0010ffff")
 """Sorts after every id."""

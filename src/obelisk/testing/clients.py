@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from obelisk.core.batch import RequestBody
 from obelisk.core.ids import ExecutionId
-from obelisk.core.transitions import Status
+from obelisk.core.state import Status
 from obelisk.engine.effects import Answer, AnswerKind
 from obelisk.engine.inbox import ClientCall, InboxFull
 from obelisk.engine.inputs import Fork, GiveResult, Operate, Submit

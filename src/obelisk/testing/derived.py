@@ -12,7 +12,7 @@ from typing import Final
 
 from obelisk.core.instants import Instant
 from obelisk.core.ports import FunctionKind
-from obelisk.core.transitions import ExecutionState, Lifecycle, Status
+from obelisk.core.state import ExecutionState, Lifecycle, Status
 from obelisk.testing import invariants
 from obelisk.testing.invariants import Memory, Violation
 from obelisk.testing.node import Node

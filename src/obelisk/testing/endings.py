@@ -13,7 +13,7 @@ from obelisk.core.batch import CancelRequest, Refused, Unit, UnitOutcome
 from obelisk.core.events import CancellationRequested, ChildRequested, Created, JoinNext
 from obelisk.core.ids import ExecutionId, JoinSetId
 from obelisk.core.ports import FunctionKind
-from obelisk.core.transitions import ExecutionState, Lifecycle, Status
+from obelisk.core.state import ExecutionState, Lifecycle, Status
 from obelisk.testing.invariants import Loads, Violation, snapshot_of
 
 

@@ -26,7 +26,7 @@ from obelisk.core.instants import In, Instant
 from obelisk.core.names import FunctionName
 from obelisk.core.policy import Limits
 from obelisk.core.ports import FunctionKind
-from obelisk.core.transitions import ExecutionState, Status
+from obelisk.core.state import ExecutionState, Status
 from obelisk.core.values import Json, Ok, Outcome
 from obelisk.engine.effects import StartAttempt
 from obelisk.engine.inputs import Input, Operate, Submit

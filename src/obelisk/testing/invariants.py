@@ -42,7 +42,7 @@ from obelisk.core.ports import Guest
 from obelisk.core.reading import ExecutionFilter, Page, Reader
 from obelisk.core.replay import Replayed, replay, replayable
 from obelisk.core.responses import ChildFinished, Response, member_of
-from obelisk.core.transitions import ExecutionState, Status
+from obelisk.core.state import ExecutionState, Lifecycle, Status
 from obelisk.core.values import Failure, Outcome
 
 _EVERYTHING: Final = 1 << 40
@@ -186,7 +186,7 @@ def state_follows(snapshot: Snapshot) -> None:
         arrived.setdefault(response.join_set, deque()).append(response)
     awaited: Response | None = None
     for entry in snapshot.log[1:]:
-        folded: dict[tuple[Status, transitions.Lifecycle], ExecutionState] = {}
+        folded: dict[tuple[Status, Lifecycle], ExecutionState] = {}
         for state in _woken(possible, awaited):
             try:
                 transitions.append(state, entry.event, entry.created_at)

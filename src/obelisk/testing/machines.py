@@ -12,10 +12,11 @@ from typing import Final, NamedTuple
 import msgspec
 
 from obelisk.core.calls import Call
+from obelisk.core.decisions import Answered, Cancel, Decision, Mode, Stopped, Write
 from obelisk.core.events import HistoryEvent, LogEntry
 from obelisk.core.ids import ChildId, DelayRef, ExecutionId, join_set_of
 from obelisk.core.instants import Instant
-from obelisk.core.machine import Answered, Cancel, Decision, Machine, Mode, Stopped, Typing, Write, no_typing
+from obelisk.core.machine import Machine, Typing, no_typing
 from obelisk.core.names import FunctionName
 from obelisk.core.ports import Rejection, Typed
 from obelisk.core.responses import ChildFinished, DelayFinished, Response

@@ -26,7 +26,7 @@ from obelisk.core.batch import (
 )
 from obelisk.core.ids import Digest, ExecutionId
 from obelisk.core.replay import before, replay
-from obelisk.core.transitions import ExecutionState, Lifecycle, Status
+from obelisk.core.state import ExecutionState, Lifecycle, Status
 from obelisk.core.values import Failure, FailureKind
 from obelisk.engine.effects import AnswerKind
 from obelisk.engine.inputs import Fork

@@ -23,7 +23,7 @@ from obelisk.core.ids import ExecutionId
 from obelisk.core.instants import Instant
 from obelisk.core.policy import Limits
 from obelisk.core.ports import FunctionKind
-from obelisk.core.transitions import ExecutionState, Lifecycle, Status
+from obelisk.core.state import ExecutionState, Lifecycle, Status
 from obelisk.core.values import Outcome
 from obelisk.engine.effects import EmitLog
 from obelisk.engine.inputs import GiveResult

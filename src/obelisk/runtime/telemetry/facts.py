@@ -26,7 +26,7 @@ from obelisk.core.http_traces import HttpTrace
 from obelisk.core.ids import Digest, ExecutionId, RunId
 from obelisk.core.instants import Instant
 from obelisk.core.names import FunctionName
-from obelisk.core.transitions import ExecutionState
+from obelisk.core.state import ExecutionState
 from obelisk.core.values import Err, Failure
 
 ENDS: Final = (Finished, TemporarilyFailed, TemporarilyTimedOut, Unlocked)

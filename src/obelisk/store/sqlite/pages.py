@@ -14,7 +14,7 @@ import msgspec
 from obelisk.core.ids import ExecutionId
 from obelisk.core.instants import Instant
 from obelisk.core.reading import ExecutionFilter, Page, StateFilter
-from obelisk.core.transitions import ExecutionState
+from obelisk.core.state import ExecutionState
 from obelisk.store.selection import place_of
 from obelisk.store.sqlite import rows
 from obelisk.store.sqlite.connection import Connection

@@ -20,7 +20,7 @@ from obelisk.core.instants import Instant
 from obelisk.core.lines import LineFilter, LinePage, StoredLogLine
 from obelisk.core.reading import ExecutionFilter, FinalResult, Page
 from obelisk.core.responses import Response
-from obelisk.core.transitions import ExecutionState
+from obelisk.core.state import ExecutionState
 from obelisk.store.sqlite import rows
 from obelisk.store.sqlite.connection import Connection, DatabaseFault, explain, open_reader, reading
 from obelisk.store.sqlite.lines import read_lines

@@ -15,7 +15,7 @@ from obelisk.core.batch import Delay, Request, RequestBody, Snapshot
 from obelisk.core.events import Event, Finished, LogEntry
 from obelisk.core.ids import ChildId, Digest, ExecutionId, is_top_level, join_set_of, relative
 from obelisk.core.responses import ChildFinished, DelayFinished, Response
-from obelisk.core.transitions import ExecutionState, Lifecycle, Status
+from obelisk.core.state import ExecutionState, Lifecycle, Status
 from obelisk.store.sqlite.connection import Connection
 from obelisk.store.sqlite.naming import Names, decode
 from obelisk.store.sqlite.queries import sql

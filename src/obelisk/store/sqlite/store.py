@@ -20,7 +20,7 @@ from obelisk.core.backtraces import Backtrace
 from obelisk.core.batch import Delay, Meanwhile, Recovered, Snapshot, StoreFailed, Unit, UnitOutcome
 from obelisk.core.ids import DeploymentId, Digest, ExecutionId, ExecutorId
 from obelisk.core.instants import Instant
-from obelisk.core.transitions import ExecutionState
+from obelisk.core.state import ExecutionState
 from obelisk.store.sqlite import rows
 from obelisk.store.sqlite.committing import Committer
 from obelisk.store.sqlite.connection import (
