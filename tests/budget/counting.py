@@ -28,14 +28,15 @@ class StoreCounts:
         self._connection = runtime.store._connection
         self._statements = 0
         self._rows: Counter[str] = Counter()
-        self._connection.set_trace_callback(self._traced)
+        self._connection.exec_trace = self._traced
         self._before = self._now()
 
-    def _traced(self, statement: str) -> None:
+    def _traced(self, cursor: Any, statement: str, parameters: Any) -> bool:
         self._statements += 1
         written = _WRITES.match(statement)
         if written is not None:
             self._rows[written[1]] += 1
+        return True
 
     def _now(self) -> Counter[str]:
         runtime, wal = self._runtime, self._runtime.database.with_name("obelisk.sqlite-wal")
@@ -53,7 +54,7 @@ class StoreCounts:
 
     def stop(self) -> dict[str, int]:
         """What it was; statements are those of the connection that writes, rows those that it wrote, by table."""
-        self._connection.set_trace_callback(None)
+        self._connection.exec_trace = None
         now = self._now()
         found = {name: now[name] - self._before[name] for name in now}
         return {**found, "statements": self._statements, **{f"rows_{table}": n for table, n in self._rows.items()}}

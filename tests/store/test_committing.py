@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import sqlite3
 import threading
 import time
 
+import apsw
 import pytest
 
 from obelisk.store.sqlite.committing import Committer
@@ -69,8 +69,8 @@ def test_it_is_not_over_before_the_commit_is(committer, disk):
 def test_what_the_commit_raises_is_raised_once_the_work_is_done_and_only_once(committer, disk):
     worked = []
     disk.go.set()
-    disk.error = sqlite3.OperationalError("disk I/O error")
-    with pytest.raises(sqlite3.OperationalError, match="disk I/O error"):
+    disk.error = apsw.IOError("disk I/O error")
+    with pytest.raises(apsw.IOError, match="disk I/O error"):
         committer.commit(lambda is_over: worked.append(1))
     disk.error = None
     committer.commit(lambda is_over: worked.append(2))
@@ -85,6 +85,6 @@ def test_what_the_work_raises_is_raised_when_the_commit_is_over_unless_that_fail
     with pytest.raises(LookupError):
         committer.commit(fails)
     assert len(disk.commits) == 1
-    disk.error = sqlite3.OperationalError("disk I/O error")
-    with pytest.raises(sqlite3.OperationalError):
+    disk.error = apsw.IOError("disk I/O error")
+    with pytest.raises(apsw.IOError):
         committer.commit(fails)

@@ -6,7 +6,6 @@ import itertools
 import os
 import re
 import signal
-import sqlite3
 import subprocess
 import sys
 import threading
@@ -15,6 +14,7 @@ from contextlib import closing
 from itertools import pairwise
 from pathlib import Path
 
+import apsw
 import pytest
 
 from obelisk.core.batch import Applied, CancelRequest, Delay, Refused, RefusedBy, Request, StoreFailed, Unit
@@ -38,7 +38,7 @@ def path(tmp_path):
 
 
 def raw(path, query, *parameters):
-    connection = sqlite3.connect(path)
+    connection = apsw.Connection(str(path))
     try:
         return connection.execute(query, parameters).fetchall()
     finally:
@@ -69,7 +69,7 @@ def test_migrations_are_numbered_from_one():
 
 def test_a_file_of_the_first_release_is_brought_up_to_date(path, author, monkeypatch):
     first = [migration for migration in migrations() if migration.number == 1]
-    connection = sqlite3.connect(path, isolation_level=None)
+    connection = apsw.Connection(str(path))
     monkeypatch.setattr("obelisk.store.sqlite.schema.migrations", lambda: first)
     migrate(connection, str(path))
     connection.close()
@@ -87,7 +87,7 @@ def test_lines_can_be_read_in_a_shell(path, author):
         unit = author.create(author.id(1))
         unit.lines = [NewLogLine(author.id(1), author.now, Log(LogLevel.INFO, "new"), "Run_1")]
         store.commit("b", [unit])
-    with closing(sqlite3.connect(path)) as connection:
+    with closing(apsw.Connection(str(path))) as connection:
         rows = connection.execute("SELECT execution_id, run, kind, payload FROM logged").fetchall()
     assert rows == [(author.id(1), "Run_1", 3, "new")]
 
@@ -131,11 +131,11 @@ def test_lists_follow_an_index_instead_of_sorting_everything(path, author, where
     statements = []
     reader.executions(where, Page(), author.now)
     (connection,) = reader._idle
-    connection.set_trace_callback(statements.append)
+    connection.exec_trace = lambda cursor, *statement: statements.append(statement) or True
     reader.executions(where, Page(cursor=(author.now, None)), author.now)
-    connection.set_trace_callback(None)
-    (statement,) = statements
-    plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {statement}")]
+    connection.exec_trace = None
+    ((statement, parameters),) = statements
+    plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {statement}", parameters)]
     reader.close()
     store.close()
     assert any(f"USING INDEX {index}" in step for step in plan), plan
@@ -195,9 +195,8 @@ def test_a_program_that_the_owner_starts_does_not_keep_the_file(path):
 
 def test_a_file_of_a_newer_release_is_refused(path):
     SqliteStore(path).close()
-    connection = sqlite3.connect(path)
+    connection = apsw.Connection(str(path))
     connection.execute("INSERT INTO migrations VALUES (9001, 'later')")
-    connection.commit()
     connection.close()
     with pytest.raises(
         StoreTooNew, match=r"written by a newer release: its schema is 9001, this release knows up to \d+"
@@ -208,7 +207,7 @@ def test_a_file_of_a_newer_release_is_refused(path):
 
 
 def test_somebody_elses_database_is_left_alone(path):
-    connection = sqlite3.connect(path)
+    connection = apsw.Connection(str(path))
     connection.execute("CREATE TABLE theirs (x)")
     connection.close()
     with pytest.raises(StoreUnusable, match="not one of Obelisk"):
@@ -315,9 +314,8 @@ def test_a_damaged_log_is_noticed(path, author):
     store = SqliteStore(path)
     store.commit("a", [author.create(author.id(1))])
     reader = store.reader()
-    connection = sqlite3.connect(path)
+    connection = apsw.Connection(str(path))
     connection.execute('UPDATE log SET event = CAST(\'{"event":"cre\' AS BLOB)')
-    connection.commit()
     connection.close()
     with pytest.raises(StoreFailed, match="truncated"):
         reader.events(author.id(1), 0, 10)
@@ -459,7 +457,7 @@ def test_the_write_ahead_log_is_bounded_while_commits_go_on(path, author):
 
 def test_a_log_that_commits_never_let_end_is_ended_when_it_is_too_long(path, author):
     store = SqliteStore(path, wal_bytes_max=200_000)
-    reader = sqlite3.connect(path, isolation_level=None)
+    reader = apsw.Connection(str(path))
     store.commit("a", [author.create(author.id(1))])
     reader.execute("BEGIN")
     assert reader.execute("SELECT count(*) FROM executions").fetchone() == (1,)
@@ -571,7 +569,7 @@ def test_a_step_costs_no_look_ups_and_leaves_the_indexes_of_what_goes_on_alone(p
         born = absolute(one, child)
         store.commit("b", [author.create(one), author.append(one, author.locked()), author.create(other)])
         statements = []
-        store._connection.set_trace_callback(statements.append)
+        store._connection.exec_trace = lambda cursor, statement, _: statements.append(statement) or True
         store.commit("b", [author.call_child(one, child)])
         store.commit("b", [author.append(born, Unlocked(Instant(author.now + 1), "a pause"))])
         updates = [each for each in statements if each.startswith("UPDATE")]

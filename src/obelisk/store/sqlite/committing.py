@@ -11,14 +11,14 @@ import threading
 from typing import Final
 
 from obelisk.core.batch import Meanwhile
-from obelisk.store.sqlite.connection import Connection, commit
+from obelisk.store.sqlite.connection import Cursor, commit
 
 
 class Committer:
     """The thread, which starts with the first commit. One caller at a time."""
 
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
+    def __init__(self, cursor: Cursor) -> None:
+        self._cursor = cursor
         self._thread: threading.Thread | None = None
         self._go: Final = threading.Lock()
         self._done: Final = threading.Lock()
@@ -59,7 +59,7 @@ class Committer:
             if self._closing:
                 return
             try:
-                commit(self._connection)
+                commit(self._cursor)
             except BaseException as error:  # noqa: BLE001 - it is the caller's
                 self._error = error
             self._is_done = True

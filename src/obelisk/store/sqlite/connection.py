@@ -3,24 +3,32 @@
 Decides with which pragmas a connection is opened, how a transaction is bracketed and how the driver's errors are told.
 Must not know a table.
 
-Python's driver begins transactions by itself unless `isolation_level` is None; a transaction that begins as a read and
-then writes fails at once when somebody else wrote. So every write transaction here is an explicit BEGIN IMMEDIATE.
+A transaction that begins as a read and then writes fails at once when somebody else wrote. So every write transaction here
+is an explicit BEGIN IMMEDIATE. Everybody here reads a result to its end or drops it: one that is kept half read keeps its
+read transaction, too.
+
+The driver brings its own SQLite. A program must not have the same file open through another copy of SQLite in the same
+process: closing it there takes the locks away that are held here.
 """
 
 from __future__ import annotations
 
 import re
-import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from typing import Final
+from typing import Any, Final
+
+import apsw
 
 from obelisk.store.sqlite.queries import sql
 
-Connection = sqlite3.Connection
-DatabaseFault = sqlite3.Error
+Connection = apsw.Connection
+Cursor = apsw.Cursor
+"""Runs statements one after another. A connection makes one for each statement that it is asked to run; who runs many keeps one."""
+Parameters = Sequence[Any] | Mapping[str, Any]
+DatabaseFault = apsw.Error
 """Any error that the driver raises, except for values that it cannot bind."""
-ConstraintFault = sqlite3.IntegrityError
+ConstraintFault = apsw.ConstraintError
 """A row that is there already, or not as its table wants it."""
 
 WRITER_PRAGMAS: Final[Mapping[str, str]] = {
@@ -47,6 +55,8 @@ _READER_OVERRIDES: Final = frozenset({"busy_timeout", "cache_size", "temp_store"
 _NAME: Final = re.compile(r"[a-z_]+")
 _VALUE: Final = re.compile(r"-?[A-Za-z0-9_]+")
 
+_STATEMENTS_KEPT: Final = 256
+"""More than there are."""
 _BEGIN: Final = sql("begin")
 _BEGIN_READ: Final = sql("begin_read")
 _COMMIT: Final = sql("commit")
@@ -68,17 +78,23 @@ _ADVICE: Final = {
 
 def open_writer(path: str, pragmas: Mapping[str, str]) -> Connection:
     """The connection that writes. `ValueError` for a pragma that is not a word and a word or number."""
-    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, cached_statements=256)
+    connection = _connect(path)
     _set(connection, {**WRITER_PRAGMAS, **pragmas})
     return connection
 
 
 def open_reader(path: str, pragmas: Mapping[str, str]) -> Connection:
     """A connection that only reads; of `pragmas` it takes those that concern reading."""
-    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, cached_statements=64)
+    connection = _connect(path)
     own = {name: value for name, value in pragmas.items() if name in _READER_OVERRIDES}
     _set(connection, {**_READER_PRAGMAS, **own})
     return connection
+
+
+def _connect(path: str) -> Connection:
+    # One thread at a time uses a connection, which whoever has it sees to; so SQLite need not lock it for each call.
+    flags = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE | apsw.SQLITE_OPEN_NOMUTEX
+    return Connection(path, flags, statementcachesize=_STATEMENTS_KEPT)
 
 
 def _set(connection: Connection, pragmas: Mapping[str, str]) -> None:
@@ -92,14 +108,30 @@ def _set(connection: Connection, pragmas: Mapping[str, str]) -> None:
         raise
 
 
-def begin(connection: Connection) -> None:
+def select(connection: Connection, statement: str, parameters: Parameters = ()) -> list[Any]:
+    """All rows, each a tuple."""
+    return connection.execute(statement, parameters).fetchall()
+
+
+def select_one(connection: Connection, statement: str, parameters: Parameters = ()) -> Any:
+    """The first row, a tuple; None when there is none."""
+    return connection.execute(statement, parameters).fetchone()
+
+
+def select_value(connection: Connection, statement: str, parameters: Parameters = ()) -> Any:
+    """The first column of the only row."""
+    ((value, *_),) = connection.execute(statement, parameters)
+    return value
+
+
+def begin(runs: Connection | Cursor) -> None:
     """Begins a write transaction: then `commit`, or `give_up` when anything fails, the commit included."""
-    connection.execute(_BEGIN)
+    runs.execute(_BEGIN)
 
 
-def commit(connection: Connection) -> None:
+def commit(runs: Connection | Cursor) -> None:
     """Makes a transaction durable."""
-    connection.execute(_COMMIT)
+    runs.execute(_COMMIT)
 
 
 def give_up(connection: Connection) -> None:
@@ -136,14 +168,15 @@ def run_script(connection: Connection, script: str) -> None:
     statement = ""
     for line in script.splitlines(keepends=True):
         statement += line
-        if sqlite3.complete_statement(statement):
+        if apsw.complete(statement):
             connection.execute(statement)
             statement = ""
 
 
 def explain(error: Exception) -> str:
     """What went wrong and what to do about it, in one line."""
-    name = getattr(error, "sqlite_errorname", None) or ""
+    number = getattr(error, "extendedresult", 0)
+    name = str(apsw.mapping_extended_result_codes.get(number) or apsw.mapping_result_codes.get(number) or "")
     primary = "_".join(name.split("_")[:2])
     advice = _ADVICE.get(primary, "start again; if it happens again, please report it")
     return f"{error} ({name or type(error).__name__}): {advice}"

@@ -13,7 +13,7 @@ from obelisk.core.calls import Log, LogLevel, LogLine, Output, StdStream
 from obelisk.core.ids import ExecutionId
 from obelisk.core.lines import LineFilter, LinePage, NewLogLine, StoredLogLine
 from obelisk.store.sqlite import rows
-from obelisk.store.sqlite.connection import Connection
+from obelisk.store.sqlite.connection import Connection, select
 from obelisk.store.sqlite.queries import sql
 
 _PAGE: Final = sql("lines_page")
@@ -74,7 +74,7 @@ def read_lines(connection: Connection, where: LineFilter, page: LinePage) -> lis
         conditions.append(_OLDER if page.older else _NEWER)
         parameters["cursor"] = page.cursor
     text = _PAGE.format(conditions=" AND ".join(conditions), direction="DESC" if page.older else "ASC")
-    found = [_stored(*row) for row in connection.execute(text, parameters).fetchall()]
+    found = [_stored(*row) for row in select(connection, text, parameters)]
     return found[::-1] if page.older else found
 
 

@@ -27,7 +27,7 @@ from obelisk.core.events import (
 )
 from obelisk.core.ids import DeploymentId, Digest, ExecutorId
 from obelisk.core.names import FunctionName
-from obelisk.store.sqlite.connection import Connection
+from obelisk.store.sqlite.connection import Connection, Cursor, select
 from obelisk.store.sqlite.queries import sql
 
 _ALL: Final = sql("names_all")
@@ -75,7 +75,7 @@ class Names:
 
     def refresh(self, connection: Connection) -> None:
         """Reads what others interned."""
-        for key, name in connection.execute(_ALL, (len(self.keys),)).fetchall():
+        for key, name in select(connection, _ALL, (len(self.keys),)):
             self.keys[name] = key
             self._names[f"#{key}"] = name
 
@@ -83,10 +83,10 @@ class Names:
         """What `mark` stands for; `KeyError` when it is not known yet."""
         return self._names[mark]
 
-    def write(self, connection: Connection) -> None:
+    def write(self, runs: Connection | Cursor) -> None:
         """Writes what was interned since the last `settle`; in the caller's transaction."""
         if self.keys.added:
-            connection.executemany(_ADD, [(self.keys[name], name) for name in self.keys.added])
+            runs.executemany(_ADD, [(self.keys[name], name) for name in self.keys.added])
 
     def settle(self) -> None:
         """Lets go on from here: what was written is durable."""

@@ -17,7 +17,7 @@ from obelisk.core.reading import ExecutionFilter, Page, StateFilter
 from obelisk.core.state import ExecutionState
 from obelisk.store.selection import place_of
 from obelisk.store.sqlite import rows
-from obelisk.store.sqlite.connection import Connection
+from obelisk.store.sqlite.connection import Connection, select, select_one, select_value
 from obelisk.store.sqlite.queries import sql
 
 _PAGE: Final = sql("page")
@@ -138,7 +138,7 @@ class _Query:
     def _begin_with(self, connection: Connection, prefix: str) -> bool:
         """Adds the prefix of an id; whether few enough executions have it to be looked up."""
         head = prefix.partition(".")[0]
-        (count,) = connection.execute(_ID_PREFIX_COUNT, (head, head + _LAST, _COMMON + 1)).fetchone()
+        (count,) = select_one(connection, _ID_PREFIX_COUNT, (head, head + _LAST, _COMMON + 1))
         if count > _COMMON:
             self._add(_ID_PREFIX_COMMON, id_prefix=prefix)
             return False
@@ -155,9 +155,7 @@ class _Query:
             return _BY_FAILED
         if not where.top_level_only:
             return _ALL
-        counted = [
-            (connection.execute(each[0].count, (_json(each[1]), _COMMON + 1)).fetchone()[0], each) for each in named
-        ]
+        counted = [(select_value(connection, each[0].count, (_json(each[1]), _COMMON + 1)), each) for each in named]
         for count, (names, keys) in sorted(counted, key=lambda each: each[0]):
             if len(keys) == 1:
                 self.parameters["name"] = keys[0]
@@ -188,7 +186,7 @@ class _Query:
 
 def _name_keys(connection: Connection, names: Iterable[str]) -> list[int]:
     """The keys of those that are known."""
-    found = [connection.execute(_NAME_KEY, (name,)).fetchone() for name in names]
+    found = [select_one(connection, _NAME_KEY, (name,)) for name in names]
     return [row[0] for row in found if row is not None]
 
 
@@ -196,7 +194,7 @@ def _function_keys(connection: Connection, where: ExecutionFilter) -> list[int]:
     """Those of the functions that the filter lets through; none: no execution is of any."""
     prefix = where.ffqn_prefix or ""
     if where.ffqn is None:
-        return [key for (key,) in connection.execute(_BEGINNING, (prefix, prefix + _LAST)).fetchall()]
+        return [key for (key,) in select(connection, _BEGINNING, (prefix, prefix + _LAST))]
     return _name_keys(connection, (where.ffqn,)) if where.ffqn.startswith(prefix) else []
 
 

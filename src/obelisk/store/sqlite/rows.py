@@ -16,7 +16,7 @@ from obelisk.core.events import Event, Finished, LogEntry
 from obelisk.core.ids import ChildId, Digest, ExecutionId, is_top_level, join_set_of, relative
 from obelisk.core.responses import ChildFinished, DelayFinished, Response
 from obelisk.core.state import ExecutionState, Lifecycle, Status
-from obelisk.store.sqlite.connection import Connection
+from obelisk.store.sqlite.connection import Connection, select, select_one
 from obelisk.store.sqlite.naming import Names, decode
 from obelisk.store.sqlite.queries import sql
 
@@ -51,9 +51,9 @@ class Damaged(Exception):
 def key_of(connection: Connection, execution_id: ExecutionId) -> int | None:
     """The key of an execution; None when it does not exist."""
     head, dot, path = execution_id.partition(".")
-    row = connection.execute(_KEY_OF, (0, head)).fetchone()
+    row = select_one(connection, _KEY_OF, (0, head))
     if row is not None and dot:
-        row = connection.execute(_KEY_OF, (row[0], path)).fetchone()
+        row = select_one(connection, _KEY_OF, (row[0], path))
     return None if row is None else int(row[0])
 
 
@@ -80,7 +80,7 @@ def state_from(row: Any) -> ExecutionState:
 
 def read_state(connection: Connection, key: int) -> ExecutionState | None:
     """The state row of `key`."""
-    row = connection.execute(_STATE, (key,)).fetchone()
+    row = select_one(connection, _STATE, (key,))
     return None if row is None else state_from(row)
 
 
@@ -94,7 +94,7 @@ def read_log(connection: Connection, names: Names, key: int, version_from: int, 
     """Entries of a log, ascending."""
     first, end = place_of_event(key, 0), place_of_event(key + 1, 0)
     start = min(first + max(version_from, 0), end)
-    rows = connection.execute(_LOG, (start, end, length)).fetchall()
+    rows = select(connection, _LOG, (start, end, length))
 
     def entries() -> list[LogEntry]:
         return [
@@ -107,7 +107,7 @@ def read_log(connection: Connection, names: Names, key: int, version_from: int, 
 
 def read_responses(connection: Connection, names: Names, key: int, seq_from: int, length: int) -> list[Response]:
     """Responses, ascending."""
-    rows = connection.execute(_RESPONSES, (key, seq_from, length)).fetchall()
+    rows = select(connection, _RESPONSES, (key, seq_from, length))
     return _with_names(connection, names, lambda: [_response(row, names) for row in rows])
 
 
@@ -124,7 +124,7 @@ def _response(row: Any, names: Names) -> Response:
 
 def read_requests(connection: Connection, key: int, execution_id: ExecutionId) -> list[Request]:
     """The inbox, by id."""
-    rows = connection.execute(_REQUESTS, (key,)).fetchall()
+    rows = select(connection, _REQUESTS, (key,))
     return [
         Request(execution_id, created_at, _request_body_decode(body), request_id)
         for request_id, created_at, body in rows
@@ -133,13 +133,13 @@ def read_requests(connection: Connection, key: int, execution_id: ExecutionId) -
 
 def read_delays(connection: Connection, key: int, execution_id: ExecutionId) -> list[Delay]:
     """Unresolved delays, by expiry."""
-    rows = connection.execute(_DELAYS, (key,)).fetchall()
+    rows = select(connection, _DELAYS, (key,))
     return [Delay(execution_id, delay, expires_at) for delay, expires_at in rows]
 
 
 def read_backtrace(connection: Connection, key: int, version: int) -> Backtrace | None:
     """The backtrace that covers `version`."""
-    row = connection.execute(_BACKTRACE, (key, version)).fetchone()
+    row = select_one(connection, _BACKTRACE, (key, version))
     if row is None or version >= row[1]:
         return None
     first, end, component, frames = row
@@ -148,7 +148,7 @@ def read_backtrace(connection: Connection, key: int, version: int) -> Backtrace 
 
 def read_backtraces(connection: Connection, key: int, version_from: int, version_to: int) -> list[tuple[int, int]]:
     """The first event of each that concerns a part of the log, and the one after its last."""
-    return connection.execute(_BACKTRACES, (key, version_to, version_from)).fetchall()
+    return select(connection, _BACKTRACES, (key, version_to, version_from))
 
 
 def read_snapshot(connection: Connection, names: Names, execution_id: ExecutionId) -> Snapshot | None:

@@ -33,6 +33,9 @@ from obelisk.store.sqlite.connection import (
     give_up,
     open_reader,
     open_writer,
+    select,
+    select_one,
+    select_value,
     transaction,
 )
 from obelisk.store.sqlite.naming import Names
@@ -97,11 +100,12 @@ class SqliteStore:
             self._connection = open_writer(self._path, self._pragmas)
             try:
                 migrate(self._connection, self._path)
-                self._page_bytes: int = self._connection.execute(_PAGE_SIZE).fetchone()[0]
+                self._page_bytes: int = select_value(self._connection, _PAGE_SIZE)
+                self._cursor = self._connection.cursor()
                 self._names = Names()
                 self._names.refresh(self._connection)
                 self._heads = Heads(self._connection)
-                self._committer = Committer(self._connection)
+                self._committer = Committer(self._cursor)
             except BaseException:
                 self._connection.close()
                 raise
@@ -146,15 +150,15 @@ class SqliteStore:
         return outcomes
 
     def _carry_out(self, units: list[Unit], meanwhile: Meanwhile | None) -> list[UnitOutcome]:
-        connection, names = self._connection, self._names
+        connection, cursor, names = self._connection, self._cursor, self._names
         plan = Plan(self._heads, names)
         try:
             outcomes = plan.judge(units)
-            begin(connection)
+            begin(cursor)
             try:
-                plan.write(connection)
+                plan.write(cursor)
                 if meanwhile is None:
-                    commit(connection)
+                    commit(cursor)
                 else:
                     self._commit_meanwhile(meanwhile)
             except ConstraintFault:
@@ -165,7 +169,7 @@ class SqliteStore:
                 plan = Plan(self._heads, names, looks_everything_up=True)
                 outcomes = plan.judge(units)
                 with transaction(connection):
-                    plan.write(connection)
+                    plan.write(cursor)
             except BaseException:
                 give_up(connection)
                 raise
@@ -208,7 +212,7 @@ class SqliteStore:
         """Takes leases that are free or expired, by `pending_at`, then in the order of creation."""
         with self._using():
             with self._transaction():
-                keys = [key for (key,) in self._connection.execute(_LEASE_FREE, (now, count_max)).fetchall()]
+                keys = [key for (key,) in select(self._connection, _LEASE_FREE, (now, count_max))]
                 own_key = self._own_key(owner)
                 self._connection.executemany(_LEASE_TAKE, [(own_key, lease_expires_at, key) for key in keys])
             states, delays = self._open()
@@ -229,14 +233,12 @@ class SqliteStore:
     def news(self, owner: ExecutorId) -> list[ExecutionId]:
         """Executions of `owner` with unknown responses or with requests, in the order of creation."""
         with self._using():
-            return [
-                ExecutionId(execution_id) for (execution_id,) in self._connection.execute(_NEWS, (owner,)).fetchall()
-            ]
+            return [ExecutionId(execution_id) for (execution_id,) in select(self._connection, _NEWS, (owner,))]
 
     def deployment(self, config_digest: Digest, now: Instant, new_id: DeploymentId) -> DeploymentId:
         """The id of this configuration's deployment."""
         with self._using():
-            row = self._connection.execute(_DEPLOYMENT_GET, (config_digest,)).fetchone()
+            row = select_one(self._connection, _DEPLOYMENT_GET, (config_digest,))
             if row is not None:
                 return DeploymentId(row[0])
             with self._transaction():
@@ -282,10 +284,10 @@ class SqliteStore:
             try:
                 if self._checkpointer is None:
                     self._checkpointer = open_reader(self._path, {"busy_timeout": "100"})
-                _, frames, moved = self._checkpointer.execute(_CHECKPOINT_PASSIVE).fetchone()
+                _, frames, moved = select_one(self._checkpointer, _CHECKPOINT_PASSIVE)
                 if frames * (self._page_bytes + _FRAME_HEADER_BYTES) > self._wal_bytes_max:
                     with self._writing:
-                        _, frames, moved = self._checkpointer.execute(_CHECKPOINT_RESTART).fetchone()
+                        _, frames, moved = select_one(self._checkpointer, _CHECKPOINT_RESTART)
             except DatabaseFault as error:
                 raise self._fail(error) from error
             return Checkpoint(frames, moved)
@@ -309,7 +311,7 @@ class SqliteStore:
 
     def _open(self) -> tuple[list[tuple[int, ExecutionState]], list[Delay]]:
         """What is not finished, with keys, and its delays; their heads are in memory from here on."""
-        states = [(row[0], rows.state_from(row)) for row in self._connection.execute(_STATES_OPEN).fetchall()]
+        states = [(row[0], rows.state_from(row)) for row in select(self._connection, _STATES_OPEN)]
         ids = {key: state.execution_id for key, state in states}
         for key, state in states:
             head = Head(
@@ -324,8 +326,7 @@ class SqliteStore:
             )
             self._heads.keep(state.execution_id, head, is_open=True)
         delays = [
-            Delay(ids[key], delay, expires_at)
-            for key, delay, expires_at in self._connection.execute(_DELAYS_OPEN).fetchall()
+            Delay(ids[key], delay, expires_at) for key, delay, expires_at in select(self._connection, _DELAYS_OPEN)
         ]
         return states, delays
 

@@ -16,7 +16,7 @@ from obelisk.core.instants import Instant
 from obelisk.core.responses import ChildFinished
 from obelisk.core.state import ExecutionState
 from obelisk.store.fences import check_form, refusal
-from obelisk.store.sqlite.connection import Connection
+from obelisk.store.sqlite.connection import Connection, Cursor, select, select_one, select_value
 from obelisk.store.sqlite.lines import line_row
 from obelisk.store.sqlite.naming import Names, encode
 from obelisk.store.sqlite.queries import sql
@@ -86,10 +86,10 @@ class Heads:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._open: dict[ExecutionId, Head] = {}
-        self.key_last: int = connection.execute(_KEY_LAST).fetchone()[0]
-        self.request_id_last: int = connection.execute(_REQUEST_ID_LAST).fetchone()[0]
-        self.line_id_last: int = connection.execute(_LINE_ID_LAST).fetchone()[0]
-        self.asked: set[int] = {key for (key,) in connection.execute(_REQUESTS_OF).fetchall()}
+        self.key_last: int = select_value(connection, _KEY_LAST)
+        self.request_id_last: int = select_value(connection, _REQUEST_ID_LAST)
+        self.line_id_last: int = select_value(connection, _LINE_ID_LAST)
+        self.asked: set[int] = {key for (key,) in select(connection, _REQUESTS_OF)}
         """Keys of executions whose inbox may have something in it: the others need not be emptied when they finish."""
 
     def find(self, execution_id: ExecutionId) -> Head | None:
@@ -104,7 +104,7 @@ class Heads:
         return None if parent is None else self._select(parent.key, path)
 
     def _select(self, root: int, path: str) -> Head | None:
-        row = self._connection.execute(_HEAD, (root, path)).fetchone()
+        row = select_one(self._connection, _HEAD, (root, path))
         return None if row is None else Head(*row)
 
     def keep(self, execution_id: ExecutionId, head: Head, *, is_open: bool) -> None:
@@ -279,12 +279,12 @@ class Plan:
         else:
             self._responses.append((head.key, seq, response.created_at, None, None, body.delay, int(body.ok)))
 
-    def write(self, connection: Connection) -> None:
+    def write(self, cursor: Cursor) -> None:
         """Writes the rows, in the caller's transaction. A row that several units wrote is written once, as the last did."""
         inserts, updates, ends, counts = self._state_rows()
         moves = [self._move(execution_id) for execution_id in self._moved - self._born] if self._moved else []
-        self._names.write(connection)
-        many = connection.executemany
+        self._names.write(cursor)
+        many = cursor.executemany
         if inserts:
             many(_STATE_INSERT, inserts)
         if updates:
