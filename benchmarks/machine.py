@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import platform
-import sqlite3
 import time
 from importlib.metadata import version
 from pathlib import Path
 from typing import Final
+
+import apsw
 
 _TICKS: Final = os.sysconf("SC_CLK_TCK")
 _SETTLING_S: Final = 1.0
@@ -22,7 +23,7 @@ def describe() -> dict[str, str]:
         "cpu": f"{os.cpu_count()} x {', '.join(sorted(names)) or platform.machine()}",
         "kernel": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
-        "sqlite": sqlite3.sqlite_version,
+        "sqlite": apsw.sqlite_lib_version(),
         "obelisk": version("obelisk"),
         "load": f"{os.getloadavg()[0]:.2f}",
     }
