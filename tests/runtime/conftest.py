@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -28,6 +29,7 @@ from obelisk.wasm.component import ComponentLoader
 from obelisk.wasm.engine import EngineConfig, Engines
 
 ALL = 1 << 30
+PATIENCE = float(os.environ.get("OBELISK_TEST_PATIENCE", "1"))
 
 
 @pytest.fixture(scope="session")
@@ -84,7 +86,7 @@ class Running:
     def run_id(self, ffqn: str, *params: Any) -> tuple[ExecutionId, Any]:
         async def go() -> tuple[ExecutionId, FinalResult]:
             execution_id = await self.submit(ffqn, *params)
-            return execution_id, await asyncio.wait_for(self.result(execution_id), 60)
+            return execution_id, await asyncio.wait_for(self.result(execution_id), 60 * PATIENCE)
 
         execution_id, result = asyncio.run(go())
         return execution_id, shown(result)

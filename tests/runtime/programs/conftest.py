@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+PATIENCE = float(os.environ.get("OBELISK_TEST_PATIENCE", "1"))
+"""By which upper bounds of waits are multiplied: `make vm` raises it, since what is emulated is slow."""
+
 
 @pytest.fixture
 def script(tmp_path: Path) -> Callable[[str], Path]:
@@ -33,7 +36,7 @@ class Traces:
 
     def pids(self, count: int) -> list[int]:
         """Waits until so many have done so."""
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 60 * PATIENCE
         while time.monotonic() < deadline:
             found = [int(each.name) for each in self.folder.iterdir() if each.name.isdigit()]
             if len(found) >= count:
@@ -47,7 +50,7 @@ class Traces:
 
     def gone(self, within_s: float = 60.0) -> bool:
         """Whether none is left, soon."""
-        deadline = time.monotonic() + within_s
+        deadline = time.monotonic() + within_s * PATIENCE
         while self.alive() and time.monotonic() < deadline:
             time.sleep(0.01)
         return not self.alive()

@@ -12,11 +12,14 @@ import shutil
 from concurrent.futures import Future
 from pathlib import Path
 
+from obelisk.core.calls import LogLevel
 from obelisk.core.ids import Digest
+from obelisk.core.policy import ProgramLimits
 from obelisk.runtime.programs.copies import ProgramChanged
 from obelisk.runtime.programs.launching import Disposition, Lost, NotStarted, Order, Running
 from obelisk.runtime.programs.pipes import DRAIN_S, PipeSource, read
 from obelisk.runtime.programs.programs import Programs
+from obelisk.runtime.programs.results import met
 from obelisk.wasm.wasi.activity import ActivityHost
 from obelisk.wasm.wasi.output import LogOutput
 from obelisk.wasm.wasi.process import ChildLost, Spawn, SpawnFailed, Stdio, Why
@@ -65,7 +68,7 @@ class Children:
             raise
         self._running.add(running)
         running.when_over(lambda: self._over(running))
-        return NativeChild(running, wanted, self._host)
+        return NativeChild(running, wanted, self._host, self._programs.launcher.limits)
 
     def _over(self, running: Running) -> None:
         self._running.discard(running)
@@ -118,8 +121,11 @@ class Children:
 class NativeChild:
     """Implements `obelisk.wasm.wasi.process.Child`."""
 
-    def __init__(self, running: Running, wanted: Spawn, host: ActivityHost) -> None:
+    def __init__(self, running: Running, wanted: Spawn, host: ActivityHost, limits: ProgramLimits) -> None:
         self._running = running
+        self._host = host
+        self._limits = limits
+        self._is_told = False
         self.id = running.id
         self._logging: list[Future[None]] = []
         self.stdin = running.stdin
@@ -145,6 +151,10 @@ class NativeChild:
             raise ChildLost(str(lost)) from lost
         if self._logging:  # all that it wrote is in the log by then
             await asyncio.wait(map(asyncio.wrap_future, self._logging), timeout=DRAIN_S)
+        if not self._is_told:  # its guest learns no more than that there is no exit code
+            self._is_told = True
+            for each in met(ended, self._limits):
+                self._host.log(LogLevel.WARN, each)
         return ended.code
 
     def kill(self) -> None:

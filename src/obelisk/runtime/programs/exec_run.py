@@ -15,6 +15,7 @@ from typing import Final, Protocol
 
 import msgspec
 
+from obelisk.core.calls import LogLevel
 from obelisk.core.ports import FunctionKind
 from obelisk.core.values import Json
 from obelisk.runtime.programs.copies import ProgramChanged
@@ -22,7 +23,7 @@ from obelisk.runtime.programs.document import ExecEntry
 from obelisk.runtime.programs.launching import Lost, NotStarted, Order, Running
 from obelisk.runtime.programs.pipes import DRAIN_S, PipeSink, PipeSource, read
 from obelisk.runtime.programs.programs import Programs
-from obelisk.runtime.programs.results import failed, result
+from obelisk.runtime.programs.results import failed, met, result
 from obelisk.wasm import trap
 from obelisk.wasm.activity import ActivityStep, Finished, Waiting
 from obelisk.wasm.wasi.io import StreamFailed
@@ -49,6 +50,10 @@ class ExecHost(Protocol):
     @property
     def stderr(self) -> LogOutput:
         """Where lines for the execution's log go."""
+        ...
+
+    def log(self, level: LogLevel, message: str) -> None:
+        """A line for the execution's log."""
         ...
 
     def close(self) -> None:
@@ -134,6 +139,8 @@ class ExecRun:
             return failed(str(lost))
         finally:
             await running.end()
+            for each in met(running.known_end, self._programs.launcher.limits):
+                self._host.log(LogLevel.WARN, each)
 
     def _order(self, path: Path) -> Order:
         document = self._entry.document
@@ -172,7 +179,14 @@ class ExecRun:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
         too_long = document.max_output_bytes if output.too_long else None
-        return result(self._entry.function, ended, output.data, too_long=too_long, errors=self._shown_errors())
+        return result(
+            self._entry.function,
+            ended,
+            output.data,
+            too_long=too_long,
+            errors=self._shown_errors(),
+            limits=self._programs.launcher.limits,
+        )
 
     async def _feed(self, sink: PipeSink) -> None:
         if self._entry.document.params_via_stdin:

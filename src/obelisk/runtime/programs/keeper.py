@@ -9,7 +9,8 @@ of its guard, whatever sessions and groups it makes (the guard is a "child subre
 - when the server is gone, however it died: the leash is at its end then.
 
 Should a guard be killed, its program dies with it (a parent-death signal), and what else it guarded falls to the keeper,
-which ends it. Where the server names a cgroup, each program has one of its own below it, with its limits.
+which ends it. Where the server names a cgroup, each program has one of its own below it, with its limits; guards and keeper
+remove what they have no more use for, the last one the server's too.
 
 Decides how processes are started and ended. Must not decide which, nor what their end means.
 
@@ -17,7 +18,7 @@ Protocol, over two kinds of SEQPACKET sockets:
 
     server → keeper   `run`, with descriptors: order (JSON, in a memory file), leash, stdin, stdout, stderr
     guard → server    {"started": pid} | {"failed": [step, errno, path]}, then
-                      {"ended": {"code": int | null, "signal": int | null, "oom": int, "refused": int}}
+                      {"ended": {"code": int | null, "signal": int | null, "oom": int, "over": int, "refused": int}}
     server → guard    anything: end it all. The end of the file: end it all, nobody listens.
 """
 
@@ -34,7 +35,7 @@ import socket
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
 from typing import Any, NoReturn
 
@@ -54,7 +55,9 @@ def main(server: socket.socket) -> None:
     _prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     _shield()
     wake = _wake_on_children()
-    guards: set[int] = set()
+    guards: dict[int, str] = {}  # with the cgroup of the program
+    parents: set[str] = set()
+    left: list[str] = []
     poll = select.poll()
     for each in (server.fileno(), wake):
         poll.register(each, select.POLLIN)
@@ -63,7 +66,11 @@ def main(server: socket.socket) -> None:
 
     def strays() -> bool:
         """Whether there are children that are no guards: a guard was killed, and left them behind."""
-        _reap(guards)
+        for pid in _reaped():
+            cgroup = guards.pop(pid, "")
+            if cgroup and os.path.exists(cgroup):
+                _kill_cgroup(cgroup)
+                left.append(cgroup)
         return _has_children_but(guards)
 
     is_served = True
@@ -72,6 +79,8 @@ def main(server: socket.socket) -> None:
         if wake in ready:
             _drain(wake)
             _end_descendants(wake, strays, guards)
+            while left:
+                remove_cgroup(left.pop())
         if server.fileno() in ready:
             data, fds, _, _ = socket.recv_fds(server, 16, _DESCRIPTORS)
             for fd in fds:
@@ -80,14 +89,18 @@ def main(server: socket.socket) -> None:
                 is_served = False
                 poll.unregister(server.fileno())
             if len(fds) == _DESCRIPTORS:
-                guards.add(_fork_guard(fds, tasks, [server.fileno(), wake]))
+                os.lseek(fds[0], 0, os.SEEK_SET)
+                order = json.loads(_read_all(fds[0]))
+                pid, parent = _fork_guard(order, fds, tasks, [server.fileno(), wake]), order["cgroup"]
+                guards[pid] = _cgroup_of(pid, parent)
+                parents.add(parent or "")
             for fd in fds:
                 os.close(fd)
+    for parent in parents - {""}:
+        remove_cgroup(parent)
 
 
-def _fork_guard(fds: list[int], tasks: _Tasks, inherited: list[int]) -> int:
-    os.lseek(fds[0], 0, os.SEEK_SET)
-    order = json.loads(_read_all(fds[0]))
+def _fork_guard(order: dict[str, Any], fds: list[int], tasks: _Tasks, inherited: list[int]) -> int:
     if order["tasks_max"]:
         order["rlimits"]["RLIMIT_NPROC"] = tasks.count() + order["tasks_max"]
     pid = os.fork()
@@ -137,7 +150,8 @@ class _Guard:
         if self._folder and not self._order["cwd"]:
             shutil.rmtree(self._folder, ignore_errors=True)
         report = {"failed": failed} if failed is not None else {"ended": self._ended()}
-        self._remove_cgroup()
+        if self._cgroup:
+            remove_cgroup(self._cgroup)
         self._tell(report)
 
     def _start(self) -> list[Any] | None:
@@ -217,8 +231,7 @@ class _Guard:
         if not self._program:
             return
         if self._cgroup:
-            with suppress(OSError):
-                _write(f"{self._cgroup}/cgroup.kill", "1")
+            _kill_cgroup(self._cgroup)
         _end_descendants(self._wake, self._reap)
 
     def _ended(self) -> dict[str, Any]:
@@ -228,6 +241,7 @@ class _Guard:
             "code": None if status is None or is_signal else os.waitstatus_to_exitcode(status),
             "signal": os.WTERMSIG(status) if status is not None and is_signal else None,
             "oom": self._events("memory.events", "oom_kill"),
+            "over": self._events("memory.events", "oom"),
             "refused": self._events("pids.events", "max"),
         }
 
@@ -241,7 +255,7 @@ class _Guard:
         parent = self._order["cgroup"]
         if not parent:
             return
-        path = f"{parent}/run-{os.getpid()}"
+        path = _cgroup_of(os.getpid(), parent)
         os.mkdir(path)
         self._cgroup = path
         for name, value in self._order["cgroup_limits"].items():
@@ -256,10 +270,25 @@ class _Guard:
                         return int(count)
         return 0
 
-    def _remove_cgroup(self) -> None:
-        if self._cgroup:
-            with suppress(OSError):
-                os.rmdir(self._cgroup)
+
+# --- cgroups ---------------------------------------------------------------------------------------------------------
+
+
+def remove_cgroup(path: str) -> None:
+    """Removes a cgroup, and those below it that programs may have made; what is in use stays."""
+    for folder, _, _ in os.walk(path, topdown=False):
+        with suppress(OSError):
+            os.rmdir(folder)
+
+
+def _cgroup_of(guard: int, parent: str | None) -> str:
+    return f"{parent}/run-{guard}" if parent else ""
+
+
+def _kill_cgroup(path: str) -> None:
+    """Ends whoever is in it, or below it. Not every kernel has that."""
+    with suppress(OSError):
+        _write(f"{path}/cgroup.kill", "1")
 
 
 # --- processes -------------------------------------------------------------------------------------------------------
@@ -285,11 +314,11 @@ def _drain(fd: int) -> None:
             pass
 
 
-def _reap(known: set[int]) -> None:
+def _reaped() -> Iterator[int]:
     """Collects who has ended."""
     with suppress(ChildProcessError):
         while pid := os.waitpid(-1, os.WNOHANG)[0]:
-            known.discard(pid)
+            yield pid
 
 
 def _has_children_but(known: Collection[int]) -> bool:

@@ -58,7 +58,9 @@ class Ended(msgspec.Struct, frozen=True):
     code: int | None = None
     signal: int | None = None
     oom: int = 0
-    """Processes that were ended because memory was over `programs.memory_max_bytes`."""
+    """Processes that were ended because memory ran out."""
+    over: int = 0
+    """How often its own limit was why (`programs.memory_max_bytes`), and not one above it, or the machine's end."""
     refused: int = 0
     """Processes and threads that were not started because of `programs.tasks_max`."""
 
@@ -100,6 +102,12 @@ class Running:
     def is_over(self) -> bool:
         """Whether it has ended, and nothing of it is left."""
         return self._ended.done()
+
+    @property
+    def known_end(self) -> Ended:
+        """How it ended, as far as that is known."""
+        over = self._ended
+        return over.result() if over.done() and not over.cancelled() and over.exception() is None else Ended()
 
     async def started(self) -> None:
         """Waits until it runs. `NotStarted`, `Lost`."""
@@ -175,7 +183,7 @@ class Launcher:
 
     def __init__(self, limits: ProgramLimits, temp: Path) -> None:
         """`temp`: where the directories of programs are made."""
-        self._limits = limits
+        self.limits: Final = limits
         self._temp = temp
         self._keeper: socket.socket | None = None
         self._process: subprocess.Popen[bytes] | None = None
@@ -233,18 +241,17 @@ class Launcher:
 
     def _prepare(self) -> None:
         self._prepared = True
-        self._cgroup = cgroups.prepare(self._limits)
-        held = self._cgroup.limits if self._cgroup is not None else {}
-        if "pids.max" not in held and os.getuid() == 0:
+        self._cgroup = made = cgroups.prepare(self.limits)
+        nowhere = "the server has no cgroup (version 2) that it may divide"
+        lacks = made.lacks if made is not None else {"pids.max": nowhere, "memory.max": nowhere}
+        if "pids.max" in lacks and os.getuid() == 0:
             _log.warning(
                 "nothing holds programs to programs.tasks_max: the server runs as root, which the system's own limit spares,"
-                " and has no cgroup (version 2) with the controller pids"
+                " and %s",
+                lacks["pids.max"],
             )
-        if "memory.max" not in held and self._limits.memory_max_bytes is not None:
-            _log.warning(
-                "nothing holds programs to programs.memory_max_bytes: the server has no cgroup (version 2) with the controller"
-                " memory"
-            )
+        if "memory.max" in lacks and self.limits.memory_max_bytes is not None:
+            _log.warning("nothing holds programs to programs.memory_max_bytes: %s", lacks["memory.max"])
 
     def _written(self, order: Order) -> int:
         """The order in a memory file."""
@@ -257,7 +264,7 @@ class Launcher:
             "temp": str(self._temp),
             "cgroup": None if self._cgroup is None else str(self._cgroup.path),
             "cgroup_limits": held,
-            "tasks_max": 0 if "pids.max" in held or os.getuid() == 0 else self._limits.tasks_max,
+            "tasks_max": 0 if "pids.max" in held or os.getuid() == 0 else self.limits.tasks_max,
             "rlimits": {"RLIMIT_CORE": 0, "RLIMIT_NOFILE": OPEN_FILES_MAX},
         }
         fd = os.memfd_create("order", os.MFD_CLOEXEC)

@@ -4,7 +4,7 @@
     any other exit  `err`, its payload the JSON on standard output
     a signal        a failure, which may be tried again, as that of a trap
 
-A side without payload says nothing: whatever the program wrote is left out. Where a payload is expected, output that is not
+A program that memory ran out for has failed, whatever exit it made of that, unless it is 0. A side without payload says nothing: whatever the program wrote is left out. Where a payload is expected, output that is not
 one value of JSON of its type, or longer than it may be, is a failure that no retry mends. Pure.
 """
 
@@ -13,6 +13,7 @@ from __future__ import annotations
 import signal
 from typing import Final
 
+from obelisk.core.policy import ProgramLimits
 from obelisk.core.values import Failure, FailureKind
 from obelisk.runtime.programs.launching import Ended
 from obelisk.wasm.activity import Finished
@@ -24,10 +25,14 @@ SHOWN_MAX: Final = 200
 """Characters of a program's output that a failure shows."""
 
 
-def result(function: Executable, ended: Ended, output: bytes, *, too_long: int | None, errors: str) -> Finished:
+def result(
+    function: Executable, ended: Ended, output: bytes, *, too_long: int | None, errors: str, limits: ProgramLimits
+) -> Finished:
     """The end of an attempt. `output`: what the program wrote to its standard output; `too_long`: the limit, if it wrote more;
-    `errors`: the last of what it wrote to its standard error.
+    `errors`: the last of what it wrote to its standard error; `limits`: that it ran under.
     """
+    if ended.oom and ended.code != 0:
+        return failed(_out_of_memory(ended, limits), errors)
     if ended.code is None:
         return failed(_signalled(ended), errors)
     is_ok = ended.code == 0
@@ -57,9 +62,28 @@ def failed(reason: str, detail: str = "", *, permanent: bool = False) -> Finishe
     return Finished(Failure(FailureKind.UNCATEGORIZED, reason, detail), permanent)
 
 
+def met(ended: Ended, limits: ProgramLimits) -> list[str]:
+    """What there is to say of the limits that a program has met, in the log of its execution."""
+    said = [_out_of_memory(ended, limits)] if ended.oom else []
+    if ended.refused:
+        said.append(
+            f"{ended.refused} processes or threads that the program would have started were refused: it may have"
+            f" {limits.tasks_max} (programs.tasks_max)"
+        )
+    return said
+
+
+def _out_of_memory(ended: Ended, limits: ProgramLimits) -> str:
+    who = "a process of the program" if ended.code == 0 else "the program"
+    if ended.over and limits.memory_max_bytes is not None:
+        return (
+            f"{who} was ended because it needed more memory than it may have: {limits.memory_max_bytes} bytes"
+            " (programs.memory_max_bytes)"
+        )
+    return f"{who} was ended because memory ran out: not its own, but that of a cgroup above it or of the machine"
+
+
 def _signalled(ended: Ended) -> str:
-    if ended.oom:
-        return "the program was ended because it needed more memory than programs.memory_max_bytes"
     if ended.signal is None:
         return "the program was ended from outside"
     try:
