@@ -5,6 +5,8 @@
 #   make test         the tests, without the slow ones (ARGS="-x tests/core" to choose)
 #   make check        format, lint, types, import rings, spelling, docs
 #   make acceptance   real processes, kill -9, disk faults (a C compiler and strace are needed)
+#   make vm           the tests of programs on Debian's kernel in an emulated machine, where control groups hold limits: needs
+#                     Debian packages (qemu-system-x86, busybox-static) and some ten minutes (ARGS=tests/... for others)
 #   make tutorials    carry out the tutorials that install tools of languages: needs package registries and some minutes
 #                     (ARGS=python for one of them)
 #   make sim          the engine in simulated worlds: all small ones, 20,000 random ones (SEED=7 repeats one, SEEDS=100
@@ -72,6 +74,10 @@ $(GUESTS)/.ready: $(READY)
 .PHONY: acceptance
 acceptance: $(GUESTS)/.ready
 	@PATH="$(CURDIR)/$(GUESTS)/bin:$$PATH" $(BIN)/python -m pytest -q -n $(JOBS) -m acceptance $(ARGS)
+
+.PHONY: vm
+vm: $(READY)
+	@$(BIN)/python tests/vm/run.py $(ARGS)
 
 .PHONY: tutorials
 tutorials: $(READY)
