@@ -19,6 +19,7 @@ import os
 import re
 import shlex
 import shutil
+import struct
 import subprocess
 import sys
 import sysconfig
@@ -62,7 +63,7 @@ exec /bin/busybox chroot /files /bin/sh /run/inside
 
 INSIDE = """
 cd {root}
-export HOME=/root LC_ALL=C.UTF-8 PATH={path} PYTHONPATH={root}/src PYTHONDONTWRITEBYTECODE=1 OBELISK_TEST_PATIENCE=5
+export HOME=/root LC_ALL=C.UTF-8 PATH={path} PYTHONPATH={root}/src PYTHONDONTWRITEBYTECODE=1 OBELISK_TEST_PATIENCE=20
 echo "vm: $(uname -sr), cgroup controllers: $(cat /sys/fs/cgroup/cgroup.controllers)"
 {command}
 echo "{ended}$?"
@@ -76,7 +77,7 @@ def main(arguments: list[str]) -> int:
     place = Path(os.environ.get("OBELISK_VM", ROOT / ".venv" / "vm"))
     place.mkdir(parents=True, exist_ok=True)
     kernel, modules = _kernel(place)
-    if b"ld-linux" in Path(busybox).read_bytes():
+    if _needs_libraries(Path(busybox).read_bytes()):
         raise SystemExit(
             f"vm: {busybox} needs libraries, which are not there yet: install the Debian package busybox-static"
         )
@@ -143,6 +144,13 @@ def _tool(name: str, package: str) -> str:
     if found is None:
         raise SystemExit(f"vm: there is no {name}: install the Debian package {package}")
     return found
+
+
+def _needs_libraries(program: bytes) -> bool:
+    """Whether a program (ELF, 64 bits) names one that loads it."""
+    (first,), (size, count) = struct.unpack_from("<Q", program, 32), struct.unpack_from("<HH", program, 54)
+    names_a_loader = 3
+    return any(program[first + number * size] == names_a_loader for number in range(count))
 
 
 def _kernel(place: Path) -> tuple[Path, dict[str, bytes]]:

@@ -45,6 +45,8 @@ _PR_SET_NO_NEW_PRIVS = 38
 _DESCRIPTORS = 5
 _FREEZE_ROUNDS = 100
 """Looks for processes that were forked while the others were being stopped, before all that were found are killed."""
+_KILLED_S = 1.0
+"""How long it is waited for those that the kernel has killed with their cgroup, before they are looked for."""
 _TASKS_FRESH_S = 1.0
 
 _prctl = ctypes.CDLL(None, use_errno=True).prctl
@@ -230,9 +232,18 @@ class _Guard:
     def _end_all(self) -> None:
         if not self._program:
             return
-        if self._cgroup:
-            _kill_cgroup(self._cgroup)
+        if self._cgroup and _kill_cgroup(self._cgroup):
+            self._wait_for_all(_KILLED_S)
         _end_descendants(self._wake, self._reap)
+
+    def _wait_for_all(self, longest_s: float) -> None:
+        """Collects who was killed, so that nobody has to be looked for."""
+        poll = select.poll()
+        poll.register(self._wake, select.POLLIN)
+        end = time.monotonic() + longest_s
+        while self._reap() and (left_s := end - time.monotonic()) > 0:
+            poll.poll(1_000 * left_s)
+            _drain(self._wake)
 
     def _ended(self) -> dict[str, Any]:
         status = self._status
@@ -285,10 +296,12 @@ def _cgroup_of(guard: int, parent: str | None) -> str:
     return f"{parent}/run-{guard}" if parent else ""
 
 
-def _kill_cgroup(path: str) -> None:
-    """Ends whoever is in it, or below it. Not every kernel has that."""
+def _kill_cgroup(path: str) -> bool:
+    """Ends whoever is in it, or below it; whether the kernel can do that."""
     with suppress(OSError):
         _write(f"{path}/cgroup.kill", "1")
+        return True
+    return False
 
 
 # --- processes -------------------------------------------------------------------------------------------------------
