@@ -479,27 +479,28 @@ def test_a_child_of_a_guest_over_its_memory_is_told_in_the_log(
 
 
 @pytest.mark.acceptance
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1_200)
 def test_a_real_server_goes_on_beside_them_and_takes_them_along(
     server: Any, script: Any, traces: Any, holding: Path
 ) -> None:
     texts = {"eater": EATER, "bomb": f"exec {BOMB}", "fine": "echo 5", "hostile": hostile(traces)}
     tables = "\n".join(
         f'[[activity_exec]]\nname = "{name}"\nlocation = "{script(text)}"\nffqn = "test:{name}/all.go"\n'
-        f'return_type = "result<u8>"\nmax_retries = 0\nexec.lock_expiry.seconds = {round(5 * min(PATIENCE, 5)) if name == "bomb" else 100 * PATIENCE:.0f}'
+        f'return_type = "result<u8>"\nmax_retries = 0\nexec.lock_expiry.seconds = {round(5 * PATIENCE) if name == "bomb" else 100 * PATIENCE:.0f}'
         for name, text in texts.items()
     )
     served = server(
         f'allow_exec_activities = true\nprograms.cgroup = "{holding}"\nprograms.memory_max_bytes = {MEMORY_MAX}\n'
         f"programs.tasks_max = 20\n{tables}"
     )
+    patience_s = 60 * PATIENCE
     served.start()
     bomb = served.submit("test:bomb/all.go")
     assert soon(lambda: len(members(holding)) == 20)
     eater = served.submit("test:eater/all.go")
-    assert served.result(served.submit("test:fine/all.go")) == ("ok", 5)
-    assert served.result(eater) == ("failure", "uncategorized", OVER)
-    assert served.result(bomb)[:2] == ("failure", "timed_out")
+    assert served.result(served.submit("test:fine/all.go"), patience_s) == ("ok", 5)
+    assert served.result(eater, patience_s) == ("failure", "uncategorized", OVER)
+    assert served.result(bomb, patience_s)[:2] == ("failure", "timed_out")
     assert members(holding) == []
     served.submit("test:hostile/all.go")
     second = served.submit("test:bomb/all.go")
@@ -509,6 +510,6 @@ def test_a_real_server_goes_on_beside_them_and_takes_them_along(
     assert traces.gone()
     assert soon(lambda: below(holding) == [])
     served.start()
-    assert served.result(second)[:2] == ("failure", "timed_out")
+    assert served.result(second, patience_s)[:2] == ("failure", "timed_out")
     assert served.stop() == 0
     assert below(holding) == []
