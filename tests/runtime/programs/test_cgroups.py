@@ -505,7 +505,7 @@ def test_a_real_server_goes_on_beside_them_and_takes_them_along(
     served.submit("test:hostile/all.go")
     second = served.submit("test:bomb/all.go")
     traces.pids(4)
-    assert soon(lambda: len(members(holding)) == 24)
+    assert soon(lambda: len(members(holding)) >= 24)
     served.kill()
     assert traces.gone()
     assert soon(lambda: below(holding) == [])
