@@ -78,14 +78,9 @@ def no_typing(ffqn: FunctionName, params: Json) -> Typed | Rejection:
     return Rejection(RejectReason.FUNCTION_NOT_FOUND)
 
 
-class _Child:
-    """A member of a join set that is an execution. Never changed."""
-
-    __slots__ = ("ffqn", "form")
-
-    def __init__(self, ffqn: FunctionName, form: ErrForm) -> None:
-        self.ffqn = ffqn
-        self.form = form
+class _Child(msgspec.Struct, frozen=True, gc=False):
+    ffqn: FunctionName
+    form: ErrForm
 
 
 class _JoinSet:
@@ -112,15 +107,12 @@ _OnResponse = Callable[["Machine", Response, Instant], Reply | None]
 """Makes a reply of an awaited response; None when something else is awaited now."""
 
 
-class _Awaiting:
-    """The pending await, and how to make a reply of its response. Never changed."""
+class _Awaiting(msgspec.Struct, frozen=True, gc=False):
+    """The pending await, and how to make a reply of its response."""
 
-    __slots__ = ("closing", "join_set", "reply")
-
-    def __init__(self, join_set: JoinSetId, closing: bool, reply: _OnResponse) -> None:
-        self.join_set = join_set
-        self.closing = closing
-        self.reply = reply
+    join_set: JoinSetId
+    closing: bool
+    reply: _OnResponse
 
 
 class _Diverged(Exception):

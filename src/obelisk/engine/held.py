@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Final
 
+import msgspec
+
 from obelisk.core.batch import Snapshot
 from obelisk.core.calls import Reply, ScheduleJson, Stub, StubJson
 from obelisk.core.events import Created
@@ -41,23 +43,21 @@ class Phase(StrEnum):
     """A workflow that waits for what the store has of another execution."""
 
 
-class Advance:
+class Advance(msgspec.Struct):
     """A paused workflow is let do a few steps."""
 
-    def __init__(self, token: int | None, steps: int, pause_children: bool) -> None:
-        self.token = token
-        """Whom to answer when it stands still again."""
-        self.steps = steps
-        """Host calls that write something, and that it may still make."""
-        self.pause_children = pause_children
+    token: int | None
+    """Whom to answer when it stands still again."""
+    steps: int
+    """Host calls that write something, and that it may still make."""
+    pause_children: bool
 
 
-class Seen:
+class Seen(msgspec.Struct, frozen=True):
     """What the store had of another execution when it was looked at; None: nothing."""
 
-    def __init__(self, execution_id: ExecutionId, snapshot: Snapshot | None) -> None:
-        self.execution_id = execution_id
-        self.snapshot = snapshot
+    execution_id: ExecutionId
+    snapshot: Snapshot | None
 
 
 class Held:

@@ -6,6 +6,8 @@ not decide what the units are for.
 
 from __future__ import annotations
 
+import msgspec
+
 from obelisk.core import transitions
 from obelisk.core.batch import Delay, Expect, NewEvent, NewResponse, Request, Unit
 from obelisk.core.events import Event
@@ -19,35 +21,27 @@ from obelisk.engine.inputs import Input
 from obelisk.engine.timers import TimerKind
 
 
-class UnitNotes:
+class UnitNotes(msgspec.Struct):
     """What the engine must know of a unit once its outcome is known."""
 
-    __slots__ = ("effects", "inputs", "timers", "touched")
-
-    def __init__(self, inputs: list[Input]) -> None:
-        self.touched: list[Held] = []
-        self.inputs = inputs
-        """Offered again when the unit is refused."""
-        self.effects: list[Effect] = []
-        """Released when it is applied."""
-        self.timers: list[tuple[Instant, TimerKind, ExecutionId, str]] = []
-        """Armed when it is applied."""
+    touched: list[Held]
+    inputs: list[Input]
+    """Offered again when the unit is refused."""
+    effects: list[Effect] = []
+    """Released when it is applied."""
+    timers: list[tuple[Instant, TimerKind, ExecutionId, str]] = []
+    """Armed when it is applied."""
 
 
-class Tick:
+class Tick(msgspec.Struct):
     """One turn of the engine. `units` go to the store; then `settle` takes their outcomes."""
 
-    __slots__ = ("batch_id", "effects", "notes", "now", "units")
-
-    def __init__(
-        self, batch_id: str, now: Instant, units: list[Unit], notes: list[UnitNotes], effects: list[Effect]
-    ) -> None:
-        self.batch_id = batch_id
-        self.now = now
-        self.units = units
-        self.notes = notes
-        self.effects = effects
-        """Effects that follow from facts that were durable before this tick."""
+    batch_id: str
+    now: Instant
+    units: list[Unit]
+    notes: list[UnitNotes]
+    effects: list[Effect]
+    """Effects that follow from facts that were durable before this tick."""
 
 
 class Draft:
@@ -90,7 +84,7 @@ class OpenUnit:
         self.draft = draft
         self.index = len(draft.units)
         self.unit = Unit(expects=[])
-        self.notes = UnitNotes(inputs)
+        self.notes = UnitNotes(touched=[], inputs=inputs)
         draft.units.append(self.unit)
         draft.notes.append(self.notes)
         for held in touched:

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from typing import Final
 
+import msgspec
+
 from obelisk.core import ids
 from obelisk.core.batch import CancelRequest, Delay, Request
 from obelisk.core.calls import LogLine
@@ -44,11 +46,10 @@ from obelisk.engine.tick import Draft, OpenUnit
 _CALLS_PER_BUDGET_CHECK: Final = 16
 
 
-class _Parks:
+class _Parks(msgspec.Struct, frozen=True):
     """The workflow trapped, and is to wait until that is mended."""
 
-    def __init__(self, failure: Failure) -> None:
-        self.failure = failure
+    failure: Failure
 
 
 class Stepper:
@@ -158,7 +159,7 @@ class _Run:
                     reason = f"nondeterminism detected at version {divergence.version}"
                     self._park(Parked(reason, divergence.detail, FailureKind.NONDETERMINISM_DETECTED))
                     return False
-                case _Parks(failure=failure):
+                case _Parks(failure):
                     if self._flush(heard=True):
                         kind = None if failure.kind is FailureKind.UNCATEGORIZED else failure.kind
                         self._park(Parked(failure.reason, failure.detail, kind))

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+import msgspec
+
 from obelisk.core.batch import Applied, Expect, NewResponse, Request, Unit, UnitOutcome
 from obelisk.core.events import FORMAT
 from obelisk.core.ids import DelayRef, ExecutionId, absolute
@@ -45,39 +47,17 @@ _LINE_APPEND: Final = sql("line_append")
 Rows = list[tuple[Any, ...]]
 
 
-class Head:
+class Head(msgspec.Struct, gc=False):
     """Where an execution stands, as the fences see it. Replaced, never changed."""
 
-    __slots__ = (
-        "component",
-        "deployment",
-        "key",
-        "lease_epoch",
-        "lease_expires_at",
-        "next_version",
-        "owner",
-        "response_count",
-    )
-
-    def __init__(
-        self,
-        key: int,
-        next_version: int,
-        response_count: int,
-        lease_epoch: int,
-        owner: str | None,
-        lease_expires_at: Instant | None,
-        component: str,
-        deployment: str,
-    ) -> None:
-        self.key = key
-        self.next_version = next_version
-        self.response_count = response_count
-        self.lease_epoch = lease_epoch
-        self.owner = owner
-        self.lease_expires_at = lease_expires_at
-        self.component = component
-        self.deployment = deployment
+    key: int
+    next_version: int
+    response_count: int
+    lease_epoch: int
+    owner: str | None
+    lease_expires_at: Instant | None
+    component: str
+    deployment: str
 
 
 class Heads:
