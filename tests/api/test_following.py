@@ -11,9 +11,10 @@ from obelisk.api.errors import NotFound, Stopping
 from obelisk.api.following import STATUS_WAIT_S, TREE_PAGE
 from obelisk.api.pace import Pace
 from obelisk.api.service import Service
+from obelisk.core.events import Parked
 from obelisk.core.ids import ExecutionId
 from obelisk.core.state import Status
-from obelisk.core.values import Json, Ok
+from obelisk.core.values import FailureKind, Json, Ok
 
 
 def run(scenario):
@@ -130,6 +131,50 @@ def test_many_followers_are_told_less_often_and_an_end_at_once(monkeypatch):
     run(scenario)
 
 
+@pytest.mark.parametrize("how", ["told", "hinted"])
+def test_what_was_committed_is_told_without_a_look_and_a_mere_hint_is_looked_up(monkeypatch, how):
+    async def scenario(engine, service):
+        execution_id = started(engine)
+        looks = []
+        get = service.executions.get
+
+        async def counted(one, **options):
+            looks.append(one)
+            return await get(one, **options)
+
+        monkeypatch.setattr(service.executions, "get", counted)
+        if how == "hinted":
+            tell = lambda change: engine.changes.publish(  # noqa: E731
+                (change.state.execution_id,), ended=change.state.status is Status.FINISHED
+            )
+            monkeypatch.setattr(engine.changes, "tell", tell)
+        async with aclosing(service.following.follow(execution_id, with_result=True)) as states:
+            assert (await anext(states)).state.status is Status.PENDING
+            engine.lock(execution_id)
+            shown = await anext(states)
+            assert shown.state == engine.store.state(execution_id)
+            assert shown == await get(execution_id, with_result=True)
+            engine.finish(execution_id, Ok(Json(b"55")))
+            shown = await anext(states)
+            assert shown.result.final.outcome == Ok(Json(b"55"))
+            assert shown == await get(execution_id, with_result=True)
+        assert len(looks) == (1 if how == "told" else 3)
+
+    run(scenario)
+
+
+def test_why_an_execution_is_parked_is_looked_up():
+    async def scenario(engine, service):
+        execution_id = started(engine)
+        async with aclosing(service.following.follow(execution_id)) as states:
+            await anext(states)
+            engine.append(execution_id, Parked("because", "of this", FailureKind.NONDETERMINISM_DETECTED))
+            shown = await anext(states)
+            assert (shown.parked_reason, shown.parked_detail) == ("because", "of this")
+
+    run(scenario)
+
+
 def test_a_change_waits_for_others():
     async def scenario(engine, service):
         loop = asyncio.get_running_loop()
@@ -202,7 +247,7 @@ def test_a_follower_does_not_look_again_for_what_others_of_the_tree_do(monkeypat
             assert looks == [execution_id] and not waiting.done()
             engine.finish(child, Ok(Json(b"55")))
             await waiting
-            assert looks == [execution_id] * 2
+            assert looks == [execution_id]
 
     run(scenario)
 

@@ -10,10 +10,15 @@ from typing import Any
 import pytest
 
 from obelisk.core.ids import ExecutionId
+from obelisk.core.instants import Instant
+from obelisk.core.reading import Change
+from obelisk.core.state import ExecutionState, Status
+from obelisk.core.values import Json, Ok
 from obelisk.runtime.changes import Changes, ShuttingDown, Subscription
 
 ROOT, CHILD, OTHER = map(ExecutionId, ("E_1", "E_1.g:1_1", "E_2"))
 LONG_S = 30.0
+NOW = Instant(1)
 
 
 def run(scenario: Callable[[Changes], Awaitable[Any]]) -> None:
@@ -79,6 +84,28 @@ def test_an_end_ends_the_wait_for_it_and_a_change_does_not() -> None:
             await waiting
             await subscription.ended(LONG_S)  # it stays so
             assert await heard(subscription) == {ROOT}
+
+    run(scenario)
+
+
+def test_who_watches_one_is_given_its_row_as_it_was_committed_last() -> None:
+    def row(status: Status, execution_id: ExecutionId = ROOT) -> Change:
+        state = ExecutionState(execution_id, "a:b/c.d", "sha256:", "Dep_1", NOW, NOW, None, NOW, status)  # type: ignore[arg-type]
+        return Change(state, Ok(Json(b"1")) if status is Status.FINISHED else None)
+
+    async def scenario(changes: Changes) -> None:
+        async with changes.watch_one(ROOT) as one, changes.watch(ROOT) as tree:
+            assert one.latest() is None
+            for change in (row(Status.PENDING), row(Status.LOCKED), row(Status.FINISHED, CHILD)):
+                changes.tell(change)
+            assert one.latest() == row(Status.LOCKED)
+            assert await heard(one) == {ROOT} and await heard(tree) == {ROOT, CHILD}
+            changes.publish((ROOT,))  # something of it changed that nobody says: it must be read
+            assert one.latest() is None
+            waiting = asyncio.ensure_future(one.ended(LONG_S))
+            changes.tell(row(Status.FINISHED))
+            await waiting
+            assert one.latest() == row(Status.FINISHED)
 
     run(scenario)
 

@@ -11,13 +11,16 @@ from typing import Any
 import msgspec
 import pytest
 
-from obelisk.core.batch import Applied, Unit
+from obelisk.core.batch import Applied, NewEvent, Unit
 from obelisk.core.calls import Log, LogLevel
+from obelisk.core.events import Finished
 from obelisk.core.ids import ExecutionId
 from obelisk.core.instants import Instant
 from obelisk.core.lines import NewLogLine
 from obelisk.core.policy import Limits
+from obelisk.core.reading import Change
 from obelisk.core.state import Status
+from obelisk.core.values import Json, Ok
 from obelisk.engine.effects import Changed, KillAttempt
 from obelisk.engine.inputs import AttemptKilled
 from obelisk.engine.tick import Tick
@@ -125,8 +128,12 @@ class Changes:
         self.notes = notes
         self.is_watched = False
 
-    def publish(self, execution_ids: Any, *, ended: bool = False) -> None:
-        self.notes.append((self.name, *execution_ids, *(["ended"] if ended else [])))
+    def publish(self, execution_ids: Any) -> None:
+        self.notes.append((self.name, *execution_ids))
+
+    def tell(self, change: Change) -> None:
+        ended = [change.outcome] if change.state.status is Status.FINISHED else []
+        self.notes.append((self.name, change.state.execution_id, *ended))
 
 
 @pytest.fixture
@@ -167,10 +174,11 @@ def test_what_is_durable_is_told_before_anything_follows_from_it(world: World) -
 @pytest.mark.parametrize("watched", ["changes", "line_changes"])
 def test_who_follows_states_or_only_lines_is_told_of_the_end(world: World, watched: str) -> None:
     getattr(world, watched).is_watched = True
-    world.ticks.append(([], [Changed(State(ONE, status)) for status in (Status.LOCKED, Status.FINISHED)]))  # type: ignore[arg-type]
+    ends = [NewEvent(one, 5, Instant(1), Finished(Ok(Json(one.encode())))) for one in ("E_0", ONE, "E_2")]  # type: ignore[arg-type]
+    world.ticks.append(([], [Changed(State(ONE, Status.LOCKED)), Changed(State(ONE, Status.FINISHED), ends)]))  # type: ignore[arg-type]
     world.turn()
     assert [note for note in world.notes if note[0] == "line"] == [("line", ONE)]
-    assert [note for note in world.notes if note[0] == "state"] == [("state", ONE), ("state", ONE, "ended")]
+    assert [note for note in world.notes if note[0] == "state"] == [("state", ONE), ("state", ONE, Ok(Json(b"E_1")))]
 
 
 def test_where_nobody_follows_anything_nothing_is_told(world: World) -> None:

@@ -48,12 +48,12 @@ from obelisk.core.instants import SECOND_US, Instant
 from obelisk.core.lines import NewLogLine
 from obelisk.core.names import FunctionName, function_of
 from obelisk.core.ports import Called, FunctionInfo, FunctionKind, Rejection, Step, Typed
+from obelisk.core.reading import Change
 from obelisk.core.replay import Replayed, replay
 from obelisk.core.responses import ChildFinished, DelayFinished, Response
-from obelisk.core.state import Status
 from obelisk.core.tracing import Found, HostCall, find_call, trace_calls
 from obelisk.core.values import Err, Json, Ok, Outcome
-from obelisk.engine.effects import Answer, AnswerKind
+from obelisk.engine.effects import Answer, AnswerKind, Changed
 from obelisk.engine.inbox import InboxFull
 from obelisk.engine.inputs import GiveResult
 from obelisk.runtime.changes import Changes, ShuttingDown
@@ -585,7 +585,7 @@ class SmallEngine:
             outcomes = self.store.commit(f"batch {self._batches}", [unit])
         assert all(type(outcome).__name__ == "Applied" for outcome in outcomes), outcomes
         for state in unit.states:
-            self.changes.publish((state.execution_id,), ended=state.status is Status.FINISHED)
+            self.changes.tell(Change(state, Changed(state, unit.events).outcome))
 
 
 class LoopThread:

@@ -1,6 +1,7 @@
 """Following: telling a client what changes, while it changes.
 
-Decides what is told and how often; the engine only hints that a row changed, what is told is then read from the store.
+Decides what is told and how often. The engine says which rows changed; what is told is such a row as it was committed, or what is
+then read from the store.
 Nobody is told every state in between: who looks late sees the latest. The end is always told.
 """
 
@@ -52,7 +53,9 @@ class Following:
                 while not told.is_finished:
                     await subscription.changed()
                     await subscription.ended(max(STATUS_WAIT_S, self._followers / STATUSES_PER_S))
-                    current = await self._executions.get(execution_id, with_result=with_result)
+                    change = subscription.latest()
+                    shown = None if change is None else self._executions.told(change, with_result=with_result)
+                    current = shown or await self._executions.get(execution_id, with_result=with_result)
                     if current.visible != told.visible:
                         told = current
                         yield told

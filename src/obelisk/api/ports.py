@@ -16,7 +16,7 @@ from obelisk.core.ids import DeploymentId, Digest, ExecutionId
 from obelisk.core.instants import Instant
 from obelisk.core.names import FunctionName
 from obelisk.core.ports import FunctionInfo, FunctionKind, Rejection
-from obelisk.core.reading import Reader
+from obelisk.core.reading import Change, Reader
 from obelisk.core.replay import Replayed
 from obelisk.core.tracing import Found
 from obelisk.core.values import Err, Json, Ok
@@ -92,6 +92,10 @@ class Subscription(Protocol):
 
     async def changed(self) -> frozenset[ExecutionId]:
         """Waits for changes and returns whose rows changed since the last call: a hint to read them. `ShuttingDown`."""
+        ...
+
+    def latest(self) -> Change | None:
+        """Of who watches one execution: its row as it was last committed; None when it must be read."""
         ...
 
     async def ended(self, within_s: float) -> None:

@@ -76,6 +76,22 @@ class FinalResult(msgspec.Struct, frozen=True):
     outcome: Outcome
 
 
+class Change(msgspec.Struct, frozen=True):
+    """A state row as it was just committed."""
+
+    state: ExecutionState
+    outcome: Outcome | None = None
+    """How the execution ended, where it has and the commit says so."""
+
+    @property
+    def final(self) -> FinalResult | None:
+        """How it ended, with its times."""
+        state = self.state
+        if self.outcome is None or state.finished_at is None:
+            return None
+        return FinalResult(state.created_at, state.first_scheduled_at, state.finished_at, self.outcome)
+
+
 class Reader(Protocol):
     """Reads of one store. Times are instants; lists have at most `length` items."""
 

@@ -10,14 +10,16 @@ from enum import StrEnum
 
 import msgspec
 
+from obelisk.core.batch import NewEvent
 from obelisk.core.calls import LogLine
+from obelisk.core.events import Finished
 from obelisk.core.ids import Digest, ExecutionId, RunId
 from obelisk.core.instants import Instant
 from obelisk.core.names import FunctionName
 from obelisk.core.policy import Forward
 from obelisk.core.ports import Guest
 from obelisk.core.state import ExecutionState
-from obelisk.core.values import Json
+from obelisk.core.values import Json, Outcome
 
 
 class StartAttempt(msgspec.Struct, frozen=True):
@@ -116,9 +118,19 @@ class EmitLog(msgspec.Struct, frozen=True):
 
 
 class Changed(msgspec.Struct, frozen=True):
-    """An execution's state row changed; a hint for those who watch. From: the row itself."""
+    """An execution's state row changed; for those who watch. From: the row itself."""
 
     state: ExecutionState
+    events: list[NewEvent] = []
+    """Those of its unit."""
+
+    @property
+    def outcome(self) -> Outcome | None:
+        """How the execution ended, if that is in this unit."""
+        for new in reversed(self.events):
+            if new.execution_id == self.state.execution_id:
+                return new.event.outcome if isinstance(new.event, Finished) else None
+        return None
 
 
 class WakeOthers(msgspec.Struct, frozen=True):

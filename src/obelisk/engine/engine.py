@@ -280,7 +280,7 @@ class Engine:
                     for request, request_id in zip(unit.requests, request_ids, strict=True):
                         numbered = Request(request.execution_id, request.created_at, request.body, request_id)
                         self._pass_on(numbered, effects)
-                    effects += [Changed(state) for state in unit.states]
+                    effects += [Changed(state, unit.events) for state in unit.states]
                 case Refused(by):
                     torn.update((held.execution_id, held) for held in notes.touched)
                     self._refused(notes.inputs, notes.effects, by, effects, torn)

@@ -1,7 +1,8 @@
 """The change stream: tells watchers which executions have a new state row, of a tree or one alone.
 
-A change is a hint to read the store; nothing is lost when several become one. Fed by the engine thread, read on the loop,
-which is only woken for what somebody waits for: a thread that wakes up takes the interpreter from the engine.
+A change is a hint to read the store; nothing is lost when several become one. Who watches one execution is also given its row as
+it was committed last, so that most often there is nothing to read. Fed by the engine thread, read on the loop, which is only woken
+for what somebody waits for: a thread that wakes up takes the interpreter from the engine.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 
 from obelisk.core.ids import ExecutionId, root_of
+from obelisk.core.reading import Change
+from obelisk.core.state import Status
 
 
 class ShuttingDown(Exception):
@@ -25,6 +28,7 @@ class Subscription:
         self._loop = loop
         self._lock = threading.Lock()
         self._changed: set[ExecutionId] = set()
+        self._latest: Change | None = None
         self._awake = asyncio.Event()
         self._over = asyncio.Event()
         self._closed = False
@@ -41,6 +45,11 @@ class Subscription:
             raise ShuttingDown("server is shutting down")
         return changed
 
+    def latest(self) -> Change | None:
+        """The row of the one execution that is watched, as it was last committed; None when that must be read."""
+        with self._lock:
+            return self._latest
+
     async def ended(self, within_s: float) -> None:
         """Returns when the execution that is watched has ended, there will be no more changes, or `within_s` has passed."""
         with suppress(TimeoutError):
@@ -51,11 +60,12 @@ class Subscription:
         """What is watched has ended; from any thread, after the change itself was put."""
         self._loop.call_soon_threadsafe(self._over.set)
 
-    def put(self, execution_id: ExecutionId) -> None:
+    def put(self, execution_id: ExecutionId, row: Change | None = None) -> None:
         """Adds a change; from any thread."""
         with self._lock:
             was_empty = not self._changed
             self._changed.add(execution_id)
+            self._latest = row
         if was_empty:
             self._loop.call_soon_threadsafe(self._awake.set)
 
@@ -89,7 +99,7 @@ class Changes:
         return bool(self._of_one or self._of_trees)
 
     def publish(self, execution_ids: Iterable[ExecutionId], *, ended: bool = False) -> None:
-        """From the engine thread: these rows changed, for the last time if they `ended`, and the change is durable."""
+        """From the engine thread: something of these changed, for the last time if they `ended`, and the change is durable."""
         of_one, of_trees = self._of_one, self._of_trees
         for execution_id in execution_ids:
             for subscription in of_trees.get(root_of(execution_id), ()):
@@ -98,6 +108,16 @@ class Changes:
                 subscription.put(execution_id)
                 if ended:
                     subscription.end()
+
+    def tell(self, change: Change) -> None:
+        """From the engine thread: this row changed, and that is durable."""
+        execution_id = change.state.execution_id
+        for subscription in self._of_trees.get(root_of(execution_id), ()):
+            subscription.put(execution_id)
+        for subscription in self._of_one.get(execution_id, ()):
+            subscription.put(execution_id, change)
+            if change.state.status is Status.FINISHED:
+                subscription.end()
 
     def watch(self, root: ExecutionId) -> AbstractAsyncContextManager[Subscription]:
         """Watches the tree of a top-level execution. `ShuttingDown` when the server is stopping."""

@@ -20,7 +20,8 @@ from obelisk.core.batch import CommitUnknown, Meanwhile, Refused, RefusedBy, Sto
 from obelisk.core.instants import SECOND_US, Instant
 from obelisk.core.lines import NewLogLine
 from obelisk.core.policy import Limits
-from obelisk.core.state import ExecutionState, Status
+from obelisk.core.reading import Change
+from obelisk.core.state import Status
 from obelisk.engine.effects import (
     Answer,
     Changed,
@@ -220,7 +221,7 @@ class Driver:
                 self._committed(tick.units, outcomes)
         for effect in self._engine.settle(tick, outcomes):
             if type(effect) is Changed:  # nearly all of them, and nearly always nobody watches
-                self._tell(effect.state)
+                self._tell(effect)
             else:
                 self._perform(effect)
 
@@ -296,8 +297,8 @@ class Driver:
 
     def _perform(self, effect: Effect) -> None:
         match effect:
-            case Changed(state):
-                self._tell(state)
+            case Changed():
+                self._tell(effect)
             case StartAttempt():
                 assert self._attempts is not None
                 self._attempts.start(effect)
@@ -330,12 +331,12 @@ class Driver:
             case WakeOthers():
                 pass  # they poll; a store with notifications will tell them sooner
 
-    def _tell(self, state: ExecutionState) -> None:
+    def _tell(self, effect: Changed) -> None:
         """Tells who watches an execution that its row has changed."""
         if self._changes.is_watched or self._line_changes.is_watched:
-            ended = state.status is Status.FINISHED
-            self._changes.publish((state.execution_id,), ended=ended)
-            if ended:
+            state = effect.state
+            self._changes.tell(Change(state, effect.outcome))
+            if state.status is Status.FINISHED:
                 self._line_changes.publish((state.execution_id,))
 
     def _refuse_answers(self) -> None:

@@ -335,6 +335,10 @@ class Node:
                 row = world.store.state(state.execution_id)
                 if row is None or row.next_version < state.next_version:
                     raise Violation(f"{state.execution_id} is said to have changed, but the store does not know")
+                if effect.outcome is not None:
+                    result = world.store.result(state.execution_id)
+                    if result is None or result.outcome != effect.outcome:
+                        raise Violation(f"{state.execution_id} is said to have ended as {effect.outcome}, not {result}")
             case WakeOthers(execution_id):
                 self._wake_others(execution_id)
             case Claim(count_max):
