@@ -1,4 +1,6 @@
-"""`make bench`: the cases, or `make bench ARGS=scale`: what grows. docs/internals/benchmarks.md says more."""
+"""`make bench`: the cases; `make bench ARGS=scale`: what grows; `make bench ARGS=step`: where the time of a step goes.
+docs/internals/benchmarks.md says more.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +18,8 @@ from benchmarks import chart, machine, report, rounds  # noqa: E402
 from benchmarks.contenders import contenders  # noqa: E402
 from benchmarks.figures import BY_NAME, CASES, Results  # noqa: E402
 from benchmarks.scale.measuring import SERIES, scale  # noqa: E402
+from benchmarks.step import measuring as step_measuring  # noqa: E402
+from benchmarks.step import report as step_report  # noqa: E402
 
 
 def main() -> int:
@@ -29,6 +33,15 @@ def main() -> int:
         for name, drawing in drawings.items():
             _write(arguments.charts and arguments.charts / f"scale-{name}.svg", drawing)
         return 1 if problems else 0
+    if arguments.step:
+        if arguments.draw is not None:
+            found = step_report.from_json(arguments.draw.read_text(encoding="utf-8"))
+        else:
+            found = step_measuring.measure(arguments.steps, arguments.rounds, progress.print, rounds.wait_for_quiet)
+            _write(arguments.json, step_report.as_json(found))
+        step_report.show(found, console)
+        _write(arguments.chart, step_report.picture(found))
+        return 0
     if arguments.draw is not None:
         results, notes = report.from_json(arguments.draw.read_text(encoding="utf-8"))
     else:
@@ -83,9 +96,23 @@ def _arguments() -> argparse.Namespace:
         )
         scaling.add_argument("--json", type=Path, metavar="FILE")
         scaling.add_argument("--charts", type=Path, metavar="FOLDER")
+        scaling.set_defaults(step=False)
         return scaling.parse_args(sys.argv[2:])
-    parser.set_defaults(scale=None)
+    if len(sys.argv) > 1 and sys.argv[1] == "step":
+        return _step_arguments(sys.argv[2:])
+    parser.set_defaults(scale=None, step=False)
     return parser.parse_args()
+
+
+def _step_arguments(words: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="benchmarks step", description="Where the time of a step goes.")
+    parser.add_argument("--steps", type=int, default=step_measuring.STEPS, help="of a round; default: %(default)s")
+    parser.add_argument("--rounds", type=int, default=step_measuring.ROUNDS, help="default: %(default)s")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures")
+    parser.add_argument("--chart", type=Path, metavar="FILE", help="draw them")
+    parser.add_argument("--draw", type=Path, metavar="FILE", help="show a JSON file of --json again, measuring nothing")
+    parser.set_defaults(scale=None, step=True)
+    return parser.parse_args(words)
 
 
 def _write(path: Path | None, text: str) -> None:

@@ -16,10 +16,13 @@ text { font: 13px system-ui, sans-serif; fill: #24292f }
 .s0 { fill: #0b7a75 } .s1 { fill: #8c959f } .s2 { fill: #b1bac4 } .s3 { fill: #6e7781 }
 .l0 { stroke: #0b7a75 } .l1 { stroke: #bf5700 } .l2 { stroke: #6e7781 } .l3 { stroke: #8250df }
 .l4 { stroke: #0969da } .l5 { stroke: #cf222e } .l6 { stroke: #57606a } .l7 { stroke: #1a7f37 }
+.g0 { fill: #0b7a75 } .g1 { fill: #bf5700 } .g2 { fill: #0969da } .g3 { fill: #6e7781 }
+.on { font-size: 11px; font-weight: 600; fill: #ffffff }
 path { fill: none; stroke-width: 2 }
 @media (prefers-color-scheme: dark) {
   text { fill: #e6edf3 } .small { fill: #8b949e } .axis { stroke: #30363d }
   .s0 { fill: #2dd4bf } .s1 { fill: #6e7681 } .s2 { fill: #484f58 } .s3 { fill: #8b949e }
+  .g0 { fill: #2dd4bf } .g1 { fill: #f0883e } .g2 { fill: #58a6ff } .g3 { fill: #8b949e } .on { fill: #0d1117 }
   .l0 { stroke: #2dd4bf } .l2 { stroke: #8b949e } .l6 { stroke: #c9d1d9 }
 }
 """

@@ -1,0 +1,1 @@
+"""`make bench ARGS=step`: where the time of one step goes."""
