@@ -14,7 +14,7 @@
 #   make mutants      break rules of the machine and the engine on purpose; the simulator must notice each (minutes)
 #   make budget       count what work costs (commits, rows, bytes, instructions) and compare it with what it may cost;
 #                     ARGS=--accept rewrites that
-#   make bench        the benchmarks: all, or ARGS="A latency"; ARGS=scale: what grows
+#   make bench        the benchmarks: all, or ARGS="A latency"; ARGS=scale: what grows; ARGS=step: a step's parts
 #   make bench-peers  install the engines that `make bench` compares with
 #   make format       let ruff rewrite the sources
 #   make proto        generate code from the .proto files

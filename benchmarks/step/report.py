@@ -45,11 +45,11 @@ def show(report: Report, console: Console) -> None:
         table.add_row(title, *(f"{each:,.1f}" for spent in wholes for each in (spent.median, spent.fastest)))
     console.print(table)
     for found in report.places:
-        off = found.whole.fastest / found.alone.fastest - 1
+        whole, alone = found.whole, found.alone
         console.print(
             f"{found.title}: {found.steps:,} steps in {found.folder} ({found.file_system}). Each called {found.wrappers:.0f} functions "
-            f"that were wrapped; {found.wrapping:.1f} µs were taken off for it. In the fastest tenth the parts come to "
-            f"{abs(off):.1%} {'more' if off > 0 else 'less'} than a step that was left alone.",
+            f"that were wrapped; {found.wrapping:.1f} µs were taken off for it. Beside a step that was left alone, the parts come to "
+            f"{whole.median / alone.median - 1:+.1%} in the median and {whole.fastest / alone.fastest - 1:+.1%} in the fastest tenth.",
             highlight=False,
         )
 
