@@ -131,18 +131,25 @@ def test_many_followers_are_told_less_often_and_an_end_at_once(monkeypatch):
     run(scenario)
 
 
+def looks_at(service, monkeypatch):
+    """Which executions are looked up in the store from now on."""
+    looks = []
+    get = service.executions.get
+
+    async def counted(one, **options):
+        looks.append(one)
+        return await get(one, **options)
+
+    monkeypatch.setattr(service.executions, "get", counted)
+    return looks
+
+
 @pytest.mark.parametrize("how", ["told", "hinted"])
 def test_what_was_committed_is_told_without_a_look_and_a_mere_hint_is_looked_up(monkeypatch, how):
     async def scenario(engine, service):
         execution_id = started(engine)
-        looks = []
         get = service.executions.get
-
-        async def counted(one, **options):
-            looks.append(one)
-            return await get(one, **options)
-
-        monkeypatch.setattr(service.executions, "get", counted)
+        looks = looks_at(service, monkeypatch)
         if how == "hinted":
             tell = lambda change: engine.changes.publish(  # noqa: E731
                 (change.state.execution_id,), ended=change.state.status is Status.FINISHED
@@ -231,14 +238,7 @@ def test_a_follower_does_not_look_again_for_what_others_of_the_tree_do(monkeypat
         execution_id = started(engine)
         engine.lock(execution_id)
         child = engine.call(execution_id, 1)
-        looks = []
-        get = service.executions.get
-
-        async def counted(one, **options):
-            looks.append(one)
-            return await get(one, **options)
-
-        monkeypatch.setattr(service.executions, "get", counted)
+        looks = looks_at(service, monkeypatch)
         async with aclosing(service.following.follow(execution_id)) as states:
             await anext(states)
             waiting = asyncio.ensure_future(anext(states))

@@ -72,8 +72,8 @@ class Backtraces:
         return count
 
     async def persisting(self, execution_id: ExecutionId, *, since: int = 0) -> AsyncGenerator[Persisting, None]:
-        """The same, telling how far it has come, at the end too. Only of events from `since` on. One replay for each component that the execution ran on. Where it
-        fails, or is closed, those that were made before are kept. Raises what `get` does.
+        """The same, telling how far it has come, at the end too. Only of events from `since` on. One replay for each component that
+        the execution ran on. Where it fails, or is closed, those that were made before are kept. Raises what `get` does.
         """
         snapshot = await self._snapshot(execution_id)
         missing = await self._reads.run(self._missing, snapshot, since)

@@ -17,7 +17,7 @@ from obelisk.api.views import Execution, Log, Responses, Result
 from obelisk.core.events import LogEntry, Parked
 from obelisk.core.ids import ExecutionId, absolute
 from obelisk.core.ports import FunctionInfo, FunctionKind
-from obelisk.core.reading import Change, ExecutionFilter, Page
+from obelisk.core.reading import Change, ExecutionFilter, FinalResult, Page
 from obelisk.core.responses import ChildFinished
 from obelisk.core.state import ExecutionState, Lifecycle
 
@@ -49,8 +49,7 @@ class Executions:
             return execution
         final = self._engine.reader.result(execution_id)
         assert final is not None
-        result = Result(final, self._engine.catalogue.function(state.ffqn))
-        return msgspec.structs.replace(execution, result=result)
+        return self._with(final, execution)
 
     def told(self, change: Change, *, with_result: bool = False) -> Execution | None:
         """The same of a row that was just committed, without a look at the store; None when it takes one."""
@@ -61,9 +60,11 @@ class Executions:
         if not with_result or not execution.is_finished:
             return execution
         final = change.final
-        if final is None:
-            return None
-        return msgspec.structs.replace(execution, result=Result(final, self._engine.catalogue.function(state.ffqn)))
+        return None if final is None else self._with(final, execution)
+
+    def _with(self, final: FinalResult, execution: Execution) -> Execution:
+        function = self._engine.catalogue.function(execution.state.ffqn)
+        return msgspec.structs.replace(execution, result=Result(final, function))
 
     def shown(self, state: ExecutionState) -> Execution:
         """A state row with what else a list shows; blocks when the execution is parked."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import os
 import shutil
@@ -47,6 +48,10 @@ DAEMON = 'setsid sh -c \'(trap "" TERM HUP INT; setsid sh -c "touch {0}/\\$\\$; 
 """Forks twice, in sessions of its own, and minds no signal that can be minded."""
 
 
+REFUSALS = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
+"""What says that this process may not, and nothing else."""
+
+
 @pytest.fixture
 def group() -> Iterator[Path]:
     """A cgroup for the test, without processes, that may be divided."""
@@ -57,6 +62,8 @@ def group() -> Iterator[Path]:
     try:
         made.mkdir()
     except OSError as error:
+        if error.errno not in REFUSALS:
+            raise
         pytest.skip(f"{parent} (cgroup version 2) does not let this process divide it: {error.strerror}")
     yield made
     with suppress(OSError):
@@ -81,6 +88,8 @@ def holding(group: Path) -> Path:
     try:
         (parent / "cgroup.subtree_control").write_text("+memory +pids")
     except OSError as error:
+        if error.errno not in REFUSALS:
+            raise
         pytest.skip(f"{parent} (cgroup version 2) hands on no controllers: {error.strerror}: see make vm")
     return group
 
