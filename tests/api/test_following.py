@@ -170,14 +170,18 @@ def test_what_was_committed_is_told_without_a_look_and_a_mere_hint_is_looked_up(
     run(scenario)
 
 
-def test_why_an_execution_is_parked_is_looked_up():
+def test_why_an_execution_is_parked_is_looked_up(monkeypatch):
+    """On a thread of its own, as all that must be read."""
+
     async def scenario(engine, service):
         execution_id = started(engine)
+        looks = looks_at(service, monkeypatch)
         async with aclosing(service.following.follow(execution_id)) as states:
             await anext(states)
             engine.append(execution_id, Parked("because", "of this", FailureKind.NONDETERMINISM_DETECTED))
             shown = await anext(states)
             assert (shown.parked_reason, shown.parked_detail) == ("because", "of this")
+            assert looks == [execution_id] * 2
 
     run(scenario)
 

@@ -104,7 +104,7 @@ def test_who_watches_one_is_given_its_row_as_it_was_committed_last() -> None:
             assert one.latest() is None
             waiting = asyncio.ensure_future(one.ended(LONG_S))
             changes.tell(row(Status.FINISHED))
-            await waiting
+            await asyncio.wait_for(waiting, LONG_S / 2)
             assert one.latest() == row(Status.FINISHED)
 
     run(scenario)
