@@ -13,7 +13,7 @@ from obelisk.core.instants import In, Instant, Now
 from obelisk.core.names import FunctionName
 from obelisk.core.policy import Blocking, ExecutionPolicy, Limits, RetryPolicy
 from obelisk.core.values import Err, Failure, FailureKind, Json, Ok
-from obelisk.engine.effects import Answer, AnswerKind, KillAttempt, RunGuest, StartAttempt
+from obelisk.engine.effects import Answer, AnswerKind, Changed, KillAttempt, RunGuest, StartAttempt
 from obelisk.engine.inbox import Inbox, InboxFull
 from obelisk.engine.inputs import AttemptFinished, AttemptSliced, DelayDue, PendingDue, Stepped, Submit
 from obelisk.testing import invariants
@@ -155,6 +155,20 @@ def test_d1_one_child_at_a_time() -> None:
     (response, second) = invariants.snapshot_of(driver.store, ROOT).responses
     assert (response.seq, response.join_set, response.body.version) == (1, "o:1-act", 2)
     assert (second.seq, second.join_set) == (2, "o:2-act")
+
+
+def test_who_watches_is_told_each_row_once_and_how_it_ended() -> None:
+    """Of the ends in one tick, each its own."""
+    driver = Driver(deployed(), Limits(start_window=2))
+    driver.submit(FAN, 2)
+    one, other = driver.starts()
+    driver.effects.clear()
+    effects = driver.run(driver.end_of(one, Ok(Json(b"1"))), driver.end_of(other, Ok(Json(b"2"))))
+    ends = [change for change in of_kind(effects, Changed) if change.state.finish_kind is not None]
+    assert [(end.state.execution_id, end.outcome) for end in ends] == [
+        (execution_id, driver.outcome(execution_id)) for execution_id in (one.execution_id, other.execution_id, ROOT)
+    ]
+    assert [end.outcome for end in ends[:2]] == [Ok(Json(b"1")), Ok(Json(b"2"))]
 
 
 # --- bounds ----------------------------------------------------------------------------------------------------------
