@@ -606,6 +606,8 @@ def test_a_store_whose_commit_was_left_in_the_middle_is_of_no_use(path, author):
         with pytest.raises(ArithmeticError):
             store.commit("batch 1", [author.create(author.id(1))], fails)
         with pytest.raises(StoreFailed, match="can no longer be trusted"):
+            store.load(author.id(1))  # before anything else could find it out
+        with pytest.raises(StoreFailed, match="can no longer be trusted"):
             store.commit("batch 2", [author.create(author.id(2))])
     with closing(SqliteStore(path)) as store:
         assert store.load(author.id(1)) is not None and store.load(author.id(2)) is None
