@@ -1,8 +1,9 @@
-"""Upkeep of the store, off the commit path: moves the write-ahead log into the database while commits go on."""
+"""Upkeep of the store, off the commit path: room for the write-ahead log, which is moved into the database while commits go on."""
 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from typing import Final
 
@@ -13,12 +14,12 @@ _PERIOD_S: Final = 1.0
 
 
 class Upkeep:
-    """A thread that looks after a store once a second, if anything was committed since."""
+    """A thread that looks after a store when that is wanted, and once a second if anything was committed since."""
 
     def __init__(self, store: SqliteStore, on_failure: Callable[[BaseException], None]) -> None:
         self._store = store
         self._on_failure = on_failure
-        self._stopping = threading.Event()
+        self._is_stopping = False
         self._thread = threading.Thread(target=self._run, name="obelisk-upkeep", daemon=True)
 
     def start(self) -> None:
@@ -27,18 +28,27 @@ class Upkeep:
 
     def stop(self) -> None:
         """Stops the thread and waits for it."""
-        self._stopping.set()
+        self._is_stopping = True
+        self._store.wants_upkeep.set()
         if self._thread.is_alive():
             self._thread.join()
 
     def _run(self) -> None:
-        done = self._store.commits
-        while not self._stopping.wait(_PERIOD_S):
-            if self._store.commits == done:
+        done, due = self._store.commits, time.monotonic() + _PERIOD_S
+        while True:
+            is_wanted = self._store.wants_upkeep.wait(max(0.0, due - time.monotonic()))
+            if self._is_stopping:
+                return
+            is_due = time.monotonic() >= due
+            if is_due:
+                due = time.monotonic() + _PERIOD_S
+            is_due = is_due and self._store.commits != done
+            if not is_wanted and not is_due:
                 continue
-            done = self._store.commits
+            if is_due:
+                done = self._store.commits
             try:
-                self._store.checkpoint()
+                self._store.upkeep(checkpoint=is_due)
             except StoreFailed as failure:
                 self._on_failure(failure)
                 return

@@ -141,6 +141,12 @@ def give_up(connection: Connection) -> None:
             connection.execute(_ROLLBACK)
 
 
+def pages_written(connection: Connection) -> int:
+    """How many pages it has written since it was opened."""
+    written, _ = connection.status(apsw.SQLITE_DBSTATUS_CACHE_WRITE)
+    return written
+
+
 @contextmanager
 def transaction(connection: Connection) -> Iterator[None]:
     """A durable write transaction; given up when its body or the commit fails."""

@@ -33,6 +33,7 @@ from obelisk.store.sqlite.connection import (
     give_up,
     open_reader,
     open_writer,
+    pages_written,
     select,
     select_one,
     select_value,
@@ -43,8 +44,11 @@ from obelisk.store.sqlite.ownership import Ownership, StoreUnusable
 from obelisk.store.sqlite.queries import sql
 from obelisk.store.sqlite.reader import SqliteReader
 from obelisk.store.sqlite.schema import migrate
+from obelisk.store.sqlite.wal import Wal
 from obelisk.store.sqlite.writing import Head, Heads, Plan
 
+WAL_BYTES_MAX: Final = 16 << 20
+"""How long the write-ahead log gets before it begins anew, and how long its file is."""
 _PAGE_SIZE: Final = sql("page_size")
 _CHECKPOINT_PASSIVE: Final = sql("checkpoint_passive")
 _CHECKPOINT_RESTART: Final = sql("checkpoint_restart")
@@ -60,8 +64,6 @@ _DELAYS_OPEN: Final = sql("delays_open")
 _NEWS: Final = sql("news")
 _STACK_ADD: Final = sql("stack_add")
 _BACKTRACE_ADD: Final = sql("backtrace_add")
-
-_FRAME_HEADER_BYTES: Final = 24
 
 
 class Checkpoint(msgspec.Struct, frozen=True):
@@ -84,13 +86,16 @@ class SqliteStore:
     """
 
     def __init__(
-        self, path: str | os.PathLike[str], *, pragmas: Mapping[str, str] | None = None, wal_bytes_max: int = 64 << 20
+        self,
+        path: str | os.PathLike[str],
+        *,
+        pragmas: Mapping[str, str] | None = None,
+        wal_bytes_max: int = WAL_BYTES_MAX,
     ) -> None:
         self.commits = 0
         """How many batches were committed."""
         self._path = os.fspath(path)
         self._pragmas = dict(pragmas or {})
-        self._wal_bytes_max = wal_bytes_max
         self._failed: str | None = None
         self._writing = threading.Lock()
         self._checkpointing = threading.Lock()
@@ -100,7 +105,8 @@ class SqliteStore:
             self._connection = open_writer(self._path, self._pragmas)
             try:
                 migrate(self._connection, self._path)
-                self._page_bytes: int = select_value(self._connection, _PAGE_SIZE)
+                page_bytes: int = select_value(self._connection, _PAGE_SIZE)
+                self._wal = Wal(self._path, page_bytes, wal_bytes_max, self._writing)
                 self._cursor = self._connection.cursor()
                 self._names = Names()
                 self._names.refresh(self._connection)
@@ -146,6 +152,7 @@ class SqliteStore:
                 outcomes = self._carry_out(units, meanwhile)
             except (DatabaseFault, rows.Damaged, msgspec.DecodeError) as error:
                 raise self._fail(error) from error
+            self._wal.grown(pages_written(self._connection))
         self.commits += 1
         return outcomes
 
@@ -273,8 +280,22 @@ class SqliteStore:
 
     # --- upkeep --------------------------------------------------------------------------------------------------
 
+    @property
+    def wants_upkeep(self) -> threading.Event:
+        """Set when `upkeep` should be called soon; `upkeep` clears it."""
+        return self._wal.wanted
+
+    def upkeep(self, *, checkpoint: bool) -> None:
+        """What keeps commits fast; for another thread. Call it when it is wanted, and every second or so with a `checkpoint` if
+        anything was committed since. `StoreFailed`.
+        """
+        self.wants_upkeep.clear()
+        self._wal.make_room()
+        if checkpoint or self._wal.is_long:
+            self.checkpoint()
+
     def checkpoint(self) -> Checkpoint:
-        """Moves the write-ahead log into the database; for another thread, every second or so.
+        """Moves the write-ahead log into the database.
 
         Commits go on meanwhile. Under a steady stream of them the log is never moved completely and would grow for
         ever; so when it is longer than `wal_bytes_max`, commits wait for the rest (milliseconds). `StoreFailed`.
@@ -284,10 +305,13 @@ class SqliteStore:
             try:
                 if self._checkpointer is None:
                     self._checkpointer = open_reader(self._path, {"busy_timeout": "100"})
+                written = self._wal.written
                 _, frames, moved = select_one(self._checkpointer, _CHECKPOINT_PASSIVE)
-                if frames * (self._page_bytes + _FRAME_HEADER_BYTES) > self._wal_bytes_max:
+                self._wal.seen(frames, moved, written)
+                if self._wal.is_long:
                     with self._writing:
                         _, frames, moved = select_one(self._checkpointer, _CHECKPOINT_RESTART)
+                        self._wal.seen(frames, moved, self._wal.written)
             except DatabaseFault as error:
                 raise self._fail(error) from error
             return Checkpoint(frames, moved)
