@@ -8,7 +8,7 @@ from obelisk_tests_small_engine import FIBOA, SmallEngine
 
 from obelisk.api import following as following_module
 from obelisk.api.errors import NotFound, Stopping
-from obelisk.api.following import STATUS_WAIT_S, TREE_PAGE
+from obelisk.api.following import STATUS_WAIT_MAX_S, STATUS_WAIT_S, TREE_PAGE
 from obelisk.api.pace import Pace
 from obelisk.api.service import Service
 from obelisk.core.events import Parked
@@ -196,6 +196,33 @@ def test_a_change_waits_for_others():
             engine.lock(execution_id)
             assert (await anext(states)).state.status is Status.LOCKED
             assert loop.time() - began > STATUS_WAIT_S * 0.9
+
+    run(scenario)
+
+
+def test_each_change_waits_longer_than_the_one_before_but_an_end_does_not(monkeypatch):
+    async def scenario(engine, service):
+        loop = asyncio.get_running_loop()
+        execution_id = started(engine)
+        engine.lock(execution_id)
+        waits = []
+        async with aclosing(service.following.follow(execution_id)) as states:
+            await anext(states)
+            for number in range(1, 6):
+                child = engine.call(execution_id, number)
+                await anext(states)
+                began = loop.time()
+                engine.finish(child, Ok(Json(b"55")))
+                assert (await anext(states)).state.status is Status.LOCKED
+                waits.append(loop.time() - began)
+            assert waits[0] > STATUS_WAIT_S * 1.9
+            assert waits[-1] > STATUS_WAIT_MAX_S * 0.9
+            monkeypatch.setattr(following_module, "STATUS_WAIT_S", 50)
+            monkeypatch.setattr(following_module, "STATUS_WAIT_MAX_S", 50)
+            began = loop.time()
+            engine.finish(execution_id, Ok(Json(b"55")))
+            assert (await anext(states)).is_finished
+            assert loop.time() - began < 40
 
     run(scenario)
 

@@ -21,7 +21,9 @@ from obelisk.api.views import Execution, TreeChange
 from obelisk.core.ids import ExecutionId, root_of
 
 STATUS_WAIT_S: Final = 0.02
-"""How long a change of one execution waits for others that are told with it. An end waits for nothing."""
+"""How long a change of one execution waits for others that are told with it, at first. An end waits for nothing."""
+STATUS_WAIT_MAX_S: Final = 0.1
+"""The same once many were told: each that is told takes the interpreter from the engine, and nobody reads so fast."""
 STATUSES_PER_S: Final = 200
 """How many changes are told in a second, to all followers together; with many of them a change waits longer."""
 TREE_INTERVAL_S: Final = 0.05
@@ -50,9 +52,12 @@ class Following:
             try:
                 told = await self._executions.get(execution_id, with_result=with_result)
                 yield told
+                count = 0
                 while not told.is_finished:
                     await subscription.changed()
-                    await subscription.ended(max(STATUS_WAIT_S, self._followers / STATUSES_PER_S))
+                    count += 1
+                    own_wait_s = min(STATUS_WAIT_S * count, STATUS_WAIT_MAX_S)
+                    await subscription.ended(max(own_wait_s, self._followers / STATUSES_PER_S))
                     change = subscription.latest()
                     shown = None if change is None else self._executions.told(change, with_result=with_result)
                     current = shown or await self._executions.get(execution_id, with_result=with_result)

@@ -275,6 +275,9 @@ def _start(config: Config, failure: Failure, building: ExitStack) -> Runtime:
     directory.mkdir(parents=True, exist_ok=True)
     stack = building.enter_context(ExitStack())
     store = stack.enter_context(closing(SqliteStore(str(directory / _DATABASE), pragmas=config.sqlite.pragma)))
+    upkeep = Upkeep(store, failure.report)
+    upkeep.start()  # at once: it has room to make before anybody commits
+    stack.callback(upkeep.stop)
     marks = stack.enter_context(closing(Marks(directory / _MARKS)))
 
     now = clock.now()
@@ -321,9 +324,6 @@ def _start(config: Config, failure: Failure, building: ExitStack) -> Runtime:
         directories = Directories(config.directories, clock.now)
         stack.callback(directories.stop)
         directories.start(reader)
-    upkeep = Upkeep(store, failure.report)
-    upkeep.start()
-    stack.callback(upkeep.stop)
     replays = Replays(deployed, ticker)
     stack.callback(replays.stop)
     keep_backtraces = _keeper(store, failure) if config.wasm.backtrace_persist else _keep_nothing
