@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import components  # of tests/fixtures
-from serving import Server  # of tests/fixtures
+from serving import Server, outcome  # of tests/fixtures
 
 from obelisk.core.ids import ulid
 
@@ -81,9 +81,9 @@ def run_s(server: Server, function: str, *params: Any) -> float:
     """Seconds that one execution takes, as its client sees it."""
     chosen = new_id()
     begun = time.perf_counter()
-    outcome = server.result(server.submit(function, *params, execution_id=chosen), 300)
+    ended = server.call(function, *params, execution_id=chosen, timeout_s=300)
     took = time.perf_counter() - begun
-    assert outcome[0] == "ok", outcome
+    assert ended[0] == "ok", ended
     return took
 
 
@@ -91,6 +91,13 @@ def submit_many(server: Server, count: int, function: str, *params: Any) -> list
     """Submits the same `count` times, from several threads."""
     with ThreadPoolExecutor(_CLIENTS) as pool:
         return list(pool.map(lambda _: server.submit(function, *params, execution_id=new_id()), range(count)))
+
+
+def call_many(server: Server, count: int, function: str, *params: Any) -> None:
+    """Calls the same `count` times at once, and waits for all of them."""
+    calls = [server.begin_call(function, *params, execution_id=new_id(), timeout_s=300) for _ in range(count)]
+    outcomes = [outcome(call.result().finished_status) for call in calls]
+    assert all(kind == "ok" for kind, *_ in outcomes), outcomes
 
 
 def pid_of(server: Server) -> int:

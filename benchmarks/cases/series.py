@@ -24,7 +24,7 @@ def series() -> Figures:
         written = written_bytes(pid_of(server))
         execution_id = new_id()
         begun = time.perf_counter()
-        outcome = server.result(server.submit(FIBO + "fiboa", 10, STEPS, execution_id=execution_id), 300)
+        outcome = server.call(FIBO + "fiboa", 10, STEPS, execution_id=execution_id, timeout_s=300)
         taken = time.perf_counter() - begun
         assert outcome == ("ok", 55), outcome
         written = written_bytes(pid_of(server)) - written

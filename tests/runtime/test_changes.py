@@ -21,6 +21,11 @@ LONG_S = 30.0
 NOW = Instant(1)
 
 
+def row(status: Status, execution_id: ExecutionId = ROOT) -> Change:
+    state = ExecutionState(execution_id, "a:b/c.d", "sha256:", "Dep_1", NOW, NOW, None, NOW, status)  # type: ignore[arg-type]
+    return Change(state, Ok(Json(b"1")) if status is Status.FINISHED else None)
+
+
 def run(scenario: Callable[[Changes], Awaitable[Any]]) -> None:
     async def main() -> None:
         await asyncio.wait_for(scenario(Changes()), 60)
@@ -89,10 +94,6 @@ def test_an_end_ends_the_wait_for_it_and_a_change_does_not() -> None:
 
 
 def test_who_watches_one_is_given_its_row_as_it_was_committed_last() -> None:
-    def row(status: Status, execution_id: ExecutionId = ROOT) -> Change:
-        state = ExecutionState(execution_id, "a:b/c.d", "sha256:", "Dep_1", NOW, NOW, None, NOW, status)  # type: ignore[arg-type]
-        return Change(state, Ok(Json(b"1")) if status is Status.FINISHED else None)
-
     async def scenario(changes: Changes) -> None:
         async with changes.watch_one(ROOT) as one, changes.watch(ROOT) as tree:
             assert one.latest() is None
@@ -106,6 +107,51 @@ def test_who_watches_one_is_given_its_row_as_it_was_committed_last() -> None:
             changes.tell(row(Status.FINISHED))
             await asyncio.wait_for(waiting, LONG_S / 2)
             assert one.latest() == row(Status.FINISHED)
+
+    run(scenario)
+
+
+def test_who_waits_for_an_end_is_told_of_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario(changes: Changes) -> None:
+        woken: list[Any] = []
+        loop = asyncio.get_running_loop()
+        async with changes.watch_end(ROOT) as first, changes.watch_end(ROOT) as second:
+            assert changes.is_watched and changes.watchers == 2
+            waiting = [asyncio.ensure_future(each.wait()) for each in (first, second)]
+            await asyncio.sleep(0)
+            wake = loop.call_soon_threadsafe
+            monkeypatch.setattr(loop, "call_soon_threadsafe", lambda *call: woken.append(call) or wake(*call))  # type: ignore[func-returns-value]
+            changes.tell(row(Status.LOCKED))
+            changes.tell(row(Status.FINISHED, CHILD))
+            changes.publish((ROOT,))
+            changes.publish((CHILD, OTHER), ended=True)
+            assert woken == [] and not waiting[0].done()
+            waiting[1].cancel()  # one that leaves takes nobody with it
+            changes.tell(row(Status.FINISHED))
+            assert await waiting[0] == row(Status.FINISHED)
+            changes.publish((ROOT,), ended=True)
+            assert await second.wait() == row(Status.FINISHED), "it stays so"
+        assert not changes.is_watched and changes.watchers == 0
+        async with changes.watch_end(ROOT) as third:
+            changes.publish((ROOT,), ended=True)
+            assert await third.wait() is None, "it must be read"
+
+    run(scenario)
+
+
+def test_when_the_server_stops_nobody_waits_for_an_end() -> None:
+    async def scenario(changes: Changes) -> None:
+        async with changes.watch_end(ROOT) as one, changes.watch_end(CHILD) as over:
+            waiting = asyncio.ensure_future(one.wait())
+            changes.tell(row(Status.FINISHED, CHILD))
+            await over.wait()
+            changes.close()
+            with pytest.raises(ShuttingDown):
+                await waiting
+            assert await over.wait() == row(Status.FINISHED, CHILD)
+        with pytest.raises(ShuttingDown):
+            async with changes.watch_end(ROOT):
+                pass
 
     run(scenario)
 

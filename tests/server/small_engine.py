@@ -454,6 +454,9 @@ class SmallEngine:
     def watch_one(self, execution_id: ExecutionId) -> AbstractAsyncContextManager[Any]:
         return self.changes.watch_one(execution_id)
 
+    def watch_end(self, execution_id: ExecutionId) -> AbstractAsyncContextManager[Any]:
+        return self.changes.watch_end(execution_id)
+
     def watch_lines(self, root: ExecutionId) -> AbstractAsyncContextManager[Any]:
         return self.line_changes.watch(root)
 

@@ -152,6 +152,56 @@ def test_what_fails_inside_is_not_told_outside(serving, caplog):
     serving(scenario)
 
 
+# --- SubmitAndWait ---------------------------------------------------------------------------------------------------
+
+
+def test_a_call_is_answered_at_its_end(serving):
+    async def scenario(engine, service, channel):
+        stub = pb_grpc.ExecutionCallsStub(channel)
+        execution_id = engine.new_execution_id()
+        request = pb.SubmitRequest(execution_id=pb.ExecutionId(id=execution_id), function_name=FIBOA_NAME)
+        request.params.value = b"[10,1]"
+        call = stub.SubmitAndWait(request, metadata=[("traceparent", "00-1-2-3")])
+        while engine.store.created(execution_id) is None:
+            await asyncio.sleep(0.001)
+        assert engine.store.created(execution_id).metadata == {"tracing:traceparent": "00-1-2-3"}
+        engine.lock(execution_id)
+        engine.finish(execution_id, Ok(Json(b"55")))
+        answer = await call
+        assert answer.outcome == pb.SubmitResponse.OUTCOME_CREATED
+        assert answer.finished_status.value.ok.return_value.value == b"55"
+        assert answer.finished_status.value.wit_type_inline == "u64"
+        again = await stub.SubmitAndWait(request)
+        assert again.outcome == pb.SubmitResponse.OUTCOME_EXISTS_WITH_SAME_PARAMETERS
+        assert again.finished_status == answer.finished_status
+        assert await fails(stub.SubmitAndWait(pb.SubmitRequest())) == (
+            grpc.StatusCode.INVALID_ARGUMENT,
+            "argument `execution_id` must exist",
+        )
+
+    serving(scenario)
+
+
+def test_a_call_ends_with_the_server_or_its_deadline_and_the_execution_goes_on(serving):
+    async def scenario(engine, service, channel):
+        stub = pb_grpc.ExecutionCallsStub(channel)
+        execution_id = engine.new_execution_id()
+        request = pb.SubmitRequest(execution_id=pb.ExecutionId(id=execution_id), function_name=FIBOA_NAME)
+        request.params.value = b"[10,1]"
+        code, _ = await fails(stub.SubmitAndWait(request, timeout=0.3))
+        assert code is grpc.StatusCode.DEADLINE_EXCEEDED
+        while engine.changes.watchers:
+            await asyncio.sleep(0.001)
+        assert engine.store.created(execution_id) is not None
+        call = stub.SubmitAndWait(request)
+        while not engine.changes.watchers:
+            await asyncio.sleep(0.001)
+        engine.stop()
+        assert await fails(call) == (grpc.StatusCode.UNAVAILABLE, "server is shutting down")
+
+    serving(scenario)
+
+
 # --- GetStatus -------------------------------------------------------------------------------------------------------
 
 
@@ -590,7 +640,13 @@ def test_health_and_both_reflections(serving):
                 response_deserializer=reflection_pb2.ServerReflectionResponse.FromString,
             )(iter([reflection_pb2.ServerReflectionRequest(list_services="")]))
             names = {one.name for one in (await call.read()).list_services_response.service}
-            services = {"ExecutionRepository", "FunctionRepository", "ExecutionChanges", "ExecutionRepair"}
+            services = {
+                "ExecutionRepository",
+                "FunctionRepository",
+                "ExecutionCalls",
+                "ExecutionChanges",
+                "ExecutionRepair",
+            }
             assert {f"obelisk.{service}" for service in services} <= names
             assert "grpc.reflection.v1.ServerReflection" in names
 

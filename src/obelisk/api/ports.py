@@ -36,6 +36,7 @@ __all__ = [
     "Catalogue",
     "ComponentView",
     "DeploymentRefused",
+    "Ending",
     "Engine",
     "FunctionNotFound",
     "FunctionView",
@@ -100,6 +101,14 @@ class Subscription(Protocol):
 
     async def ended(self, within_s: float) -> None:
         """Returns when the one execution that is watched has ended, there will be no more changes, or `within_s` has passed."""
+        ...
+
+
+class Ending(Protocol):
+    """Who waits for the end of one execution."""
+
+    async def wait(self) -> Change | None:
+        """Returns when it has ended: with its row, or None when that must be read. `ShuttingDown`."""
         ...
 
 
@@ -211,4 +220,8 @@ class Engine(Protocol):
 
     def watch_one(self, execution_id: ExecutionId) -> AbstractAsyncContextManager[Subscription]:
         """Watches one execution. `ShuttingDown` on entry."""
+        ...
+
+    def watch_end(self, execution_id: ExecutionId) -> AbstractAsyncContextManager[Ending]:
+        """Watches for the end of one execution. `ShuttingDown` on entry."""
         ...

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from obelisk.api.backtraces import Backtraces
+from obelisk.api.calling import Calling
 from obelisk.api.components import Components
 from obelisk.api.executions import Executions
 from obelisk.api.following import Following
@@ -23,6 +24,7 @@ class Service:
         self._reads = Reads()
         self.submitting = Submitting(engine, self._reads)
         self.executions = Executions(engine, self._reads)
+        self.calling = Calling(engine, self.submitting, self.executions)
         self.following = Following(engine, self.executions, self._reads)
         self.lines = Lines(engine, self._reads)
         self.operations = Operations(engine, self.executions, self._reads)

@@ -920,6 +920,29 @@ class SubmitResponse(_message.Message):
 Global___SubmitResponse: _TypeAlias = SubmitResponse  # noqa: Y015
 
 @_typing.final
+class SubmitAndWaitResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OUTCOME_FIELD_NUMBER: _builtins.int
+    FINISHED_STATUS_FIELD_NUMBER: _builtins.int
+    outcome: Global___SubmitResponse.Outcome.ValueType
+    @_builtins.property
+    def finished_status(self) -> Global___FinishedStatus: ...
+    def __init__(
+        self,
+        *,
+        outcome: Global___SubmitResponse.Outcome.ValueType = ...,
+        finished_status: Global___FinishedStatus | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["finished_status", b"finished_status"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["finished_status", b"finished_status", "outcome", b"outcome"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SubmitAndWaitResponse: _TypeAlias = SubmitAndWaitResponse  # noqa: Y015
+
+@_typing.final
 class GetStatusRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 

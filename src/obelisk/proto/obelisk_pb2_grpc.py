@@ -1107,6 +1107,83 @@ class FunctionRepository:
             _registered_method=True)
 
 
+class ExecutionCallsStub:
+    """Executions as calls. An addition of this server.
+    """
+
+    def __init__(self, channel):
+        """Constructor.
+
+        Args:
+            channel: A grpc.Channel.
+        """
+        self.SubmitAndWait = channel.unary_unary(
+                '/obelisk.ExecutionCalls/SubmitAndWait',
+                request_serializer=obelisk_dot_proto_dot_obelisk__pb2.SubmitRequest.SerializeToString,
+                response_deserializer=obelisk_dot_proto_dot_obelisk__pb2.SubmitAndWaitResponse.FromString,
+                _registered_method=True)
+
+
+class ExecutionCallsServicer:
+    """Executions as calls. An addition of this server.
+    """
+
+    def SubmitAndWait(self, request, context):
+        """Submits as `Submit` does, and answers when the execution has finished. The execution goes on whatever becomes of the call;
+        the same again waits for the same execution.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+
+def add_ExecutionCallsServicer_to_server(servicer, server):
+    rpc_method_handlers = {
+            'SubmitAndWait': grpc.unary_unary_rpc_method_handler(
+                    servicer.SubmitAndWait,
+                    request_deserializer=obelisk_dot_proto_dot_obelisk__pb2.SubmitRequest.FromString,
+                    response_serializer=obelisk_dot_proto_dot_obelisk__pb2.SubmitAndWaitResponse.SerializeToString,
+            ),
+    }
+    generic_handler = grpc.method_handlers_generic_handler(
+            'obelisk.ExecutionCalls', rpc_method_handlers)
+    server.add_generic_rpc_handlers((generic_handler,))
+    server.add_registered_method_handlers('obelisk.ExecutionCalls', rpc_method_handlers)
+
+
+ # This class is part of an EXPERIMENTAL API.
+class ExecutionCalls:
+    """Executions as calls. An addition of this server.
+    """
+
+    @staticmethod
+    def SubmitAndWait(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/obelisk.ExecutionCalls/SubmitAndWait',
+            obelisk_dot_proto_dot_obelisk__pb2.SubmitRequest.SerializeToString,
+            obelisk_dot_proto_dot_obelisk__pb2.SubmitAndWaitResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+
 class ExecutionChangesStub:
     """Changes of whole trees of executions. An addition of this server.
     """

@@ -357,6 +357,43 @@ class FunctionRepositoryServicer(metaclass=_abc_1.ABCMeta):
 
 def add_FunctionRepositoryServicer_to_server(servicer: FunctionRepositoryServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
 
+class ExecutionCallsStub:
+    """Executions as calls. An addition of this server."""
+
+    @_typing.overload
+    def __new__(cls, channel: _grpc.Channel) -> _Self: ...
+    @_typing.overload
+    def __new__(cls, channel: _aio.Channel) -> ExecutionCallsAsyncStub: ...
+    SubmitAndWait: _grpc.UnaryUnaryMultiCallable[_obelisk_pb2.SubmitRequest, _obelisk_pb2.SubmitAndWaitResponse]
+    """Submits as `Submit` does, and answers when the execution has finished. The execution goes on whatever becomes of the call;
+    the same again waits for the same execution.
+    """
+
+@_typing.type_check_only
+class ExecutionCallsAsyncStub(ExecutionCallsStub):
+    """Executions as calls. An addition of this server."""
+
+    def __init__(self, channel: _aio.Channel) -> None: ...
+    SubmitAndWait: _aio.UnaryUnaryMultiCallable[_obelisk_pb2.SubmitRequest, _obelisk_pb2.SubmitAndWaitResponse]  # type: ignore[assignment]
+    """Submits as `Submit` does, and answers when the execution has finished. The execution goes on whatever becomes of the call;
+    the same again waits for the same execution.
+    """
+
+class ExecutionCallsServicer(metaclass=_abc_1.ABCMeta):
+    """Executions as calls. An addition of this server."""
+
+    @_abc_1.abstractmethod
+    def SubmitAndWait(
+        self,
+        request: _obelisk_pb2.SubmitRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_obelisk_pb2.SubmitAndWaitResponse, _abc.Awaitable[_obelisk_pb2.SubmitAndWaitResponse]]:
+        """Submits as `Submit` does, and answers when the execution has finished. The execution goes on whatever becomes of the call;
+        the same again waits for the same execution.
+        """
+
+def add_ExecutionCallsServicer_to_server(servicer: ExecutionCallsServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
+
 class ExecutionChangesStub:
     """Changes of whole trees of executions. An addition of this server."""
 

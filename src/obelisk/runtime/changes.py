@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from typing import TypeVar
 
 from obelisk.core.ids import ExecutionId, root_of
 from obelisk.core.reading import Change
@@ -76,7 +77,34 @@ class Subscription:
         self._over.set()
 
 
-Watchers = dict[ExecutionId, frozenset[Subscription]]
+class Ending:
+    """Who waits for the end of one execution, and is not woken for anything else."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._over: asyncio.Future[Change | None] = loop.create_future()
+
+    async def wait(self) -> Change | None:
+        """Returns when the execution has ended: with its row, or None when that must be read. `ShuttingDown` when nobody will tell."""
+        return await asyncio.shield(self._over)
+
+    def put(self, row: Change | None) -> None:
+        """It has ended; from any thread."""
+        self._loop.call_soon_threadsafe(self._set, row)
+
+    def close(self) -> None:
+        """Ends the wait; from the loop's thread."""
+        if not self._over.done():
+            self._over.set_exception(ShuttingDown("server is shutting down"))
+            self._over.exception()  # it may be that nobody waits
+
+    def _set(self, row: Change | None) -> None:
+        if not self._over.done():
+            self._over.set_result(row)
+
+
+_Watcher = TypeVar("_Watcher", Subscription, Ending)
+Watchers = dict[ExecutionId, frozenset[_Watcher]]
 """Its values are replaced, never changed: the engine thread reads them without a lock."""
 
 
@@ -84,19 +112,22 @@ class Changes:
     """All watchers of a process."""
 
     def __init__(self) -> None:
-        self._of_trees: Watchers = {}
-        self._of_one: Watchers = {}
+        self._of_trees: Watchers[Subscription] = {}
+        self._of_one: Watchers[Subscription] = {}
+        self._of_ends: Watchers[Ending] = {}
         self._closed = False
 
     @property
     def watchers(self) -> int:
         """How many there are."""
-        return sum(map(len, self._of_trees.values())) + sum(map(len, self._of_one.values()))
+        return sum(
+            len(watchers) for each in (self._of_trees, self._of_one, self._of_ends) for watchers in each.values()
+        )
 
     @property
     def is_watched(self) -> bool:
         """Whether anybody watches anything."""
-        return bool(self._of_one or self._of_trees)
+        return bool(self._of_one or self._of_trees or self._of_ends)
 
     def publish(self, execution_ids: Iterable[ExecutionId], *, ended: bool = False) -> None:
         """From the engine thread: something of these changed, for the last time if they `ended`, and the change is durable."""
@@ -108,6 +139,9 @@ class Changes:
                 subscription.put(execution_id)
                 if ended:
                     subscription.end()
+            if ended:
+                for ending in self._of_ends.get(execution_id, ()):
+                    ending.put(None)
 
     def tell(self, change: Change) -> None:
         """From the engine thread: this row changed, and that is durable."""
@@ -118,25 +152,37 @@ class Changes:
             subscription.put(execution_id, change)
             if change.state.status is Status.FINISHED:
                 subscription.end()
+        if change.state.status is Status.FINISHED:
+            for ending in self._of_ends.get(execution_id, ()):
+                ending.put(change)
 
     def watch(self, root: ExecutionId) -> AbstractAsyncContextManager[Subscription]:
         """Watches the tree of a top-level execution. `ShuttingDown` when the server is stopping."""
-        return self._watch(self._of_trees, root)
+        return self._watch(self._of_trees, root, Subscription)
 
     def watch_one(self, execution_id: ExecutionId) -> AbstractAsyncContextManager[Subscription]:
         """Watches one execution. `ShuttingDown` when the server is stopping."""
-        return self._watch(self._of_one, execution_id)
+        return self._watch(self._of_one, execution_id, Subscription)
+
+    def watch_end(self, execution_id: ExecutionId) -> AbstractAsyncContextManager[Ending]:
+        """Watches for the end of one execution. `ShuttingDown` when the server is stopping."""
+        return self._watch(self._of_ends, execution_id, Ending)
 
     @asynccontextmanager
-    async def _watch(self, watchers: Watchers, key: ExecutionId) -> AsyncIterator[Subscription]:
+    async def _watch(
+        self,
+        watchers: Watchers[_Watcher],
+        key: ExecutionId,
+        watcher_of: Callable[[asyncio.AbstractEventLoop], _Watcher],
+    ) -> AsyncIterator[_Watcher]:
         if self._closed:
             raise ShuttingDown("server is shutting down")
-        subscription = Subscription(asyncio.get_running_loop())
-        watchers[key] = watchers.get(key, frozenset()) | {subscription}
+        watcher = watcher_of(asyncio.get_running_loop())
+        watchers[key] = watchers.get(key, frozenset()) | {watcher}
         try:
-            yield subscription
+            yield watcher
         finally:
-            left = watchers[key] - {subscription}
+            left = watchers[key] - {watcher}
             if left:
                 watchers[key] = left
             else:
@@ -145,7 +191,7 @@ class Changes:
     def close(self) -> None:
         """Ends all subscriptions; from the loop's thread."""
         self._closed = True
-        for watchers in (self._of_trees, self._of_one):
-            for subscriptions in watchers.values():
-                for subscription in subscriptions:
-                    subscription.close()
+        for watchers in (self._of_trees, self._of_one, self._of_ends):
+            for each in watchers.values():
+                for watcher in each:
+                    watcher.close()

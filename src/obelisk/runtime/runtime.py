@@ -37,7 +37,7 @@ from obelisk.engine.inbox import ClientCall
 from obelisk.engine.inputs import Fork, GiveResult, Operate, Submit
 from obelisk.runtime import entropy, room
 from obelisk.runtime.attempts import Attempts
-from obelisk.runtime.changes import Changes, ShuttingDown, Subscription
+from obelisk.runtime.changes import Changes, Ending, ShuttingDown, Subscription
 from obelisk.runtime.clock import Clock, TickBudget
 from obelisk.runtime.components import DeploymentRefused, load_active
 from obelisk.runtime.deployed import Deployed, DeployedComponent
@@ -199,6 +199,10 @@ class Runtime:
     def watch_one(self, execution_id: ExecutionId) -> AbstractAsyncContextManager[Subscription]:
         """Watches one execution. `ShuttingDown` on entry."""
         return self._changes.watch_one(execution_id)
+
+    def watch_end(self, execution_id: ExecutionId) -> AbstractAsyncContextManager[Ending]:
+        """Watches for the end of one execution. `ShuttingDown` on entry."""
+        return self._changes.watch_end(execution_id)
 
     def watch_lines(self, root: ExecutionId) -> AbstractAsyncContextManager[Subscription]:
         """Watches what the tree that an execution belongs to logs, and its ends. `ShuttingDown` on entry."""

@@ -75,6 +75,7 @@ class GrpcDoor:
             services.ExecutionRepository(service, catalogue), self._server
         )
         pb_grpc.add_FunctionRepositoryServicer_to_server(services.FunctionRepository(service), self._server)
+        pb_grpc.add_ExecutionCallsServicer_to_server(services.ExecutionCalls(service), self._server)
         pb_grpc.add_ExecutionChangesServicer_to_server(services.ExecutionChanges(service), self._server)
         pb_grpc.add_ExecutionRepairServicer_to_server(operations.ExecutionRepair(service), self._server)
         names = [each.full_name for each in pb.DESCRIPTOR.services_by_name.values()]

@@ -93,6 +93,14 @@ def ffqn(message: pb.FunctionName) -> FunctionName:
         raise InvalidArgument(str(error)) from None
 
 
+def submission(request: pb.SubmitRequest) -> tuple[ExecutionId, FunctionName, bytes]:
+    """What is to be submitted: an id, a function, parameters."""
+    chosen = execution_id_in(request)
+    require(request, "function_name")
+    require(request, "params")
+    return chosen, ffqn(request.function_name), request.params.value
+
+
 def digest(message: pb.ContentDigest) -> Digest:
     """A content digest."""
     try:

@@ -50,15 +50,9 @@ class ExecutionRepository(OperationRpcs, pb_grpc.ExecutionRepositoryServicer):
     async def Submit(self, request: pb.SubmitRequest, context: Any) -> pb.SubmitResponse:
         """Creates an execution."""
         async with answering(context):
-            execution_id = requests.execution_id_in(request)
-            requests.require(request, "function_name")
-            requests.require(request, "params")
+            execution_id, ffqn, params = requests.submission(request)
             submitted = await self._submitting.submit(
-                execution_id,
-                requests.ffqn(request.function_name),
-                request.params.value,
-                metadata=_trace_context(context),
-                paused=request.paused,
+                execution_id, ffqn, params, metadata=_trace_context(context), paused=request.paused
             )
             return pb.SubmitResponse(outcome=_OUTCOMES[submitted])
 
@@ -177,6 +171,25 @@ class ExecutionRepository(OperationRpcs, pb_grpc.ExecutionRepositoryServicer):
         async with answering(context):
             where, page = lines.where_of(request), lines.page_of(request)
             return lines.page(await self._lines.page(where, page), page)
+
+
+class ExecutionCalls(pb_grpc.ExecutionCallsServicer):
+    """Executions as calls."""
+
+    def __init__(self, service: Service) -> None:
+        self._calling = service.calling
+
+    async def SubmitAndWait(self, request: pb.SubmitRequest, context: Any) -> pb.SubmitAndWaitResponse:
+        """Creates an execution and waits for its end."""
+        async with answering(context):
+            execution_id, ffqn, params = requests.submission(request)
+            submitted, execution = await self._calling.call(
+                execution_id, ffqn, params, metadata=_trace_context(context), paused=request.paused
+            )
+            assert execution.result is not None, "it has finished"
+            return pb.SubmitAndWaitResponse(
+                outcome=_OUTCOMES[submitted], finished_status=messages.finished_status(execution.result)
+            )
 
 
 class FunctionRepository(pb_grpc.FunctionRepositoryServicer):
