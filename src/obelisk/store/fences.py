@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from obelisk.core.batch import Refused, RefusedBy, Unit, UnitOutcome
+from obelisk.core.batch import Delay, Refused, RefusedBy, Request, Unit, UnitOutcome
 from obelisk.core.ids import ExecutionId, absolute, join_set_of, root_of
 from obelisk.core.responses import ChildFinished
 
@@ -54,9 +54,10 @@ def check_form(index: int, unit: Unit) -> None:
                 f"unit {index} has a state row of {state.execution_id} that is given twice, is not expected, or does not"
                 f" follow from its events (next version {state.next_version})"
             )
-    for expect in unit.expects:
-        if versions.get(expect.execution_id, expect.next_version) != expect.next_version:
-            raise MalformedUnit(f"unit {index} appends to {expect.execution_id} without its state row")
+    if versions:  # without a state row
+        for expect in unit.expects:
+            if versions.get(expect.execution_id, expect.next_version) != expect.next_version:
+                raise MalformedUnit(f"unit {index} appends to {expect.execution_id} without its state row")
     for post in unit.responses:
         body = post.response.body
         if post.response.join_set != join_set_of(body.child if isinstance(body, ChildFinished) else body.delay):
@@ -81,28 +82,27 @@ def refusal(unit: Unit, before: Sequence[UnitOutcome], head_of: Callable[[Execut
     born: set[ExecutionId] = set()
     for expect in unit.expects:
         head = head_of(expect.execution_id)
-        by: RefusedBy | None = None
         if expect.next_version == 0:
-            by = None if head is None else RefusedBy.EXISTS
+            if head is not None:
+                return Refused(RefusedBy.EXISTS, expect.execution_id)
             born.add(expect.execution_id)
         elif head is None:
-            by = RefusedBy.MISSING
+            return Refused(RefusedBy.MISSING, expect.execution_id)
         elif head.lease_epoch != expect.lease_epoch:
-            by = RefusedBy.LEASE
+            return Refused(RefusedBy.LEASE, expect.execution_id)
         elif head.next_version != expect.next_version:
-            by = RefusedBy.VERSION
+            return Refused(RefusedBy.VERSION, expect.execution_id)
         elif expect.response_count is not None and head.response_count != expect.response_count:
-            by = RefusedBy.RESPONSES
-        if by is not None:
-            return Refused(by, expect.execution_id)
+            return Refused(RefusedBy.RESPONSES, expect.execution_id)
     if unit.responses:
         refused = _response_refusal(unit, born, head_of)
         if refused is not None:
             return refused
     if unit.delays or unit.requests:
-        for execution_id in [row.execution_id for row in unit.delays] + [row.execution_id for row in unit.requests]:
-            if execution_id not in born and head_of(execution_id) is None:
-                return Refused(RefusedBy.MISSING, execution_id)
+        rows: list[Delay | Request] = [*unit.delays, *unit.requests]
+        for row in rows:
+            if row.execution_id not in born and head_of(row.execution_id) is None:
+                return Refused(RefusedBy.MISSING, row.execution_id)
     for execution_id in born:
         root = root_of(execution_id)
         if root not in born and head_of(root) is None:
