@@ -12,6 +12,7 @@ in order. The others (`locked`, `temporarily_failed`, …) tell how the executio
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import StrEnum
 from typing import ClassVar, Final
 
@@ -375,13 +376,9 @@ class UnknownEventFormat(Exception):
     """The log was written by a newer release: start that one, or a newer one."""
 
 
-_encoder: Final = msgspec.json.Encoder()
+encode_event: Final[Callable[[Event], bytes]] = msgspec.json.Encoder().encode
+"""The event as JSON in the current `FORMAT`."""
 _decoder: Final = msgspec.json.Decoder(Event)
-
-
-def encode_event(event: Event) -> bytes:
-    """The event as JSON in the current `FORMAT`."""
-    return _encoder.encode(event)
 
 
 def decode_event(data: bytes, format: int = FORMAT) -> Event:
