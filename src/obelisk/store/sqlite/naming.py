@@ -102,10 +102,10 @@ class Names:
         self.keys.added.clear()
 
 
-def encode(event: Event, names: Names) -> bytes:
+def encode(event: Event, marks: Marks) -> bytes:
     """The event as it is written."""
     marked = _MARKED.get(type(event))
-    return encode_event(event if marked is None else marked(event, names.marks))
+    return encode_event(event if marked is None else marked(event, marks))
 
 
 def _with_function(event: ChildRequested | Scheduled, marks: Marks) -> Event:

@@ -338,7 +338,7 @@ class SqliteStore:
         states = [(row[0], rows.state_from(row)) for row in select(self._connection, _STATES_OPEN)]
         ids = {key: state.execution_id for key, state in states}
         for key, state in states:
-            head = Head(
+            self._heads.open[state.execution_id] = Head(
                 key,
                 state.next_version,
                 state.response_count,
@@ -348,7 +348,6 @@ class SqliteStore:
                 state.component,
                 state.deployment,
             )
-            self._heads.keep(state.execution_id, head, is_open=True)
         delays = [
             Delay(ids[key], delay, expires_at) for key, delay, expires_at in select(self._connection, _DELAYS_OPEN)
         ]

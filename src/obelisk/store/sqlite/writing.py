@@ -7,11 +7,12 @@ owns the file, so a batch is judged without SQL except for executions seen for t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
 
-from obelisk.core.batch import Applied, Expect, NewResponse, Request, Unit, UnitOutcome
+from obelisk.core.batch import Applied, NewResponse, Request, Unit, UnitOutcome
 from obelisk.core.events import FORMAT
 from obelisk.core.ids import DelayRef, ExecutionId, absolute
 from obelisk.core.instants import Instant
@@ -22,7 +23,7 @@ from obelisk.store.sqlite.connection import Connection, Cursor, select, select_o
 from obelisk.store.sqlite.lines import line_row
 from obelisk.store.sqlite.naming import Names, encode
 from obelisk.store.sqlite.queries import sql
-from obelisk.store.sqlite.rows import place_of_event, request_body_encode
+from obelisk.store.sqlite.rows import request_body_encode
 
 _HEAD: Final = sql("head")
 _KEY_LAST: Final = sql("key_last")
@@ -48,7 +49,7 @@ Rows = list[tuple[Any, ...]]
 
 
 class Head(msgspec.Struct, gc=False):
-    """Where an execution stands, as the fences see it. Replaced, never changed."""
+    """Where an execution stands, as the fences see it."""
 
     key: int
     next_version: int
@@ -59,48 +60,68 @@ class Head(msgspec.Struct, gc=False):
     component: str
     deployment: str
 
+    def copy(self) -> Head:
+        """Another one, to be changed."""
+        return self.__copy__()  # type: ignore[no-any-return, attr-defined]
+
+
+class Last(msgspec.Struct, gc=False):
+    """The highest numbers that were given; the next one is one more."""
+
+    key: int
+    request_id: int
+    line_id: int
+
+    def copy(self) -> Last:
+        """Another one, to be raised."""
+        return self.__copy__()  # type: ignore[no-any-return, attr-defined]
+
 
 class Heads:
-    """The heads of a database: those of open executions from memory, others from the file."""
+    """The heads of a database: those of open executions from memory, others from the file. What is durable: plans change copies."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self._open: dict[ExecutionId, Head] = {}
-        self.key_last: int = select_value(connection, _KEY_LAST)
-        self.request_id_last: int = select_value(connection, _REQUEST_ID_LAST)
-        self.line_id_last: int = select_value(connection, _LINE_ID_LAST)
+        self.open: Final[dict[ExecutionId, Head]] = {}
+        """Those in memory."""
+        self.last = Last(
+            key=select_value(connection, _KEY_LAST),
+            request_id=select_value(connection, _REQUEST_ID_LAST),
+            line_id=select_value(connection, _LINE_ID_LAST),
+        )
         self.asked: set[int] = {key for (key,) in select(connection, _REQUESTS_OF)}
         """Keys of executions whose inbox may have something in it: the others need not be emptied when they finish."""
 
     def find(self, execution_id: ExecutionId) -> Head | None:
-        """The head of an execution; None when it does not exist."""
-        head = self._open.get(execution_id)
+        """The head of an execution, for the caller to change; None when it does not exist."""
+        head = self.open.get(execution_id)
         if head is not None:
-            return head
+            return head.copy()
         root, dot, path = execution_id.partition(".")
         if not dot:
             return self._select(0, root)
-        parent = self._open.get(ExecutionId(root)) or self._select(0, root)
+        parent = self.open.get(ExecutionId(root)) or self._select(0, root)
         return None if parent is None else self._select(parent.key, path)
 
     def _select(self, root: int, path: str) -> Head | None:
         row = select_one(self._connection, _HEAD, (root, path))
         return None if row is None else Head(*row)
 
-    def keep(self, execution_id: ExecutionId, head: Head, *, is_open: bool) -> None:
-        """Remembers a head that is durable."""
-        if is_open:
-            self._open[execution_id] = head
-        else:
-            self._open.pop(execution_id, None)
-
-    def holds(self, execution_id: ExecutionId) -> bool:
-        """Whether the head is in memory."""
-        return execution_id in self._open
-
     def forget(self) -> None:
         """Drops what is in memory, after rows were changed without a plan."""
-        self._open.clear()
+        self.open.clear()
+
+
+class _Found(dict[ExecutionId, Head | None]):
+    """Heads as the units of a plan leave them: the plan's own, looked up when they are first asked for."""
+
+    def __init__(self, heads: Heads) -> None:
+        super().__init__()
+        self._heads = heads
+
+    def __missing__(self, execution_id: ExecutionId) -> Head | None:
+        head = self[execution_id] = self._heads.find(execution_id)
+        return head
 
 
 class Plan:
@@ -114,16 +135,10 @@ class Plan:
         self._names = names
         self._assuming = not looks_everything_up
         self.assumes = False
-        self._found: dict[ExecutionId, Head | None] = {}
-        """Heads as the units so far leave them."""
-        self._changed: dict[ExecutionId, ExecutionState | None] = {}
+        self._found = _Found(heads)
+        self._changed: dict[ExecutionId, tuple[Head, ExecutionState | None]] = {}
         """The state rows to write; None: only the number of responses."""
-        self._born: set[ExecutionId] = set()
-        self._moved: set[ExecutionId] = set()
-        """Those that are on another component or deployment than their rows."""
-        self._key_last = heads.key_last
-        self._request_id_last = heads.request_id_last
-        self._line_id_last = heads.line_id_last
+        self._last = heads.last.copy()
         self._events: list[tuple[Any, ...]] = []
         self._responses: list[tuple[Any, ...]] = []
         self._delays: dict[tuple[int, DelayRef], Instant] = {}
@@ -132,60 +147,55 @@ class Plan:
         self._requests_done: list[tuple[Any, ...]] = []
         self._lines: list[tuple[Any, ...]] = []
 
-    def _find(self, execution_id: ExecutionId) -> Head | None:
-        try:
-            return self._found[execution_id]
-        except KeyError:
-            head = self._found[execution_id] = self._heads.find(execution_id)
-            return head
-
     def _key(self, execution_id: ExecutionId) -> int:
-        head = self._find(execution_id)
+        head = self._found[execution_id]
         assert head is not None, "judged before"
         return head.key
 
     def judge(self, units: list[Unit]) -> list[UnitOutcome]:
         """One outcome a unit; the rows of those that are applied are in the plan. `MalformedUnit`."""
         outcomes: list[UnitOutcome] = []
+        head_of = self._found.__getitem__
         for index, unit in enumerate(units):
             check_form(index, unit)
             assumed = self._assume_births(unit) if self._assuming else ()
-            refused = refusal(unit, outcomes, self._find)
-            if assumed and refused is not None:  # nothing will be inserted that could prove it wrong
+            refused = refusal(unit, outcomes, head_of)
+            if assumed and refused is None:
+                self.assumes = True
+            elif assumed:  # nothing will be inserted that could prove it wrong
                 for execution_id in assumed:
                     del self._found[execution_id]
-                refused = refusal(unit, outcomes, self._find)
-            self.assumes = self.assumes or bool(assumed)
+                refused = refusal(unit, outcomes, head_of)
             outcomes.append(self._apply(unit) if refused is None else refused)
         return outcomes
 
-    def _assume_births(self, unit: Unit) -> list[ExecutionId]:
+    def _assume_births(self, unit: Unit) -> Sequence[ExecutionId]:
         """The children that the unit creates, and which are not there as far as is known without looking."""
+        if len(unit.states) < len(unit.expects):  # for one without a row, nothing is inserted that could prove it wrong
+            return ()
         assumed = []
-        for state in unit.states:
-            execution_id = state.execution_id
-            if "." not in execution_id or execution_id in self._found or self._heads.holds(execution_id):
-                continue
-            if Expect(execution_id, 0) in unit.expects:
-                self._found[execution_id] = None
-                assumed.append(execution_id)
+        for expect in unit.expects:
+            if expect.next_version == 0:
+                execution_id = expect.execution_id
+                if "." in execution_id and execution_id not in self._found and execution_id not in self._heads.open:
+                    self._found[execution_id] = None
+                    assumed.append(execution_id)
         return assumed
 
     def _apply(self, unit: Unit) -> Applied:
-        for state in unit.states:
-            self._apply_state(state)
+        self._apply_states(unit.states)
         if unit.events:
-            found, names, add = self._found, self._names, self._events.append
+            found, marks, add = self._found, self._names.marks, self._events.append
             for event in unit.events:
                 head = found[event.execution_id]
                 assert head is not None, "its state row came with it"
-                add((place_of_event(head.key, event.version), event.created_at, FORMAT, encode(event.event, names)))
+                add((head.key, event.version, event.created_at, FORMAT, encode(event.event, marks)))
         for post in unit.responses:
             self._apply_response(post)
         for delay in unit.delays:
             self._delays[self._key(delay.execution_id), delay.delay] = delay.expires_at
         for execution_id, ref in unit.delays_done:
-            head = self._find(execution_id)
+            head = self._found[execution_id]
             if head is not None:
                 self._delays.pop((head.key, ref), None)
                 self._delays_done.append((head.key, ref))
@@ -194,75 +204,65 @@ class Plan:
             self._requests.pop(request_id, None)
             self._requests_done.append((request_id,))
         for line in unit.lines:
-            head = self._find(line.execution_id)
+            head = self._found[line.execution_id]
             if head is not None:
                 root, dot, _ = line.execution_id.partition(".")
-                self._line_id_last += 1
+                self._last.line_id += 1
                 root_key = self._key(ExecutionId(root)) if dot else head.key
-                self._lines.append(line_row(self._line_id_last, root_key, head.key, line))
+                self._lines.append(line_row(self._last.line_id, root_key, head.key, line))
         return Applied(asked) if asked else _APPLIED
 
     def _ask(self, requests: list[Request]) -> tuple[int, ...]:
         ids = []
         for request in requests:
-            self._request_id_last += 1
-            ids.append(self._request_id_last)
+            self._last.request_id += 1
+            ids.append(self._last.request_id)
             body = request_body_encode(request.body)
-            self._requests[self._request_id_last] = (self._key(request.execution_id), request.created_at, body)
+            self._requests[self._last.request_id] = (self._key(request.execution_id), request.created_at, body)
         return tuple(ids)
 
-    def _apply_state(self, state: ExecutionState) -> None:
-        execution_id = state.execution_id
-        head = self._found[execution_id]
-        if head is None:
-            self._key_last = key = self._key_last + 1
-            self._born.add(execution_id)
-            count, expires_at = 0, state.lease_expires_at
-        else:
-            key, count = head.key, head.response_count
-            # Only renewal moves the expiry of a lease that stays with its owner.
-            expires_at = head.lease_expires_at if head.owner == state.owner else state.lease_expires_at
-            if head.component != state.component or head.deployment != state.deployment:
-                self._moved.add(execution_id)
-        self._found[execution_id] = Head(
-            key,
+    def _apply_states(self, states: list[ExecutionState]) -> None:
+        found, changed = self._found, self._changed
+        for state in states:
+            execution_id = state.execution_id
+            head = found[execution_id]
+            if head is None:
+                head = found[execution_id] = self._bear(state)
+            else:
+                head.next_version, head.lease_epoch = state.next_version, state.lease_epoch
+                if head.owner != state.owner:  # only renewal moves the expiry of a lease that stays with its owner
+                    head.owner, head.lease_expires_at = state.owner, state.lease_expires_at
+            changed[execution_id] = head, state
+
+    def _bear(self, state: ExecutionState) -> Head:
+        self._last.key += 1
+        return Head(
+            self._last.key,
             state.next_version,
-            count,
+            0,
             state.lease_epoch,
             state.owner,
-            expires_at,
+            state.lease_expires_at,
             state.component,
             state.deployment,
         )
-        self._changed[execution_id] = state
 
     def _apply_response(self, post: NewResponse) -> None:
         execution_id, response = post.execution_id, post.response
-        head = self._find(execution_id)
+        head = self._found[execution_id]
         assert head is not None, "judged before"
-        seq = head.response_count + 1
-        self._found[execution_id] = Head(
-            head.key,
-            head.next_version,
-            seq,
-            head.lease_epoch,
-            head.owner,
-            head.lease_expires_at,
-            head.component,
-            head.deployment,
-        )
-        self._changed.setdefault(execution_id, None)
+        head.response_count += 1
+        self._changed.setdefault(execution_id, (head, None))
         body = response.body
         if isinstance(body, ChildFinished):
-            child = self._key(absolute(execution_id, body.child))
-            self._responses.append((head.key, seq, response.created_at, child, body.version, None, None))
+            child, version, delay, ok = self._key(absolute(execution_id, body.child)), body.version, None, None
         else:
-            self._responses.append((head.key, seq, response.created_at, None, None, body.delay, int(body.ok)))
+            child, version, delay, ok = None, None, body.delay, int(body.ok)
+        self._responses.append((head.key, head.response_count, response.created_at, child, version, delay, ok))
 
     def write(self, cursor: Cursor) -> None:
         """Writes the rows, in the caller's transaction. A row that several units wrote is written once, as the last did."""
-        inserts, updates, ends, counts = self._state_rows()
-        moves = [self._move(execution_id) for execution_id in self._moved - self._born] if self._moved else []
+        inserts, updates, ends, moves, counts = self._state_rows()
         self._names.write(cursor)
         many = cursor.executemany
         if inserts:
@@ -293,29 +293,22 @@ class Plan:
         if self._lines:
             many(_LINE_APPEND, self._lines)
 
-    def _move(self, execution_id: ExecutionId) -> tuple[int, int, int]:
-        head, keys = self._found[execution_id], self._names.keys
-        assert head is not None, "applied"
-        return keys[head.component], keys[head.deployment], head.key
-
     def _over(self) -> list[int]:
         """Keys of the executions that finish with this batch."""
         return [
-            self._key(execution_id)
-            for execution_id, state in self._changed.items()
-            if state is not None and state.finish_kind is not None
+            head.key for head, state in self._changed.values() if state is not None and state.finish_kind is not None
         ]
 
-    def _state_rows(self) -> tuple[Rows, Rows, Rows, Rows]:
-        """Rows to insert, to update, to update for the last time, and whose responses are counted."""
+    def _state_rows(self) -> tuple[Rows, Rows, Rows, Rows, Rows]:
+        """Rows to insert, to update, to update for the last time, that run on something else, and whose responses are counted."""
         inserts: Rows = []
         updates: Rows = []
         ends: Rows = []
+        moves: Rows = []
         counts: Rows = []
         keys = self._names.keys
-        for execution_id, state in self._changed.items():
-            head = self._found[execution_id]
-            assert head is not None, "applied"
+        key_last = self._heads.last.key
+        for execution_id, (head, state) in self._changed.items():
             if state is None:
                 counts.append((head.response_count, head.key))
                 continue
@@ -340,34 +333,42 @@ class Plan:
                 None if owner is None else keys[owner],
                 state.lease_epoch,
                 head.lease_expires_at,
+                state.finished_at,
+                state.finish_kind,
+                head.key,
             )
-            if execution_id in self._born:
+            if head.key > key_last:
                 root, dot, path = execution_id.partition(".")
                 place = (self._key(ExecutionId(root)), path) if dot else (0, root)
                 names = (keys[state.ffqn], keys[state.component], keys[state.deployment])
                 created = (state.created_at, state.first_scheduled_at)
-                inserts.append((*row, state.finished_at, state.finish_kind, head.key, *place, *names, *created))
-            elif state.finish_kind is None:
-                updates.append((*row, head.key))
+                inserts.append((*row, *place, *names, *created))
+                continue
+            if state.finish_kind is None:
+                updates.append(row)
             else:
-                ends.append((*row, state.finished_at, state.finish_kind, head.key))
-        return inserts, updates, ends, counts
+                ends.append(row)
+            if head.component != state.component or head.deployment != state.deployment:
+                head.component, head.deployment = state.component, state.deployment
+                moves.append((keys[head.component], keys[head.deployment], head.key))
+        return inserts, updates, ends, moves, counts
 
     def settle(self) -> None:
         """Lets the heads go on from here: the plan is durable."""
         heads = self._heads
-        heads.key_last, heads.request_id_last = self._key_last, self._request_id_last
-        heads.line_id_last = self._line_id_last
-        heads.asked.update(row[0] for row in self._requests.values())
+        heads.last = self._last
+        if self._requests:
+            heads.asked.update(row[0] for row in self._requests.values())
         if heads.asked:
             heads.asked.difference_update(self._over())
-        for execution_id, state in self._changed.items():
-            head = self._found[execution_id]
-            assert head is not None, "applied"
-            if state is not None:
-                heads.keep(execution_id, head, is_open=state.finish_kind is None)
-            elif heads.holds(execution_id):
-                heads.keep(execution_id, head, is_open=True)
+        for execution_id, (head, state) in self._changed.items():
+            if state is None:
+                if execution_id in heads.open:
+                    heads.open[execution_id] = head
+            elif state.finish_kind is None:
+                heads.open[execution_id] = head
+            else:
+                heads.open.pop(execution_id, None)
 
 
 _APPLIED: Final = Applied()

@@ -34,11 +34,12 @@ INSERT INTO executions (
 
 -- name: state_update
 -- description: Everything of a row that changes all the time. Without the columns of the others the indexes are left alone.
+-- It takes the parameters of `state_end`, and leaves out ?19 and ?20.
 UPDATE executions SET
     updated_at = ?, status = ?, lifecycle = ?, next_version = ?, response_count = ?,
     responses_known = ?, pending_at = ?, run = ?, executor = ?, lock_expires_at = ?, blocked_on = ?, closing = ?,
     failures = ?, crashes = ?, priority = ?, owner = ?, lease_epoch = ?, lease_expires_at = ?
-WHERE key = ?
+WHERE key = ?21
 
 -- name: state_end
 -- description: The same, with the end.
@@ -58,8 +59,8 @@ UPDATE executions SET component = ?, deployment = ? WHERE key = ?
 UPDATE executions SET response_count = ? WHERE key = ?
 
 -- name: event_append
--- description: A row of a log.
-INSERT INTO log (place, created_at, format, event) VALUES (?, ?, ?, ?)
+-- description: A row of a log, at the place that `place_of_event` tells of its execution and version.
+INSERT INTO log (place, created_at, format, event) VALUES ((? << 32) + ?, ?, ?, ?)
 
 -- name: response_append
 -- description: A response, of a child or of a delay.
