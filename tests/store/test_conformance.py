@@ -323,6 +323,19 @@ def test_a_child_is_created_once(opened, author, make_author, finished):
     assert opened.store.load(absolute(one, child)) == before
 
 
+def test_that_a_child_is_not_there_can_be_expected_without_creating_it(opened, author):
+    """No row is inserted then that would find the key taken."""
+    one, there, missing = author.id(1), ChildId("g:1_1"), ChildId("g:1_2")
+    opened.apply(author.create(one), author.append(one, author.locked()), author.call_child(one, there))
+    opened.apply(author.finish_child(one, there))
+    taken, free = absolute(one, there), absolute(one, missing)
+    assert opened.commit(Unit([Expect(taken, 0)]), Unit([Expect(free, 0)])) == [
+        Refused(RefusedBy.EXISTS, taken),
+        APPLIED,
+    ]
+    assert opened.store.load(free) is None
+
+
 @pytest.mark.parametrize("malformed", [False, True])
 def test_new_names_of_what_is_not_written_are_not_those_of_what_is(opened, author, make_author, malformed):
     """A unit is refused, alone or with its whole batch: other new names come with what is written."""

@@ -70,29 +70,35 @@ def check_form(index: int, unit: Unit) -> None:
             raise MalformedUnit(f"unit {index} depends on {unit.after}; only lower indexes are possible")
 
 
-def refusal(unit: Unit, before: Sequence[UnitOutcome], head_of: Callable[[ExecutionId], Head | None]) -> Refused | None:
+def refusal(
+    unit: Unit,
+    before: Sequence[UnitOutcome],
+    head_of: Callable[[ExecutionId], Head | None],
+    exists: Callable[[ExecutionId], bool],
+) -> Refused | None:
     """Why `unit` is refused, None when it is applied.
 
-    `before`: outcomes of the units before it. `head_of`: heads as those left them. A lost lease is named before a
-    version that differs, because it is the cause.
+    `before`: outcomes of the units before it. `head_of`: heads as those left them. `exists`: whether there is one of an execution
+    that is to be created. A lost lease is named before a version that differs, because it is the cause.
     """
     for index in unit.after:
         if isinstance(before[index], Refused):
             return Refused(RefusedBy.DEPENDENCY)
     born: set[ExecutionId] = set()
     for expect in unit.expects:
-        head = head_of(expect.execution_id)
         if expect.next_version == 0:
-            if head is not None:
+            if exists(expect.execution_id):
                 return Refused(RefusedBy.EXISTS, expect.execution_id)
             born.add(expect.execution_id)
-        elif head is None:
+            continue
+        head = head_of(expect.execution_id)
+        if head is None:
             return Refused(RefusedBy.MISSING, expect.execution_id)
-        elif head.lease_epoch != expect.lease_epoch:
+        if head.lease_epoch != expect.lease_epoch:
             return Refused(RefusedBy.LEASE, expect.execution_id)
-        elif head.next_version != expect.next_version:
+        if head.next_version != expect.next_version:
             return Refused(RefusedBy.VERSION, expect.execution_id)
-        elif expect.response_count is not None and head.response_count != expect.response_count:
+        if expect.response_count is not None and head.response_count != expect.response_count:
             return Refused(RefusedBy.RESPONSES, expect.execution_id)
     if unit.responses:
         refused = _response_refusal(unit, born, head_of)
@@ -116,15 +122,15 @@ def _response_refusal(
     counts: dict[ExecutionId, int] = {}
     for new in unit.responses:
         execution_id, response = new.execution_id, new.response
-        head = head_of(execution_id)
+        head, body = head_of(execution_id), response.body
         if head is None and execution_id not in born:
             return Refused(RefusedBy.MISSING, execution_id)
-        if isinstance(response.body, ChildFinished):
-            child = absolute(execution_id, response.body.child)
+        if isinstance(body, ChildFinished):
+            child = absolute(execution_id, body.child)
             if child not in born and head_of(child) is None:
                 return Refused(RefusedBy.MISSING, child)
         count = counts.get(execution_id, 0 if head is None else head.response_count) + 1
-        if response.seq not in {0, count}:
+        if response.seq not in (0, count):
             return Refused(RefusedBy.RESPONSES, execution_id)
         counts[execution_id] = count
     return None

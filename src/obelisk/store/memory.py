@@ -77,7 +77,7 @@ class MemoryStore:
         encoded = [[encode_event(new.event) for new in unit.events] for unit in units]
         outcomes: list[UnitOutcome] = []
         for unit, events in zip(units, encoded, strict=True):
-            refused = refusal(unit, outcomes, self._rows.get)
+            refused = refusal(unit, outcomes, self._rows.get, self._rows.__contains__)
             outcomes.append(self._apply(unit, events) if refused is None else refused)
         self._outcomes[batch_id] = outcomes
         self.commits += 1

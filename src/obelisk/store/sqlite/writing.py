@@ -7,7 +7,6 @@ owns the file, so a batch is judged without SQL except for executions seen for t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
@@ -134,6 +133,8 @@ class Plan:
         self._heads = heads
         self._names = names
         self._assuming = not looks_everything_up
+        self._assumed: list[ExecutionId] = []
+        """By the unit that is being judged."""
         self.assumes = False
         self._found = _Found(heads)
         self._changed: dict[ExecutionId, tuple[Head, ExecutionState | None]] = {}
@@ -155,32 +156,33 @@ class Plan:
     def judge(self, units: list[Unit]) -> list[UnitOutcome]:
         """One outcome a unit; the rows of those that are applied are in the plan. `MalformedUnit`."""
         outcomes: list[UnitOutcome] = []
-        head_of = self._found.__getitem__
+        head_of, exists = self._found.__getitem__, self._exists
         for index, unit in enumerate(units):
             check_form(index, unit)
-            assumed = self._assume_births(unit) if self._assuming else ()
-            refused = refusal(unit, outcomes, head_of)
-            if assumed and refused is None:
-                self.assumes = True
-            elif assumed:  # nothing will be inserted that could prove it wrong
-                for execution_id in assumed:
-                    del self._found[execution_id]
-                refused = refusal(unit, outcomes, head_of)
+            refused = refusal(unit, outcomes, head_of, exists)
+            if self._assumed:
+                if refused is None and len(unit.states) == len(unit.expects):
+                    self.assumes = True
+                else:  # nothing will be inserted that could prove it wrong
+                    self._found |= {execution_id: self._heads.find(execution_id) for execution_id in self._assumed}
+                    refused = refusal(unit, outcomes, head_of, exists)
+                self._assumed.clear()
             outcomes.append(self._apply(unit) if refused is None else refused)
         return outcomes
 
-    def _assume_births(self, unit: Unit) -> Sequence[ExecutionId]:
-        """The children that the unit creates, and which are not there as far as is known without looking."""
-        if len(unit.states) < len(unit.expects):  # for one without a row, nothing is inserted that could prove it wrong
-            return ()
-        assumed = []
-        for expect in unit.expects:
-            if expect.next_version == 0:
-                execution_id = expect.execution_id
-                if "." in execution_id and execution_id not in self._found and execution_id not in self._heads.open:
-                    self._found[execution_id] = None
-                    assumed.append(execution_id)
-        return assumed
+    def _exists(self, execution_id: ExecutionId) -> bool:
+        """Whether an execution is there that is to be created. Of a child, of which nothing is known without looking, it is
+        assumed that it is not.
+        """
+        if (
+            self._assuming
+            and "." in execution_id
+            and execution_id not in self._found
+            and execution_id not in self._heads.open
+        ):
+            self._found[execution_id] = None
+            self._assumed.append(execution_id)
+        return self._found[execution_id] is not None
 
     def _apply(self, unit: Unit) -> Applied:
         self._apply_states(unit.states)
