@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import StrEnum
-from typing import ClassVar, Final
+from typing import ClassVar, Final, get_args
 
 import msgspec
 
@@ -389,6 +389,9 @@ def decode_event(data: bytes, format: int = FORMAT) -> Event:
     return event
 
 
+_KINDS: Final = {kind: str(kind.__struct_config__.tag) for kind in get_args(Event)}
+
+
 def kind_of(event: Event) -> str:
     """The event's tag, for example `join_set_create`."""
-    return str(event.__struct_config__.tag)
+    return _KINDS[type(event)]

@@ -35,7 +35,8 @@ lock has expired it becomes `pending`, and a fresh `locked` comes first when it 
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Callable
+from typing import Any, Final
 
 from obelisk.core.events import (
     ComponentUpgraded,
@@ -146,43 +147,71 @@ def append(state: ExecutionState, event: Event, at: Instant, *, answered: bool =
     `answered`: for a `join_next`, that its response is already there. `IllegalTransition` when the table forbids it.
     """
     kind = kind_of(event)
+    taken_as = ANSWERED if answered else kind
     try:
-        status, lifecycle = TRANSITIONS[state.status, state.lifecycle, ANSWERED if answered else kind]
+        state.status, state.lifecycle = TRANSITIONS[state.status, state.lifecycle, taken_as]
     except KeyError:
         raise IllegalTransition(
             f"{kind} is not allowed for {state.execution_id}, which is {state.status} and {state.lifecycle}"
         ) from None
-    state.status, state.lifecycle = status, lifecycle
     version = state.next_version
     state.next_version = version + 1
     state.updated_at = at
-    match event:
-        case Locked():
-            state.run, state.executor, state.lock_expires_at = event.run, event.executor, event.lock_expires_at
-            if event.component is not None:
-                state.component = event.component
-            if event.deployment is not None:
-                state.deployment = event.deployment
-            return version  # a lock is no progress: crashes stay counted
-        case JoinNext():
-            if not answered:
-                state.blocked_on, state.closing = event.join_set, event.closing
-                state.lock_expires_at = min(state.lock_expires_at, event.run_expires_at)
-        case Finished():
-            state.finished_at, state.finish_kind = at, finish_kind(event.outcome)
-            state.blocked_on, state.owner, state.lease_expires_at = None, None, None
-            state.pending_at = state.lock_expires_at = Instant(0)  # they mean nothing now, and a zero takes no room
-        case TemporarilyFailed() | TemporarilyTimedOut():
-            state.pending_at = event.backoff_expires_at
-            state.failures += 1
-        case Unlocked():
-            state.pending_at = event.backoff_expires_at
-        case Parked() | Resumed():
-            state.pending_at = at
-        case ComponentUpgraded(component, deployment):
-            state.component, state.deployment = component, deployment
-    state.crashes = 0
+    if taken_as in _FOLDS:
+        _FOLDS[taken_as](state, event, at)
+    if kind != "locked":  # a lock is no progress: crashes stay counted
+        state.crashes = 0
     return version
+
+
+def _lock(state: ExecutionState, event: Locked, at: Instant) -> None:
+    state.run, state.executor, state.lock_expires_at = event.run, event.executor, event.lock_expires_at
+    if event.component is not None:
+        state.component = event.component
+    if event.deployment is not None:
+        state.deployment = event.deployment
+
+
+def _block(state: ExecutionState, event: JoinNext, at: Instant) -> None:
+    state.blocked_on, state.closing = event.join_set, event.closing
+    state.lock_expires_at = min(state.lock_expires_at, event.run_expires_at)
+
+
+def _finish(state: ExecutionState, event: Finished, at: Instant) -> None:
+    state.finished_at, state.finish_kind = at, finish_kind(event.outcome)
+    state.blocked_on, state.owner, state.lease_expires_at = None, None, None
+    state.pending_at = state.lock_expires_at = Instant(0)  # they mean nothing now, and a zero takes no room
+
+
+def _fail_for_now(state: ExecutionState, event: TemporarilyFailed | TemporarilyTimedOut, at: Instant) -> None:
+    state.pending_at = event.backoff_expires_at
+    state.failures += 1
+
+
+def _unlock(state: ExecutionState, event: Unlocked, at: Instant) -> None:
+    state.pending_at = event.backoff_expires_at
+
+
+def _stand(state: ExecutionState, event: Parked | Resumed, at: Instant) -> None:
+    state.pending_at = at
+
+
+def _upgrade(state: ExecutionState, event: ComponentUpgraded, at: Instant) -> None:
+    state.component, state.deployment = event.component, event.deployment
+
+
+_FOLDS: Final[dict[str, Callable[[ExecutionState, Any, Instant], None]]] = {
+    "locked": _lock,
+    "join_next": _block,
+    "finished": _finish,
+    "temporarily_failed": _fail_for_now,
+    "temporarily_timed_out": _fail_for_now,
+    "unlocked": _unlock,
+    "parked": _stand,
+    "resumed": _stand,
+    "component_upgrade_finished": _upgrade,
+}
+"""What an event changes beside status and lifecycle; most change nothing else."""
 
 
 def respond(state: ExecutionState, join_set: JoinSetId, at: Instant) -> int:
