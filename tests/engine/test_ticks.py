@@ -164,7 +164,8 @@ def test_who_watches_is_told_each_row_once_and_how_it_ended() -> None:
     one, other = driver.starts()
     driver.effects.clear()
     effects = driver.run(driver.end_of(one, Ok(Json(b"1"))), driver.end_of(other, Ok(Json(b"2"))))
-    ends = [change for change in of_kind(effects, Changed) if change.state.finish_kind is not None]
+    changes = [change for changed in of_kind(effects, Changed) for change in changed.rows()]
+    ends = [change for change in changes if change.state.finish_kind is not None]
     assert [(end.state.execution_id, end.outcome) for end in ends] == [
         (execution_id, driver.outcome(execution_id)) for execution_id in (one.execution_id, other.execution_id, ROOT)
     ]

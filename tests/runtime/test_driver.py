@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from typing import Any
 
@@ -35,6 +35,11 @@ LINE = NewLogLine(ONE, Instant(1), Log(LogLevel.INFO, "said"))
 class State(msgspec.Struct):
     execution_id: ExecutionId
     status: Status
+
+
+def changed(status: Status, events: Sequence[NewEvent] = ()) -> Changed:
+    """`ONE` has changed, in a unit with `events`."""
+    return Changed(Unit([], states=[State(ONE, status)], events=list(events)))  # type: ignore[list-item]
 
 
 class World:
@@ -165,7 +170,7 @@ def test_more_than_one_first_slice_is_run_while_a_commit_waits(world: World, lin
 
 def test_what_is_durable_is_told_before_anything_follows_from_it(world: World) -> None:
     world.changes.is_watched = True
-    world.ticks.append(([Unit([]), Unit([])], [Changed(State(ONE, Status.LOCKED))]))  # type: ignore[arg-type]
+    world.ticks.append(([Unit([]), Unit([])], [changed(Status.LOCKED)]))
     world.driver.lines.put(LINE)
     world.turn()
     assert world.notes == [("line", ONE), ("committed", 2, 2), ("state", ONE)]
@@ -175,14 +180,14 @@ def test_what_is_durable_is_told_before_anything_follows_from_it(world: World) -
 def test_who_follows_states_or_only_lines_is_told_of_the_end(world: World, watched: str) -> None:
     getattr(world, watched).is_watched = True
     ends = [NewEvent(one, 5, Instant(1), Finished(Ok(Json(one.encode())))) for one in ("E_0", ONE, "E_2")]  # type: ignore[arg-type]
-    world.ticks.append(([], [Changed(State(ONE, Status.LOCKED)), Changed(State(ONE, Status.FINISHED), ends)]))  # type: ignore[arg-type]
+    world.ticks.append(([], [changed(Status.LOCKED), changed(Status.FINISHED, ends)]))
     world.turn()
     assert [note for note in world.notes if note[0] == "line"] == [("line", ONE)]
     assert [note for note in world.notes if note[0] == "state"] == [("state", ONE), ("state", ONE, Ok(Json(b"E_1")))]
 
 
 def test_where_nobody_follows_anything_nothing_is_told(world: World) -> None:
-    world.ticks.append(([], [Changed(State(ONE, Status.FINISHED))]))  # type: ignore[arg-type]
+    world.ticks.append(([], [changed(Status.FINISHED)]))
     world.turn()
     assert world.admitted and not [note for note in world.notes if note[0] != "committed"]
 

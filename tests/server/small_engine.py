@@ -48,7 +48,6 @@ from obelisk.core.instants import SECOND_US, Instant
 from obelisk.core.lines import NewLogLine
 from obelisk.core.names import FunctionName, function_of
 from obelisk.core.ports import Called, FunctionInfo, FunctionKind, Rejection, Step, Typed
-from obelisk.core.reading import Change
 from obelisk.core.replay import Replayed, replay
 from obelisk.core.responses import ChildFinished, DelayFinished, Response
 from obelisk.core.tracing import Found, HostCall, find_call, trace_calls
@@ -587,8 +586,8 @@ class SmallEngine:
         with self._lock:
             outcomes = self.store.commit(f"batch {self._batches}", [unit])
         assert all(type(outcome).__name__ == "Applied" for outcome in outcomes), outcomes
-        for state in unit.states:
-            self.changes.tell(Change(state, Changed(state, unit.events).outcome))
+        for change in Changed(unit).rows():
+            self.changes.tell(change)
 
 
 class LoopThread:

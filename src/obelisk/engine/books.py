@@ -107,7 +107,8 @@ class Books:
 
     def forget(self, held: Held) -> None:
         """The execution is not held any more."""
-        self.warmth.cool(held)
+        if held.machine is not None:
+            self.warmth.cool(held)
         self.held.pop(held.execution_id, None)
         self.window.drop(held.execution_id)
         self.attempts.pop(held.execution_id, None)

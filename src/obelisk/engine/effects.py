@@ -10,7 +10,7 @@ from enum import StrEnum
 
 import msgspec
 
-from obelisk.core.batch import NewEvent
+from obelisk.core.batch import Unit
 from obelisk.core.calls import LogLine
 from obelisk.core.events import Finished
 from obelisk.core.ids import Digest, ExecutionId, RunId
@@ -18,8 +18,8 @@ from obelisk.core.instants import Instant
 from obelisk.core.names import FunctionName
 from obelisk.core.policy import Forward
 from obelisk.core.ports import Guest
-from obelisk.core.state import ExecutionState
-from obelisk.core.values import Json, Outcome
+from obelisk.core.reading import Change
+from obelisk.core.values import Json
 
 
 class StartAttempt(msgspec.Struct, frozen=True):
@@ -118,19 +118,14 @@ class EmitLog(msgspec.Struct, frozen=True):
 
 
 class Changed(msgspec.Struct, frozen=True):
-    """An execution's state row changed; for those who watch. From: the row itself."""
+    """State rows changed; for those who watch. From: the rows themselves, those of `unit`."""
 
-    state: ExecutionState
-    events: list[NewEvent] = []
-    """Those of its unit."""
+    unit: Unit
 
-    @property
-    def outcome(self) -> Outcome | None:
-        """How the execution ended, if that is in this unit."""
-        for new in reversed(self.events):
-            if new.execution_id == self.state.execution_id:
-                return new.event.outcome if isinstance(new.event, Finished) else None
-        return None
+    def rows(self) -> list[Change]:
+        """Each row, and how its execution ended, if that is in this unit."""
+        ends = {new.execution_id: new.event.outcome for new in self.unit.events if isinstance(new.event, Finished)}
+        return [Change(state, ends.get(state.execution_id)) for state in self.unit.states]
 
 
 class WakeOthers(msgspec.Struct, frozen=True):

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from obelisk.core.batch import Applied, Recovered, Refused, RefusedBy, Request, UnitOutcome
+from obelisk.core.batch import Recovered, Refused, RefusedBy, Request, UnitOutcome
 from obelisk.core.ids import DelayRef, DeploymentId, ExecutionId, ExecutorId
 from obelisk.core.instants import Instant
 from obelisk.core.policy import Limits
@@ -270,37 +270,39 @@ class Engine:
         effects = list(tick.effects)
         torn: dict[ExecutionId, Held] = {}
         for unit, notes, outcome in zip(tick.units, tick.notes, outcomes, strict=True):
-            for held in notes.touched:
-                held.last_unit = -1
-            match outcome:
-                case Applied(request_ids):
-                    effects += notes.effects
-                    for due, kind, execution_id, delay in notes.timers:
-                        self._books.timers.arm(due, kind, execution_id, DelayRef(delay))
-                    for request, request_id in zip(unit.requests, request_ids, strict=True):
-                        numbered = Request(request.execution_id, request.created_at, request.body, request_id)
-                        self._pass_on(numbered, effects)
-                    effects += [Changed(state, unit.events) for state in unit.states]
-                case Refused(by):
-                    torn.update((held.execution_id, held) for held in notes.touched)
-                    self._refused(notes.inputs, notes.effects, by, effects, torn)
-        for effect in effects:
-            if isinstance(effect, StartAttempt):
-                self._books.attempts[effect.execution_id] = effect.run
+            if isinstance(outcome, Refused):
+                torn.update((held.execution_id, held) for held in notes.touched)
+                self._refused(notes.inputs, notes.effects, outcome.by, effects, torn)
+                continue
+            effects += notes.effects
+            for due, kind, execution_id, delay in notes.timers:
+                self._books.timers.arm(due, kind, execution_id, DelayRef(delay))
+            if unit.requests:
+                self._pass_on(unit.requests, outcome.request_ids, effects)
+            effects.append(Changed(unit))
         for held in torn.values():
             if self._books.held.get(held.execution_id) is held:
                 self._recovery.tear_down(held, effects)
-        self._books.reads.update(effect.execution_id for effect in effects if isinstance(effect, Load))
+        for effect in effects:
+            if isinstance(effect, StartAttempt):
+                self._books.attempts[effect.execution_id] = effect.run
+            elif isinstance(effect, Load):
+                self._books.reads[effect.execution_id] += 1
         for notes in tick.notes:
             for held in notes.touched:
-                self._drop_if_over(held)
+                held.last_unit = -1
+                if held.state.status is Status.FINISHED or held.state.owner != self.executor:
+                    self._drop(held)
         return effects
 
-    def _pass_on(self, request: Request, effects: list[Effect]) -> None:
-        if request.execution_id in self._books.held or not self._books.shared:
-            self._books.again.append(Requested(request))
-        else:
-            effects.append(WakeOthers(request.execution_id))
+    def _pass_on(self, requests: list[Request], request_ids: tuple[int, ...], effects: list[Effect]) -> None:
+        """Takes in the requests that are for this engine, numbered as the store has them."""
+        for request, request_id in zip(requests, request_ids, strict=True):
+            if request.execution_id in self._books.held or not self._books.shared:
+                numbered = Request(request.execution_id, request.created_at, request.body, request_id)
+                self._books.again.append(Requested(numbered))
+            else:
+                effects.append(WakeOthers(request.execution_id))
 
     def _refused(
         self,
@@ -327,8 +329,7 @@ class Engine:
             else:
                 self._books.again.append(item)
 
-    def _drop_if_over(self, held: Held) -> None:
-        """Forgets executions that have ended, and those that were left to others."""
-        is_over = held.state.status is Status.FINISHED or held.state.owner != self.executor
-        if held.is_trusted and is_over and self._books.held.get(held.execution_id) is held:
+    def _drop(self, held: Held) -> None:
+        """Forgets an execution that has ended, or was left to others."""
+        if held.is_trusted and self._books.held.get(held.execution_id) is held:
             self._books.forget(held)

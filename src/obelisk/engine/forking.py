@@ -193,6 +193,6 @@ def _copy_child(
         join_set=response.join_set,
         forked_from=Origin(absolute(prefix.origin.execution_id, body.child), body.version + 1, response.created_at),
     )
-    child = Held(transitions.create(absolute(held.execution_id, body.child), created, unit.draft.now, None), None)
+    child = Held.of(transitions.create(absolute(held.execution_id, body.child), created, unit.draft.now, None), None)
     unit.create(child, created)
     unit.append(child, Finished(body.outcome))

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Final
 
 import msgspec
 
@@ -60,83 +59,59 @@ class Seen(msgspec.Struct, frozen=True):
     snapshot: Snapshot | None
 
 
-class Held:
+class Held(msgspec.Struct, eq=False):
     """One execution. For an activity, only the state row and the parameters matter."""
 
-    __slots__ = (
-        "advance",
-        "asks",
-        "delays",
-        "ends_as",
-        "execution_id",
-        "generation",
-        "guest",
-        "has_begun",
-        "held_back",
-        "is_trusted",
-        "kind",
-        "last_unit",
-        "late",
-        "lines",
-        "machine",
-        "params",
-        "phase",
-        "reply",
-        "seen",
-        "snapshot",
-        "state",
-        "step",
-        "timeout_us",
-        "trace_context",
-        "wants_lock",
-    )
+    state: ExecutionState
+    execution_id: ExecutionId
+    kind: FunctionKind | None
+    """None: its component is not loaded."""
+    phase: Phase = Phase.COLD
+    params: Json | None = None
+    timeout_us: int | None = None
+    """Of an activity: the deadline that its caller set."""
+    trace_context: Mapping[str, str] = {}
+    """What its attempts send along, and its children inherit."""
+    ends_as: Failure | None = None
+    """When it is being cancelled: what it ends as; None: as cancelled."""
+    delays: dict[DelayRef, Instant] = {}
+    """Delays that are not resolved yet."""
+    is_trusted: bool = True
+    """False between a refused unit and the reload that follows."""
+    held_back: list[Input] = []
+    """Inputs that wait for the reload."""
+    late: list[Response] = []
+    """Responses that came since it was loaded or while it was; the snapshot may have them or not."""
+    wants_lock: bool = False
+    """Whether its next run must begin with a fresh `locked`, although its row says locked: the run was lost."""
+    last_unit: int = -1
+    """The unit of the current tick that touched it last; -1: none."""
 
-    def __init__(self, state: ExecutionState, kind: FunctionKind | None) -> None:
-        self.state = state
-        self.execution_id: Final = state.execution_id
-        self.kind = kind
-        """None: its component is not loaded."""
-        self.phase = Phase.COLD
-        self.params: Json | None = None
-        self.timeout_us: int | None = None
-        """Of an activity: the deadline that its caller set."""
-        self.trace_context: Mapping[str, str] = {}
-        """What its attempts send along, and its children inherit."""
-        self.ends_as: Failure | None = None
-        """When it is being cancelled: what it ends as; None: as cancelled."""
-        self.delays: dict[DelayRef, Instant] = {}
-        """Delays that are not resolved yet."""
-        self.is_trusted = True
-        """False between a refused unit and the reload that follows."""
-        self.held_back: list[Input] = []
-        """Inputs that wait for the reload."""
-        self.late: list[Response] = []
-        """Responses that came since it was loaded or while it was; the snapshot may have them or not."""
-        self.wants_lock = False
-        """Whether its next run must begin with a fresh `locked`, although its row says locked: the run was lost."""
-        self.last_unit = -1
-        """The unit of the current tick that touched it last; -1: none."""
+    # of workflows
+    snapshot: Snapshot | None = None
+    """What was loaded to make a machine of, when its turn comes."""
+    machine: Machine | None = None
+    lines: Lines | None = None
+    """Those that it says; there whenever the machine is."""
+    guest: Guest | None = None
+    has_begun: bool = False
+    """Whether the guest of this machine was started; it may have returned since."""
+    generation: int = 0
+    """Counts guests, so that a step of a guest that was dropped meanwhile is not taken for one of this."""
+    step: Step | None = None
+    """A step that came back from the CPU lane and was not looked at yet."""
+    reply: Reply | None = None
+    """A reply that the guest was not sent yet."""
+    asks: Stub | StubJson | ScheduleJson | None = None
+    """A call that waits for what is known of another execution."""
+    seen: Seen | None = None
+    """What was found out for it."""
+    advance: Advance | None = None
 
-        # of workflows
-        self.snapshot: Snapshot | None = None
-        """What was loaded to make a machine of, when its turn comes."""
-        self.machine: Machine | None = None
-        self.lines: Lines | None = None
-        """Those that it says; there whenever the machine is."""
-        self.guest: Guest | None = None
-        self.has_begun = False
-        """Whether the guest of this machine was started; it may have returned since."""
-        self.generation = 0
-        """Counts guests, so that a step of a guest that was dropped meanwhile is not taken for one of this."""
-        self.step: Step | None = None
-        """A step that came back from the CPU lane and was not looked at yet."""
-        self.reply: Reply | None = None
-        """A reply that the guest was not sent yet."""
-        self.asks: Stub | StubJson | ScheduleJson | None = None
-        """A call that waits for what is known of another execution."""
-        self.seen: Seen | None = None
-        """What was found out for it."""
-        self.advance: Advance | None = None
+    @classmethod
+    def of(cls, state: ExecutionState, kind: FunctionKind | None) -> Held:
+        """What there is of an execution at first: its row."""
+        return cls(state, state.execution_id, kind)
 
     def begin_as(self, created: Created) -> None:
         """Takes from `created` what runs of it need."""

@@ -92,7 +92,7 @@ class OpenUnit:
 
     def touch(self, held: Held) -> None:
         """Adds an execution that exists, if it is not there yet."""
-        if any(held is other for other in self.notes.touched):
+        if held.last_unit == self.index:
             return
         assert held.is_trusted, held.execution_id
         state = held.state
@@ -101,7 +101,8 @@ class OpenUnit:
         )
         if held.last_unit >= 0:
             self.rest_on(held.last_unit)
-        self._own(held)
+        held.last_unit = self.index
+        self.notes.touched.append(held)
 
     def rest_on(self, index: int) -> None:
         """This unit was decided on top of another one of the tick."""
@@ -112,10 +113,7 @@ class OpenUnit:
         """Adds an execution that this unit creates with `event`."""
         self.unit.expects.append(Expect(held.execution_id, 0))
         self.unit.events.append(NewEvent(held.execution_id, 0, self.draft.now, event))
-        self.draft.rows += 2
-        self._own(held)
-
-    def _own(self, held: Held) -> None:
+        self.draft.rows += 1  # beside its event and its state row, which is new in the indexes too
         held.last_unit = self.index
         self.notes.touched.append(held)
 
@@ -126,7 +124,6 @@ class OpenUnit:
         at = self.draft.now if at is None else at
         version = transitions.append(held.state, event, at, answered=answered)
         self.unit.events.append(NewEvent(held.execution_id, version, at, event))
-        self.draft.rows += 1
         return version
 
     def respond(self, held: Held, response: Response) -> Response:
@@ -134,25 +131,21 @@ class OpenUnit:
         seq = transitions.respond(held.state, response.join_set, self.draft.now)
         numbered = Response(seq, response.created_at, response.join_set, response.body)
         self.unit.responses.append(NewResponse(held.execution_id, numbered))
-        self.draft.rows += 1
         return numbered
 
     def post(self, execution_id: ExecutionId, response: Response) -> None:
         """Writes a response of an execution that somebody else holds."""
         self.unit.responses.append(NewResponse(execution_id, response))
-        self.draft.rows += 1
 
     def request(self, request: Request) -> None:
         """Puts a request into somebody's inbox."""
         self.unit.requests.append(request)
-        self.draft.rows += 1
 
     def add_delay(self, held: Held, delay: Delay) -> None:
         """A new delay of an execution of this unit."""
         held.delays[delay.delay] = delay.expires_at
         self.unit.delays.append(delay)
         self.notes.timers.append((delay.expires_at, TimerKind.DELAY, delay.execution_id, delay.delay))
-        self.draft.rows += 1
 
     def resolve(self, held: Held, delay: DelayRef, *, ok: bool) -> Response:
         """A delay of an execution of this unit has expired (`ok`) or was cancelled; returns its response."""
@@ -165,6 +158,9 @@ class OpenUnit:
         self.notes.effects.append(effect)
 
     def close(self) -> None:
-        """Takes the state rows as they are now."""
-        self.unit.states = [held.state.copy() for held in self.notes.touched]
-        self.draft.rows += len(self.unit.states)
+        """Takes the state rows as they are now, and counts what the unit writes."""
+        unit = self.unit
+        unit.states = [held.state.copy() for held in self.notes.touched]
+        self.draft.rows += (
+            len(unit.states) + len(unit.events) + len(unit.responses) + len(unit.delays) + len(unit.requests)
+        )

@@ -40,6 +40,8 @@ class Warmth:
 
     def admitted(self) -> list[Held]:
         """Takes as many out of the crowd as there is room for."""
+        if not self._crowd:
+            return []
         return [self._crowd.popleft() for _ in range(min(self._room, len(self._crowd)))]
 
     def warm(self, held: Held) -> bool:

@@ -31,7 +31,7 @@ class StartWindow:
     @property
     def is_open(self) -> bool:
         """Whether one more may start, and nobody waits for it."""
-        return self.free > 0 and not self.waits
+        return not self.waits and self.free > 0
 
     @property
     def waits(self) -> int:
@@ -45,10 +45,8 @@ class StartWindow:
 
     def next(self) -> Held | None:
         """Whose turn it is; None when the window is closed or nobody waits."""
-        if self.free == 0:
-            return None
         queue = self._loaded or self._waiting
-        return queue.popleft() if queue else None
+        return queue.popleft() if queue and self.free > 0 else None
 
     def load(self, held: Held) -> None:
         """It is loaded before it can start."""

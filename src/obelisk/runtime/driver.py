@@ -20,7 +20,6 @@ from obelisk.core.batch import CommitUnknown, Meanwhile, Refused, RefusedBy, Sto
 from obelisk.core.instants import SECOND_US, Instant
 from obelisk.core.lines import NewLogLine
 from obelisk.core.policy import Limits
-from obelisk.core.reading import Change
 from obelisk.core.state import Status
 from obelisk.engine.effects import (
     Answer,
@@ -332,12 +331,12 @@ class Driver:
                 pass  # they poll; a store with notifications will tell them sooner
 
     def _tell(self, effect: Changed) -> None:
-        """Tells who watches an execution that its row has changed."""
+        """Tells who watches executions that their rows have changed."""
         if self._changes.is_watched or self._line_changes.is_watched:
-            state = effect.state
-            self._changes.tell(Change(state, effect.outcome))
-            if state.status is Status.FINISHED:
-                self._line_changes.publish((state.execution_id,))
+            for change in effect.rows():
+                self._changes.tell(change)
+                if change.state.status is Status.FINISHED:
+                    self._line_changes.publish((change.state.execution_id,))
 
     def _refuse_answers(self) -> None:
         """Tells everybody who still waits that there will be no answer; they ask again, by id, when there is a server."""

@@ -16,6 +16,7 @@ from obelisk.core.events import Created, Finished
 from obelisk.core.ids import ExecutionId, ExecutorId
 from obelisk.core.instants import Instant
 from obelisk.core.ports import FunctionKind, Guest, Yielded
+from obelisk.core.reading import Change
 from obelisk.engine.effects import (
     Answer,
     Changed,
@@ -331,14 +332,9 @@ class Node:
                 if state is None or version > state.next_version:
                     raise Violation(f"a log line left before its event was durable: {effect}")
                 world.lines.append(effect)
-            case Changed(state):
-                row = world.store.state(state.execution_id)
-                if row is None or row.next_version < state.next_version:
-                    raise Violation(f"{state.execution_id} is said to have changed, but the store does not know")
-                if effect.outcome is not None:
-                    result = world.store.result(state.execution_id)
-                    if result is None or result.outcome != effect.outcome:
-                        raise Violation(f"{state.execution_id} is said to have ended as {effect.outcome}, not {result}")
+            case Changed():
+                for change in effect.rows():
+                    self._look_at(change)
             case WakeOthers(execution_id):
                 self._wake_others(execution_id)
             case Claim(count_max):
@@ -355,6 +351,17 @@ class Node:
                     self.offer(News(news))
             case _:
                 assert_never(effect)
+
+    def _look_at(self, change: Change) -> None:
+        """The row that is said to have changed is there, and so is the end."""
+        world, state = self.world, change.state
+        row = world.store.state(state.execution_id)
+        if row is None or row.next_version < state.next_version:
+            raise Violation(f"{state.execution_id} is said to have changed, but the store does not know")
+        if change.outcome is not None:
+            result = world.store.result(state.execution_id)
+            if result is None or result.outcome != change.outcome:
+                raise Violation(f"{state.execution_id} is said to have ended as {change.outcome}, not {result}")
 
     def _wake_others(self, execution_id: ExecutionId) -> None:
         fault = self.world.faults.at_hint()
