@@ -83,24 +83,21 @@ class _Child(msgspec.Struct, frozen=True, gc=False):
     form: ErrForm
 
 
-class _JoinSet:
+class _JoinSet(msgspec.Struct):
     """Counters of one join set."""
 
-    __slots__ = ("arrived", "awaited", "children", "delays", "last", "members", "submitted")
-
-    def __init__(self, arrived: deque[Response]) -> None:
-        self.children = 0
-        self.delays = 0
-        self.submitted = 0
-        self.awaited = 0
-        """Responses that were consumed, or are being waited for."""
-        self.members: dict[tuple[str, bool], _Child | Instant] = {}
-        """Members (relative id, is it a delay) whose response was not consumed yet, in the order of submission: a
-        child's function, a delay's expiry."""
-        self.last: tuple[str, bool] | None = None
-        """Whose response was consumed last."""
-        self.arrived = arrived
-        """Responses that were not consumed yet, by seq."""
+    arrived: deque[Response]
+    """Responses that were not consumed yet, by seq."""
+    children: int = 0
+    delays: int = 0
+    submitted: int = 0
+    awaited: int = 0
+    """Responses that were consumed, or are being waited for."""
+    members: dict[tuple[str, bool], _Child | Instant] = {}
+    """Members (relative id, is it a delay) whose response was not consumed yet, in the order of submission: a child's
+    function, a delay's expiry."""
+    last: tuple[str, bool] | None = None
+    """Whose response was consumed last."""
 
 
 _OnResponse = Callable[["Machine", Response, Instant], Reply | None]
@@ -150,6 +147,7 @@ class Machine:
         self.events = 0
         """History events that its calls met in the log or appended."""
         self._log = [entry for entry in log if entry.event.history]
+        """Emptied when its last event was met."""
         self._cursor = 0
         self._arrived: dict[JoinSetId, deque[Response]] = {}
         self._answered: set[tuple[str, bool]] = set()
@@ -158,11 +156,11 @@ class Machine:
         self._generated = 0
         self._one_offs = 0
         self._draws = 0
-        self._has_news = False
-        """Whether an event was appended since `take_writes`."""
-        self._processed: dict[ExecutionId, tuple[_Child, Outcome]] = {}
+        self.news = 0
+        """Events that were appended since `take_writes`."""
+        self._processed: dict[ChildId, tuple[_Child, Outcome]] = {}
         self._forms: dict[FunctionName, ErrForm] = {}
-        self._last_direct: ExecutionId | None = None
+        self._last_direct: ChildId | None = None
         self._last_one_off: tuple[str, bool] | None = None
         self._awaiting: _Awaiting | None = None
         self._closing: JoinSetId | None = None
@@ -178,7 +176,7 @@ class Machine:
     @property
     def replaying(self) -> bool:
         """Whether the log has events that were not met yet."""
-        return self._cursor < len(self._log)
+        return bool(self._log)
 
     def deliver(self, response: Response) -> None:
         """Takes in a response; responses come in the order of their `seq`.
@@ -224,9 +222,7 @@ class Machine:
         """Ends the execution without its guest, whose log need not replay: takes in what is left of the log, then cancels
         and closes everything that is open, newest first, and ends with `outcome`.
         """
-        while self.replaying:
-            entry = self._log[self._cursor]
-            self._cursor += 1
+        for entry in self._log[self._cursor :]:
             self._take_in(_history(entry), entry.created_at)
         self._log.clear()
         self._cursor = 0
@@ -271,7 +267,7 @@ class Machine:
     def take_writes(self) -> Writes:
         """What new calls led to since the last time."""
         writes, self.writes = self.writes, Writes()
-        self._has_news = False
+        self.news = 0
         return writes
 
     def _go_on(self, now: Instant) -> Decision:
@@ -296,7 +292,7 @@ class Machine:
                 return self._unless_new(Answered(reply))
 
     def _unless_new(self, decision: Decision) -> Decision:
-        return Stopped(decision) if self.mode is Mode.VERIFY and self._has_news else decision
+        return Stopped(decision) if self.mode is Mode.VERIFY and self.news else decision
 
     def _ask(self, now: Instant) -> Decision:
         """The new call's answer depends on another execution. In mode *verify* it is shown as if all were well."""
@@ -322,7 +318,7 @@ class Machine:
     ) -> HistoryEvent:
         """Meets the next recorded event, which is returned, or appends `event`."""
         self.events += 1
-        if self._cursor < len(self._log):
+        if self._log:
             entry = self._log[self._cursor]
             recorded = _history(entry)
             if not same(event, recorded):
@@ -335,7 +331,7 @@ class Machine:
             return recorded
         self.clock = max(self.clock, now)
         self.writes.items.append(Write(event, answered, exists))
-        self._has_news = True
+        self.news += 1
         return event
 
     # --- join sets ---------------------------------------------------------------------------------------------------
@@ -459,11 +455,11 @@ class Machine:
         body = response.body
         join = self._open[response.join_set]
         self.clock = max(self.clock, response.created_at)
-        join.last = member_of(response)
-        what = join.members.pop(join.last)
+        join.last = member = member_of(response)
+        what = join.members.pop(member)
         if isinstance(body, ChildFinished):
             assert isinstance(what, _Child)
-            self._processed[ids.absolute(self.execution_id, body.child)] = (what, body.outcome)
+            self._processed[body.child] = (what, body.outcome)
             return what, Instant(0)
         assert not isinstance(what, _Child)
         return None, what
@@ -528,26 +524,28 @@ class Machine:
 
     def _on_direct(self, response: Response, now: Instant) -> Reply:
         self._consume(response)
-        self._answer_one_off(response)
-        assert isinstance(response.body, ChildFinished)
-        return response.body.outcome
+        self._answer_one_off(response.join_set)
+        body = response.body
+        assert isinstance(body, ChildFinished)
+        self._last_direct = body.child
+        return body.outcome
 
     def _on_direct_json(self, response: Response, now: Instant) -> Reply:
         child, _ = self._consume(response)
-        self._answer_one_off(response)
-        assert isinstance(response.body, ChildFinished)
+        self._answer_one_off(response.join_set)
+        body = response.body
+        assert isinstance(body, ChildFinished)
         assert child is not None
-        return calls.JsonDone(response.body.outcome, child.form)
+        self._last_direct = body.child
+        return calls.JsonDone(body.outcome, child.form)
 
-    def _answer_one_off(self, response: Response) -> None:
-        self._last_one_off = member_of(response)
-        if isinstance(response.body, ChildFinished):
-            self._last_direct = ids.absolute(self.execution_id, response.body.child)
-        self._forget(response.join_set)
+    def _answer_one_off(self, join_set: JoinSetId) -> None:
+        self._last_one_off = self._open[join_set].last
+        self._forget(join_set)
 
     def _on_slept(self, response: Response, now: Instant) -> Reply:
         _, expires_at = self._consume(response)
-        self._answer_one_off(response)
+        self._answer_one_off(response.join_set)
         assert isinstance(response.body, DelayFinished)
         return calls.WokenAt(expires_at) if response.body.ok else calls.DelayCancelled()
 
@@ -668,13 +666,18 @@ class Machine:
         return self._member_id(None if join is None else join.last)
 
     def _last_direct_call(self, call: calls.LastDirectCall, now: Instant) -> Reply:
-        return calls.NoneYet() if self._last_direct is None else calls.MemberId(self._last_direct, False)
+        return self._member_id(None if self._last_direct is None else (self._last_direct, False))
 
     def _last_one_off_call(self, call: calls.LastOneOff, now: Instant) -> Reply:
         return self._member_id(self._last_one_off)
 
+    def _processed_child(self, execution_id: str) -> tuple[_Child, Outcome] | None:
+        """What came of a child, by the id that the guest knows; None when it has not consumed its response."""
+        of_whom, _, child = execution_id.rpartition(".")
+        return self._processed.get(ChildId(child)) if of_whom == self.execution_id else None
+
     def _get(self, call: calls.Get, now: Instant) -> Reply:
-        found = self._processed.get(ExecutionId(call.execution_id))
+        found = self._processed_child(call.execution_id)
         if found is None:
             return calls.NotProcessed()
         child, outcome = found
@@ -683,7 +686,7 @@ class Machine:
         return outcome
 
     def _get_json(self, call: calls.GetJson, now: Instant) -> Reply:
-        found = self._processed.get(ExecutionId(call.execution_id))
+        found = self._processed_child(call.execution_id)
         if found is None:
             return calls.NotProcessed()
         child, outcome = found

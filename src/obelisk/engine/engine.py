@@ -291,7 +291,7 @@ class Engine:
         for notes in tick.notes:
             for held in notes.touched:
                 held.last_unit = -1
-                if held.state.status is Status.FINISHED or held.state.owner != self.executor:
+                if held.state.owner != self.executor:  # who has ended has no owner either
                     self._drop(held)
         return effects
 

@@ -44,6 +44,8 @@ from obelisk.engine.lines import Lines
 from obelisk.engine.tick import Draft, OpenUnit
 
 _CALLS_PER_BUDGET_CHECK: Final = 16
+_CREATES: Final = (ChildRequested, Scheduled)
+"""Events with which an execution comes to be."""
 
 
 class _Parks(msgspec.Struct, frozen=True):
@@ -206,7 +208,7 @@ class _Run:
         advance = self._held.advance
         if advance is None:
             return False
-        written = sum(isinstance(item, Write) for item in self._machine.writes.items)
+        written = self._machine.news
         if written > self._counted:
             advance.steps -= 1
         self._counted = written
@@ -271,7 +273,7 @@ class _Run:
                     assert encounter.outcome is not None
                     writes = machine.take_writes()
                     unit = self._draft.unit([held, encounter.target], [])
-                    self._fill(unit, writes, [], None)
+                    self._fill(unit, writes, None)
                     self._s.ends.give_result(encounter.target, encounter.outcome, unit)
                     unit.close()
                     self._counted = -1  # what was written is not in the machine any more, and counts
@@ -294,7 +296,7 @@ class _Run:
     def _undeployed(self) -> str | None:
         """The function of a new child that no active component exports; None when all is well."""
         for item in self._machine.writes.items:
-            if isinstance(item, Write) and isinstance(item.event, ChildRequested | Scheduled):
+            if isinstance(item, Write) and isinstance(item.event, _CREATES):
                 ffqn = item.event.ffqn
                 if self._s.books.registry.active(ffqn) is None:
                     return ffqn
@@ -319,31 +321,26 @@ class _Run:
         if missing is not None:
             self._park(Parked(f"no active component exports {missing}, which it calls"))
             return False
-        writes = machine.take_writes()
         self._counted = 0
-        lines: list[LogLine] = []
-        has_news = bool(writes.cancels) or any(isinstance(item, Write) for item in writes.items)
-        said = [item for item in writes.items if isinstance(item, LogLine)]
-        leaves = bool(said) and (heard or len(said) >= self._s.books.limits.tick_events_per_execution_max)
-        if self._needs_lock or outcome is not None or has_news or leaves:
+        said = len(machine.writes.items) - machine.news
+        leaves = said > 0 and (heard or said >= self._s.books.limits.tick_events_per_execution_max)
+        if self._needs_lock or outcome is not None or machine.news or machine.writes.cancels or leaves:
             unit = draft.unit([held], [])
             if rests_on >= 0:
                 unit.rest_on(rests_on)
-            self._fill(unit, writes, lines, outcome)
+            lines = self._fill(unit, machine.take_writes(), outcome)
             if leaves:
                 self._release(lines, unit)
+            machine.writes.items += lines  # they leave with the event that follows them
             if away is not None:
                 unit.effect(away)
             unit.close()
-        else:
-            lines = said
-            if away is not None:
-                draft.effects_on(held).append(away)
-        machine.writes.items[:0] = lines  # they leave with the event that follows them
+        elif away is not None:
+            draft.effects_on(held).append(away)
         return True
 
-    def _fill(self, unit: OpenUnit, writes: Writes, lines: list[LogLine], outcome: Outcome | None) -> None:
-        """`lines` is left with the log lines that no event follows yet."""
+    def _fill(self, unit: OpenUnit, writes: Writes, outcome: Outcome | None) -> list[LogLine]:
+        """Returns the log lines that no event follows yet."""
         held = self._held
         if self._needs_lock:
             unit.append(
@@ -351,13 +348,15 @@ class _Run:
             )
             self._needs_lock = False
             held.wants_lock = False
+        lines: list[LogLine] = []
         due: list[DelayRef] = []
         for item in writes.items:
-            if isinstance(item, LogLine):
+            if isinstance(item, Write):
+                if lines:
+                    self._release(lines, unit)
+                self._append(item, unit, due)
+            else:
                 lines.append(item)
-                continue
-            self._release(lines, unit)
-            self._append(item, unit, due)
         for delay in due:
             self._machine.deliver(unit.resolve(held, delay, ok=True))
         for cancel in writes.cancels:
@@ -366,6 +365,7 @@ class _Run:
             self._release(lines, unit)
             self._emit(self._lines.end(held.state, self._policy.logs, self._now, unit.unit), unit)
             self._s.ends.finish(held, outcome, unit)
+        return lines
 
     def _append(self, write: Write, unit: OpenUnit, due: list[DelayRef]) -> None:
         held, event = self._held, write.event

@@ -218,11 +218,13 @@ class Driver:
             outcomes = self._commit_with_lines(tick)
             if self._committed is not None:
                 self._committed(tick.units, outcomes)
+        # Asked now that all of it is durable: who comes to watch later finds it in the store. Nearly always it is nobody.
+        is_watched = self._changes.is_watched or self._line_changes.is_watched
         for effect in self._engine.settle(tick, outcomes):
-            if type(effect) is Changed:  # nearly all of them, and nearly always nobody watches
-                self._tell(effect)
-            else:
+            if type(effect) is not Changed:
                 self._perform(effect)
+            elif is_watched:
+                self._tell(effect)
 
     def _commit_with_lines(self, tick: Tick) -> list[UnitOutcome]:
         """Commits a tick, with as many lines of activities as a batch may have: they cost no commit of their own then. They
@@ -296,8 +298,6 @@ class Driver:
 
     def _perform(self, effect: Effect) -> None:
         match effect:
-            case Changed():
-                self._tell(effect)
             case StartAttempt():
                 assert self._attempts is not None
                 self._attempts.start(effect)
@@ -332,11 +332,10 @@ class Driver:
 
     def _tell(self, effect: Changed) -> None:
         """Tells who watches executions that their rows have changed."""
-        if self._changes.is_watched or self._line_changes.is_watched:
-            for change in effect.rows():
-                self._changes.tell(change)
-                if change.state.status is Status.FINISHED:
-                    self._line_changes.publish((change.state.execution_id,))
+        for change in effect.rows():
+            self._changes.tell(change)
+            if change.state.status is Status.FINISHED:
+                self._line_changes.publish((change.state.execution_id,))
 
     def _refuse_answers(self) -> None:
         """Tells everybody who still waits that there will be no answer; they ask again, by id, when there is a server."""
