@@ -163,14 +163,14 @@ def fill(held: Held, prefix: Prefix, unit: OpenUnit, registry: Registry) -> None
         unit.respond(held, Response(0, response.created_at, response.join_set, body))
         arrived[response.join_set] += 1
     for entry in prefix.history:
-        event, answered = entry.event, False
-        match event:
+        answered = False
+        match entry.event:
             case JoinNext(join_set):
                 answered = arrived[join_set] > 0
                 arrived[join_set] -= answered
             case JoinNextTry(join_set, TryOutcome.FOUND):
                 arrived[join_set] -= 1
-        unit.append(held, event, answered=answered, at=entry.created_at)
+        unit.copy(held, entry, answered=answered)
     for delay in prefix.open_delays:
         if join_set_of(delay.delay) in prefix.closing:
             continue

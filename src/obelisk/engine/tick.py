@@ -10,7 +10,7 @@ import msgspec
 
 from obelisk.core import transitions
 from obelisk.core.batch import Delay, Expect, NewEvent, NewResponse, Request, Unit
-from obelisk.core.events import Event
+from obelisk.core.events import Event, LogEntry
 from obelisk.core.ids import DelayRef, ExecutionId, join_set_of
 from obelisk.core.instants import Instant
 from obelisk.core.policy import Limits
@@ -44,22 +44,21 @@ class Tick(msgspec.Struct):
     """Effects that follow from facts that were durable before this tick."""
 
 
-class Draft:
+class Draft(msgspec.Struct):
     """The tick being decided."""
 
-    def __init__(self, now: Instant, limits: Limits) -> None:
-        self.now = now
-        self.units: list[Unit] = []
-        self.notes: list[UnitNotes] = []
-        self.effects: list[Effect] = []
-        self.rows = 0
-        self.bytes = 0
-        self._limits = limits
+    now: Instant
+    limits: Limits
+    units: list[Unit] = []
+    notes: list[UnitNotes] = []
+    effects: list[Effect] = []
+    rows: int = 0
+    bytes: int = 0
 
     @property
     def is_full(self) -> bool:
         """Whether a named limit of the tick is reached."""
-        limits = self._limits
+        limits = self.limits
         return (
             len(self.units) >= limits.tick_units_max
             or self.rows >= limits.tick_rows_max
@@ -117,14 +116,17 @@ class OpenUnit:
         held.last_unit = self.index
         self.notes.touched.append(held)
 
-    def append(self, held: Held, event: Event, *, answered: bool = False, at: Instant | None = None) -> int:
-        """Appends an event to the log of an execution of this unit; returns its version. `at`: its instant, if it is not
-        that of the tick.
-        """
-        at = self.draft.now if at is None else at
-        version = transitions.append(held.state, event, at, answered=answered)
-        self.unit.events.append(NewEvent(held.execution_id, version, at, event))
+    def append(self, held: Held, event: Event, *, answered: bool = False) -> int:
+        """Appends an event to the log of an execution of this unit; returns its version."""
+        now = self.draft.now
+        version = transitions.append(held.state, event, now, answered=answered)
+        self.unit.events.append(NewEvent(held.execution_id, version, now, event))
         return version
+
+    def copy(self, held: Held, entry: LogEntry, *, answered: bool) -> None:
+        """Appends an event of another log, as of when it happened there."""
+        version = transitions.append(held.state, entry.event, entry.created_at, answered=answered)
+        self.unit.events.append(NewEvent(held.execution_id, version, entry.created_at, entry.event))
 
     def respond(self, held: Held, response: Response) -> Response:
         """Writes a response of an execution of this unit; returns it with its `seq`."""

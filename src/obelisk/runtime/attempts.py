@@ -17,6 +17,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Final, Protocol
 
+import msgspec
+
 from obelisk.core.http_traces import HttpTrace
 from obelisk.core.ids import Digest, ExecutionId, RunId
 from obelisk.core.names import FunctionName
@@ -174,42 +176,24 @@ class Attempts:
         await asyncio.gather(*waits, return_exceptions=True)
 
 
-class _Attempt:
+class _Attempt(msgspec.Struct, eq=False):
     """One attempt: a job of the lane. Used by one thread at a time: whoever runs a slice, or the I/O loop while it waits."""
 
-    __slots__ = (
-        "_came_to",
-        "_effect",
-        "_host",
-        "_lines",
-        "_owner",
-        "_run",
-        "_slot",
-        "_timed_out",
-        "_used_ns",
-        "_waited_ns",
-        "has_begun",
-        "is_waiting",
-        "killed",
-        "wait",
-    )
-
-    def __init__(self, owner: Attempts, effect: StartAttempt) -> None:
-        self._owner = owner
-        self._effect = effect
-        self._lines: AttemptLines | None = None
-        self._run: Run | None = None
-        self._host: ActivityHost | None = None
-        self._used_ns = 0
-        self._waited_ns = 0
-        self._timed_out = False
-        self._slot = -1
-        self._came_to: Callable[[Run], ActivityStep] | None = None
-        """How the run goes on after its wait."""
-        self.has_begun = False
-        self.killed = False
-        self.is_waiting = False
-        self.wait: asyncio.Task[None] | None = None
+    _owner: Attempts
+    _effect: StartAttempt
+    _lines: AttemptLines | None = None
+    _run: Run | None = None
+    _host: ActivityHost | None = None
+    _used_ns: int = 0
+    _waited_ns: int = 0
+    _timed_out: bool = False
+    _slot: int = -1
+    _came_to: Callable[[Run], ActivityStep] | None = None
+    """How the run goes on after its wait."""
+    has_begun: bool = False
+    killed: bool = False
+    is_waiting: bool = False
+    wait: asyncio.Task[None] | None = None
 
     @property
     def run(self) -> RunId:

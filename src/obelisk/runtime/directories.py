@@ -147,6 +147,8 @@ def preopens(
     directories: Directories | None, policy: DirectoryPolicy, execution_id: ExecutionId
 ) -> tuple[Preopen, ...]:
     """What an attempt at an activity is given. `OSError`."""
+    if not policy.gives_any:
+        return ()
     given = []
     if policy.own:
         if directories is None:

@@ -19,6 +19,9 @@ from obelisk.core.ids import ExecutionId
 
 _SLOT: Final = 1024
 _SLOTS: Final = 1 << 14
+_ID_MAX: Final = _SLOT - 2
+_EMPTY: Final = b"\0\0"
+"""The length of no id. A slot is named after where it begins: with the length of the id in it."""
 
 
 class Marks:
@@ -32,62 +35,51 @@ class Marks:
             self._map = mmap.mmap(fd, _SLOT * _SLOTS)
         finally:
             os.close(fd)
-        self._free = list(range(_SLOTS - 1, -1, -1))
+        self._free = list(range((_SLOTS - 1) * _SLOT, -1, -_SLOT))
 
     def left_over(self) -> frozenset[ExecutionId]:
         """What a process before this one was running when it died. Call before the first `set`."""
         found: set[ExecutionId] = set()
-        for slot in range(_SLOTS):
-            at = slot * _SLOT
-            length = int.from_bytes(self._map[at : at + 2])
+        for slot in range(0, _SLOTS * _SLOT, _SLOT):
+            length = int.from_bytes(self._map[slot : slot + 2])
             if length:
-                found.add(ExecutionId(self._map[at + 2 : at + 2 + length].decode("ascii", "replace")))
+                found.add(ExecutionId(self._map[slot + 2 : slot + 2 + length].decode("ascii", "replace")))
         return frozenset(found)
 
     def blank_all(self) -> None:
         """Empties every slot: what was left over has been dealt with, or the stop is a clean one."""
-        for slot in range(_SLOTS):
-            if self._map[slot * _SLOT] or self._map[slot * _SLOT + 1]:
-                self.blank(slot)
+        for slot in range(0, _SLOTS * _SLOT, _SLOT):
+            if self._map[slot] or self._map[slot + 1]:
+                self.lift(slot)
 
     def set(self, execution_id: ExecutionId) -> int:
         """Marks an execution as running; returns the slot to clear. -1: none was free, or the id is too long."""
-        if len(execution_id) > _SLOT - 2:
+        if len(execution_id) > _ID_MAX:
             return -1
         try:
             slot = self._free.pop()
         except IndexError:
             return -1
-        self.put(slot, execution_id)
+        self.put_back(slot, execution_id)
         return slot
-
-    def put(self, slot: int, execution_id: ExecutionId) -> None:
-        """Writes into a slot that the caller has taken."""
-        at = slot * _SLOT
-        text = execution_id.encode()
-        length = len(text)
-        self._map[at + 2 : at + 2 + length] = text
-        self._map[at : at + 2] = length.to_bytes(2)
-
-    def blank(self, slot: int) -> None:
-        """Empties a slot that the caller keeps."""
-        at = slot * _SLOT
-        self._map[at : at + 2] = b"\0\0"
 
     def lift(self, slot: int) -> None:
         """Empties a slot for a while; what was in it waits, and takes no process down."""
         if slot >= 0:
-            self.blank(slot)
+            self._map[slot : slot + 2] = _EMPTY
 
     def put_back(self, slot: int, execution_id: ExecutionId) -> None:
         """Ends `lift`."""
         if slot >= 0:
-            self.put(slot, execution_id)
+            text = execution_id.encode()
+            begin, length = slot + 2, len(text)
+            self._map[begin : begin + length] = text
+            self._map[slot:begin] = length.to_bytes(2)  # last: who reads it finds a whole id, or none
 
     def clear(self, slot: int) -> None:
         """Empties a slot and gives it back."""
         if slot >= 0:
-            self.blank(slot)
+            self._map[slot : slot + 2] = _EMPTY
             self._free.append(slot)
 
     def close(self) -> None:

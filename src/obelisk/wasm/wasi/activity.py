@@ -46,7 +46,14 @@ class Deadline:
 
 
 class ActivityHost:
-    """Implements `obelisk.wasm.wasi.host.Host`."""
+    """Implements `obelisk.wasm.wasi.host.Host`. Made for each attempt, of which most want nothing of it."""
+
+    arguments: tuple[str, ...] = ()
+    processes: Processes = NO_PROCESSES
+    _http: HttpClient | None = None
+    _files: Files | None = None
+    _network: Network | None = None
+    _closed = False
 
     def __init__(
         self,
@@ -57,22 +64,16 @@ class ActivityHost:
         preopens: Sequence[Preopen] = (),
     ) -> None:
         """`http`: makes the client, for a guest that asks for one: most do not. `preopens`: the directories that it is given."""
-        self.arguments: tuple[str, ...] = ()
         self._make_http = http
-        self._http: HttpClient | None = None
         self._environment = sandbox.environment
         self.loop = loop
-        self.processes: Processes = NO_PROCESSES
         self._sink = sink
         self._lines: dict[StdStream, Lines] = {}
         """Of the streams that it has asked for."""
         self._tasks: set[Future[Any]] = set()
         self._closers: list[Callable[[], None]] = []
-        self._closed = False
         self._tcp = sandbox.tcp
         self._preopens = preopens
-        self._files: Files | None = None
-        self._network: Network | None = None
 
     @property
     def http(self) -> HttpClient:
