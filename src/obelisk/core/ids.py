@@ -16,6 +16,7 @@ guests) ids are absolute.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Final, NewType
 
 ExecutionId = NewType("ExecutionId", str)
@@ -57,10 +58,20 @@ def ulid(timestamp_ms: int, randomness: bytes) -> str:
 
     `timestamp_ms`: milliseconds since 1970, below 2**48. `randomness`: exactly 10 bytes.
     """
-    if not 0 <= timestamp_ms < 1 << 48 or len(randomness) != 10:
+    if len(randomness) != 10:
         raise ValueError("a ULID is 48 bits of milliseconds and 10 bytes of randomness")
-    number = timestamp_ms << 80 | int.from_bytes(randomness)
-    return "".join([_PAIRS[number >> shift & 1023] for shift in range(120, -1, -10)])
+    return _letters_of_time(timestamp_ms) + _letters(int.from_bytes(randomness), 8)
+
+
+@lru_cache(maxsize=1)  # many are made within one millisecond
+def _letters_of_time(timestamp_ms: int) -> str:
+    if not 0 <= timestamp_ms < 1 << 48:
+        raise ValueError("a ULID is 48 bits of milliseconds and 10 bytes of randomness")
+    return _letters(timestamp_ms, 5)
+
+
+def _letters(number: int, pairs: int) -> str:
+    return "".join([_PAIRS[number >> shift & 1023] for shift in range(10 * pairs - 10, -1, -10)])
 
 
 def ulid_timestamp_ms(top_level: ExecutionId) -> int:

@@ -24,6 +24,9 @@ from obelisk.engine.warmth import Warmth
 from obelisk.engine.window import StartWindow
 
 
+_NOT_BLOCKED: Final = frozenset({Status.PENDING, Status.LOCKED})
+
+
 class Books:
     """The memory of one engine."""
 
@@ -116,7 +119,7 @@ class Books:
     def may_run(self, held: Held) -> bool:
         """Whether something is to be done about it now: it runs, closes what it has started, or is advanced."""
         state = held.state
-        if state.status not in {Status.PENDING, Status.LOCKED}:
+        if state.status not in _NOT_BLOCKED:
             return False
         match state.lifecycle:
             case Lifecycle.ACTIVE:

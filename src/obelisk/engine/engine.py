@@ -268,6 +268,7 @@ class Engine:
     def settle(self, tick: Tick, outcomes: list[UnitOutcome]) -> list[Effect]:
         """Learns what became of the units of `tick`. Returns the effects that may leave now, in order."""
         effects = list(tick.effects)
+        changed: list[Effect] = []
         torn: dict[ExecutionId, Held] = {}
         for unit, notes, outcome in zip(tick.units, tick.notes, outcomes, strict=True):
             if isinstance(outcome, Refused):
@@ -279,7 +280,7 @@ class Engine:
                 self._books.timers.arm(due, kind, execution_id, DelayRef(delay))
             if unit.requests:
                 self._pass_on(unit.requests, outcome.request_ids, effects)
-            effects.append(Changed(unit))
+            changed.append(Changed(unit))
         for held in torn.values():
             if self._books.held.get(held.execution_id) is held:
                 self._recovery.tear_down(held, effects)
@@ -293,7 +294,7 @@ class Engine:
                 held.last_unit = -1
                 if held.state.owner != self.executor:  # who has ended has no owner either
                     self._drop(held)
-        return effects
+        return effects + changed
 
     def _pass_on(self, requests: list[Request], request_ids: tuple[int, ...], effects: list[Effect]) -> None:
         """Takes in the requests that are for this engine, numbered as the store has them."""

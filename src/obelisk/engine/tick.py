@@ -133,21 +133,25 @@ class OpenUnit:
         seq = transitions.respond(held.state, response.join_set, self.draft.now)
         numbered = Response(seq, response.created_at, response.join_set, response.body)
         self.unit.responses.append(NewResponse(held.execution_id, numbered))
+        self.draft.rows += 1
         return numbered
 
     def post(self, execution_id: ExecutionId, response: Response) -> None:
         """Writes a response of an execution that somebody else holds."""
         self.unit.responses.append(NewResponse(execution_id, response))
+        self.draft.rows += 1
 
     def request(self, request: Request) -> None:
         """Puts a request into somebody's inbox."""
         self.unit.requests.append(request)
+        self.draft.rows += 1
 
     def add_delay(self, held: Held, delay: Delay) -> None:
         """A new delay of an execution of this unit."""
         held.delays[delay.delay] = delay.expires_at
         self.unit.delays.append(delay)
         self.notes.timers.append((delay.expires_at, TimerKind.DELAY, delay.execution_id, delay.delay))
+        self.draft.rows += 1
 
     def resolve(self, held: Held, delay: DelayRef, *, ok: bool) -> Response:
         """A delay of an execution of this unit has expired (`ok`) or was cancelled; returns its response."""
@@ -160,9 +164,7 @@ class OpenUnit:
         self.notes.effects.append(effect)
 
     def close(self) -> None:
-        """Takes the state rows as they are now, and counts what the unit writes."""
+        """Takes the state rows as they are now; they and the events are counted."""
         unit = self.unit
         unit.states = [held.state.copy() for held in self.notes.touched]
-        self.draft.rows += (
-            len(unit.states) + len(unit.events) + len(unit.responses) + len(unit.delays) + len(unit.requests)
-        )
+        self.draft.rows += len(unit.states) + len(unit.events)

@@ -39,7 +39,7 @@ from obelisk.engine.books import Books
 from obelisk.engine.effects import Answer, AnswerKind, EmitLog, RunGuest
 from obelisk.engine.encounters import ElsewhereResult, Encounter, Encounters, Existence, Undecidable, Wait
 from obelisk.engine.ends import Ends
-from obelisk.engine.held import Held, Phase
+from obelisk.engine.held import Advance, Held, Phase
 from obelisk.engine.lines import Lines
 from obelisk.engine.tick import Draft, OpenUnit
 
@@ -84,8 +84,6 @@ class _Run:
         self._machine: Machine = held.machine
         assert held.lines is not None
         self._lines: Lines = held.lines
-        self._needs_lock = False
-        self._lock_expires_at = Instant(0)
         self._look_at_lock()
         self._calls = 0
         self._counted = 0
@@ -110,7 +108,7 @@ class _Run:
         held, machine = self._held, self._machine
         decision = self._begin()
         while True:
-            has_advanced = self._has_advanced()
+            has_advanced = held.advance is not None and self._has_advanced(held.advance)
             match decision:
                 case Answered(reply):
                     if has_advanced:
@@ -203,11 +201,8 @@ class _Run:
 
     # --- being advanced ----------------------------------------------------------------------------------------------
 
-    def _has_advanced(self) -> bool:
+    def _has_advanced(self, advance: Advance) -> bool:
         """Counts what the last host call wrote as a step of an advance; whether that was its last step."""
-        advance = self._held.advance
-        if advance is None:
-            return False
         written = self._machine.news
         if written > self._counted:
             advance.steps -= 1

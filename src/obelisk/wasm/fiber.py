@@ -46,6 +46,8 @@ _INSTANCE: Final = 32
 _FUNCTION: Final = _INSTANCE + capi.INSTANCE_SIZE
 _RESULT: Final = _FUNCTION + capi.FUNC_SIZE
 _ARGUMENTS: Final = _RESULT + _VAL
+_FALSE: Final = bytes(_VAL)
+"""What is lowered over."""
 
 SLICE_EPOCHS: Final = 2
 """Epochs in a slice. The first one may be about to end, so a slice is between one and two periods long."""
@@ -244,7 +246,7 @@ class Fiber:
             lower = self.call.codec.lower_result
             if lower is not None:
                 results = self._results
-                _MEMORY[results : results + _VAL] = bytes(_VAL)
+                _MEMORY[results : results + _VAL] = _FALSE
                 try:
                     lower(results, value, self)
                 except BaseException:
@@ -378,14 +380,15 @@ class Fiber:
         (error,) = _pointer.unpack_from(_MEMORY, self._base + _ERROR)
         if error:
             capi.take_error(error)
-        free(self._base + _RESULT)
+        capi.val_delete(self._base + _RESULT)
         self._free_arguments()
         store.delete()
 
     def _free_arguments(self) -> None:
+        """What they own; nobody looks at this block again."""
         first = self._base + _ARGUMENTS
         for at in range(first, first + self._arity * _VAL, _VAL):
-            free(at)
+            capi.val_delete(at)
 
     # --- handles -----------------------------------------------------------------------------------------------------
 
