@@ -329,7 +329,8 @@ class Machine:
                 self._log.clear()
                 self._cursor = 0
             return recorded
-        self.clock = max(self.clock, now)
+        if now > self.clock:
+            self.clock = now
         self.writes.items.append(Write(event, answered, exists))
         self.news += 1
         return event

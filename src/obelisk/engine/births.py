@@ -76,7 +76,7 @@ class Births:
         state = transitions.create(execution_id, created, now, self._books.executor)
         if self._books.shared:
             state.lease_expires_at = Instant(now + self._books.limits.lease_us)
-        held = Held.of(state, info.kind)
+        held = Held(state, execution_id, info.kind)
         held.begin_as(created)
         unit.create(held, created)
         unit.draft.bytes += len(created.params)
@@ -151,7 +151,7 @@ class Births:
         state = transitions.create(item.execution_id, created, draft.now, self._books.executor)
         if self._books.shared:
             state.lease_expires_at = Instant(draft.now + self._books.limits.lease_us)
-        held = Held.of(state, info.kind)
+        held = Held(state, item.execution_id, info.kind)
         held.begin_as(created)
         unit = draft.unit([], [item])
         unit.create(held, created)

@@ -178,7 +178,7 @@ class Encounters:
 
 def unheld_stub(snapshot: Snapshot) -> Held:
     """An execution of a stub activity as it was read, for a unit that ends it."""
-    return Held.of(snapshot.state, FunctionKind.STUB)
+    return Held(snapshot.state, snapshot.state.execution_id, FunctionKind.STUB)
 
 
 def same_result(one: Outcome, other: Outcome) -> bool:

@@ -31,9 +31,9 @@ class Ends:
         """
         version = unit.append(held, Finished(outcome, http_traces))
         state = held.state
-        for delay in held.delays:
-            unit.unit.delays_done.append((held.execution_id, delay))
-        held.delays.clear()
+        if held.delays:
+            unit.unit.delays_done += [(held.execution_id, delay) for delay in held.delays]
+            held.delays.clear()
         if state.join_set is None:
             return
         child = ids.relative(held.execution_id)

@@ -107,9 +107,10 @@ class Engine:
     @property
     def has_work(self) -> bool:
         """Whether `decide` has something to do without any input."""
-        may_start = self._books.window.waits > 0 and self._books.window.free > 0
-        may_step = bool(self._books.runnable) or self._books.warmth.admits
-        return bool(self._books.again) or may_step or may_start
+        books = self._books
+        if books.again or books.runnable or books.warmth.admits:
+            return True
+        return books.window.waits > 0 and books.window.free > 0
 
     def next_due(self) -> Instant | None:
         """When `decide` must be called although nothing came in."""
@@ -148,26 +149,26 @@ class Engine:
 
     def decide(self, inputs: list[Input], now: Instant) -> Tick:
         """Applies `inputs` in order, then what is due, then steps workflows until the tick's limits."""
-        draft = Draft(now, self.limits)
+        books, draft = self._books, Draft(now, self.limits)
         self._budget.start()
-        todo = self._books.again + inputs
-        self._books.again = []
+        todo = books.again + inputs
+        books.again = []
         for index, item in enumerate(todo):
             if draft.is_full:
-                self._books.again += todo[index:]
+                books.again += todo[index:]
                 break
             self._apply(item, draft)
-        for kind, execution_id, delay in self._books.timers.take_due(now, self.limits.tick_units_max):
+        for kind, execution_id, delay in books.timers.take_due(now, self.limits.tick_units_max):
             match kind:
                 case TimerKind.DELAY:
-                    self._apply(DelayDue(execution_id, delay), draft)
+                    self._on_delay_due(DelayDue(execution_id, delay), draft)
                 case TimerKind.PENDING:
-                    self._apply(PendingDue(execution_id), draft)
+                    self._on_pending_due(PendingDue(execution_id), draft)
                 case TimerKind.LEASE:
                     self._keep_leases(draft)
         self._attempts.start_due(draft)
         self._step_workflows(draft)
-        return Tick(self._books.entropy.batch_id() if draft.units else "", now, draft.units, draft.notes, draft.effects)
+        return Tick(books.entropy.batch_id() if draft.units else "", now, draft.units, draft.notes, draft.effects)
 
     def _apply(self, item: Input, draft: Draft) -> None:
         match item:
@@ -189,8 +190,8 @@ class Engine:
                 self._operations.on_looked(item, draft)
             case DelayDue():
                 self._on_delay_due(item, draft)
-            case PendingDue(execution_id):
-                self._on_pending_due(execution_id, item, draft)
+            case PendingDue():
+                self._on_pending_due(item, draft)
             case CrashedTooOften():
                 self._attempts.on_crashed_too_often(item, draft)
             case Stepped():
@@ -212,8 +213,8 @@ class Engine:
         self._ends.deliver(held, unit.resolve(held, item.delay, ok=True), unit)
         unit.close()
 
-    def _on_pending_due(self, execution_id: ExecutionId, item: Input, draft: Draft) -> None:
-        held = self._books.held.get(execution_id)
+    def _on_pending_due(self, item: PendingDue, draft: Draft) -> None:
+        held = self._books.held.get(item.execution_id)
         if held is None or not self._books.trusted(held, item) or held.phase is not Phase.COLD:
             return
         state = held.state
@@ -231,12 +232,13 @@ class Engine:
 
     def _step_workflows(self, draft: Draft) -> None:
         """Steps workflows in turn. Those that want more get it after all the others, at the latest in the next tick."""
+        books, runnable = self._books, self._books.runnable
         again: list[Held] = []
-        self._books.runnable.extend(self._books.warmth.admitted())
-        while self._books.runnable and not draft.is_full:
-            held = self._books.runnable.popleft()
+        runnable.extend(books.warmth.admitted())
+        while runnable and not draft.is_full:
+            held = runnable.popleft()
             if (
-                self._books.held.get(held.execution_id) is not held
+                books.held.get(held.execution_id) is not held
                 or held.phase is not Phase.READY
                 or not held.is_trusted
             ):
@@ -245,10 +247,10 @@ class Engine:
                 continue
             if self._stepper.run(held, draft):
                 again.append(held)
-            self._books.warmth.after_run(held)
+            books.warmth.after_run(held)
             if self._budget.spent():
                 break
-        self._books.runnable.extend(again)
+        runnable.extend(again)
 
     def _warm(self, held: Held, draft: Draft) -> bool:
         """Gives an execution its machine, if there is room; one that has a log is loaded first."""
@@ -267,7 +269,7 @@ class Engine:
 
     def settle(self, tick: Tick, outcomes: list[UnitOutcome]) -> list[Effect]:
         """Learns what became of the units of `tick`. Returns the effects that may leave now, in order."""
-        effects = list(tick.effects)
+        books, effects = self._books, list(tick.effects)
         changed: list[Effect] = []
         torn: dict[ExecutionId, Held] = {}
         for unit, notes, outcome in zip(tick.units, tick.notes, outcomes, strict=True):
@@ -277,18 +279,18 @@ class Engine:
                 continue
             effects += notes.effects
             for due, kind, execution_id, delay in notes.timers:
-                self._books.timers.arm(due, kind, execution_id, DelayRef(delay))
+                books.timers.arm(due, kind, execution_id, DelayRef(delay))
             if unit.requests:
                 self._pass_on(unit.requests, outcome.request_ids, effects)
             changed.append(Changed(unit))
         for held in torn.values():
-            if self._books.held.get(held.execution_id) is held:
+            if books.held.get(held.execution_id) is held:
                 self._recovery.tear_down(held, effects)
         for effect in effects:
             if isinstance(effect, StartAttempt):
-                self._books.attempts[effect.execution_id] = effect.run
+                books.attempts[effect.execution_id] = effect.run
             elif isinstance(effect, Load):
-                self._books.reads[effect.execution_id] += 1
+                books.reads[effect.execution_id] += 1
         for notes in tick.notes:
             for held in notes.touched:
                 held.last_unit = -1

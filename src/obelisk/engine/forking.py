@@ -193,6 +193,7 @@ def _copy_child(
         join_set=response.join_set,
         forked_from=Origin(absolute(prefix.origin.execution_id, body.child), body.version + 1, response.created_at),
     )
-    child = Held.of(transitions.create(absolute(held.execution_id, body.child), created, unit.draft.now, None), None)
+    execution_id = absolute(held.execution_id, body.child)
+    child = Held(transitions.create(execution_id, created, unit.draft.now, None), execution_id, None)
     unit.create(child, created)
     unit.append(child, Finished(body.outcome))

@@ -108,11 +108,6 @@ class Held(msgspec.Struct, eq=False):
     """What was found out for it."""
     advance: Advance | None = None
 
-    @classmethod
-    def of(cls, state: ExecutionState, kind: FunctionKind | None) -> Held:
-        """What there is of an execution at first: its row."""
-        return cls(state, state.execution_id, kind)
-
     def begin_as(self, created: Created) -> None:
         """Takes from `created` what runs of it need."""
         self.params = created.params

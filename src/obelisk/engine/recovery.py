@@ -156,7 +156,7 @@ class Recovery:
             if state.execution_id in self._books.held:
                 continue  # claimed again before the first claim was noticed as lost; its units will be refused
             info = self._books.registry.pinned(state.component, state.ffqn)
-            held = Held.of(state, None if info is None else info.kind)
+            held = Held(state, state.execution_id, None if info is None else info.kind)
             self._books.held[state.execution_id] = held
             taken.append(held)
             for delay in delays.get(state.execution_id, ()):

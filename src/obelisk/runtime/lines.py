@@ -13,6 +13,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final, Protocol
 
+import msgspec
+
 from obelisk.core.calls import Log, LogLine
 from obelisk.core.ids import Digest, ExecutionId, RunId
 from obelisk.core.instants import Instant
@@ -167,16 +169,13 @@ class ComponentLines:
             self._streams.write(prefix, line.data, is_error=forward is Forward.STDERR)
 
 
-class AttemptLines:
+class AttemptLines(msgspec.Struct, eq=False):
     """The lines of one attempt at an activity: call it with each. One owner at a time, on any thread."""
 
-    __slots__ = ("_allowance", "_effect", "_lines", "_policy")
-
-    def __init__(self, lines: ComponentLines, effect: StartAttempt, policy: LogPolicy) -> None:
-        self._lines = lines
-        self._effect = effect
-        self._policy = policy
-        self._allowance: Allowance | None = None
+    _lines: ComponentLines
+    _effect: StartAttempt
+    _policy: LogPolicy
+    _allowance: Allowance | None = None
 
     def __call__(self, line: LogLine) -> None:
         """One line, or output."""
