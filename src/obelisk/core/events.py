@@ -43,6 +43,8 @@ TRACING: Final = "tracing:"
 
 class _Event(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="event", gc=False):
     history: ClassVar[bool] = False
+    tag: ClassVar[str]
+    """What it is called where it is written, for example `join_set_create`."""
 
 
 class Origin(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -364,6 +366,10 @@ Event = (
 )
 
 
+for _event in get_args(Event):
+    _event.tag = str(_event.__struct_config__.tag)
+
+
 class LogEntry(msgspec.Struct, frozen=True, gc=False):
     """One row of a log: versions are 0, 1, 2, … without a gap."""
 
@@ -389,9 +395,6 @@ def decode_event(data: bytes, format: int = FORMAT) -> Event:
     return event
 
 
-_KINDS: Final = {kind: str(kind.__struct_config__.tag) for kind in get_args(Event)}
-
-
 def kind_of(event: Event) -> str:
     """The event's tag, for example `join_set_create`."""
-    return _KINDS[type(event)]
+    return event.tag

@@ -50,7 +50,6 @@ from obelisk.core.events import (
     TemporarilyFailed,
     TemporarilyTimedOut,
     Unlocked,
-    kind_of,
 )
 from obelisk.core.ids import ExecutionId, ExecutorId, JoinSetId
 from obelisk.core.instants import Instant
@@ -146,20 +145,19 @@ def append(state: ExecutionState, event: Event, at: Instant, *, answered: bool =
 
     `answered`: for a `join_next`, that its response is already there. `IllegalTransition` when the table forbids it.
     """
-    kind = kind_of(event)
-    taken_as = ANSWERED if answered else kind
+    taken_as = ANSWERED if answered else event.tag
     try:
         state.status, state.lifecycle = TRANSITIONS[state.status, state.lifecycle, taken_as]
     except KeyError:
         raise IllegalTransition(
-            f"{kind} is not allowed for {state.execution_id}, which is {state.status} and {state.lifecycle}"
+            f"{event.tag} is not allowed for {state.execution_id}, which is {state.status} and {state.lifecycle}"
         ) from None
     version = state.next_version
     state.next_version = version + 1
     state.updated_at = at
     if taken_as in _FOLDS:
         _FOLDS[taken_as](state, event, at)
-    if kind != "locked":  # a lock is no progress: crashes stay counted
+    if taken_as != "locked":  # a lock is no progress: crashes stay counted
         state.crashes = 0
     return version
 
