@@ -7,6 +7,7 @@ No doors, no threads: attempts run to their end within their first slice, since 
 from __future__ import annotations
 
 import random
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
@@ -96,7 +97,8 @@ class Cranked:
         changes, line_changes = Changes(), Changes()
         self.driver = Driver(self.engine, self.store, self.clock, limits, lane, ticker, changes, line_changes, _raise)
         lines = ComponentLines(self.deployed, limits, self.driver.lines, Streams(), self.clock.now)
-        # What `Driver.start` does, but for the thread.
+        # What `Driver.start` does, but for the thread: it is this one, which need not be woken by what it does itself.
+        self.driver._thread = threading.current_thread()
         self.driver._attempts = Attempts(self.deployed, lane, io, outgoing, marks, lines, self.driver.offer)
         self.driver._emit = lines.emitted
 
