@@ -329,8 +329,7 @@ class Machine:
                 self._log.clear()
                 self._cursor = 0
             return recorded
-        if now > self.clock:
-            self.clock = now
+        self.clock = max(self.clock, now)
         self.writes.items.append(Write(event, answered, exists))
         self.news += 1
         return event

@@ -23,7 +23,6 @@ from obelisk.engine.timers import TimerKind, Timers
 from obelisk.engine.warmth import Warmth
 from obelisk.engine.window import StartWindow
 
-
 _NOT_BLOCKED: Final = frozenset({Status.PENDING, Status.LOCKED})
 
 

@@ -237,11 +237,7 @@ class Engine:
         runnable.extend(books.warmth.admitted())
         while runnable and not draft.is_full:
             held = runnable.popleft()
-            if (
-                books.held.get(held.execution_id) is not held
-                or held.phase is not Phase.READY
-                or not held.is_trusted
-            ):
+            if books.held.get(held.execution_id) is not held or held.phase is not Phase.READY or not held.is_trusted:
                 continue  # ended, torn down or parked while it waited
             if held.machine is None and not self._warm(held, draft):
                 continue
