@@ -168,6 +168,7 @@ def talking(running: Any, feature_components: Any) -> Any:
         [[activity_wasm]]
         name = "talk_activity"
         location = "{feature_components.talk_activity}"
+        exec.lock_expiry.minutes = 1
         [[workflow]]
         name = "talk_workflow"
         location = "{feature_components.talk_workflow}"
