@@ -24,9 +24,11 @@ def obelisk(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def contents(server: Any) -> dict[str, bytes]:
-    """What is in the server's data folder, but for SQLite's index of its write-ahead log."""
-    files = server.database.parent.glob("*")
-    return {path.name: path.read_bytes() for path in files if path.is_file() and not path.name.endswith("-shm")}
+    """What is in the server's data folder, but for SQLite's index of its write-ahead log, and the zeros after that log: a
+    server that has just begun still makes room for it.
+    """
+    files = [path for path in server.database.parent.glob("*") if path.is_file() and not path.name.endswith("-shm")]
+    return {path.name: path.read_bytes().rstrip(b"\0") for path in files}
 
 
 def toml(*components: tuple[str, str, Path]) -> str:
