@@ -15,11 +15,17 @@ async def until(fact):
         await asyncio.sleep(0.001)
 
 
+async def begun(engine, service):
+    """A call whose execution is there, and its id."""
+    execution_id = service.submitting.new_id()
+    call = asyncio.ensure_future(service.calling.call(execution_id, FIBOA, b"[10,1]", metadata={"a": "b"}))
+    await until(lambda: engine.store.created(execution_id) is not None)
+    return call, execution_id
+
+
 def test_a_call_returns_with_the_end_and_its_result(run):
     async def scenario(engine, service):
-        execution_id = service.submitting.new_id()
-        call = asyncio.ensure_future(service.calling.call(execution_id, FIBOA, b"[10,1]", metadata={"a": "b"}))
-        await until(lambda: engine.store.created(execution_id) is not None)
+        call, execution_id = await begun(engine, service)
         assert engine.store.created(execution_id).metadata == {"a": "b"}
         engine.lock(execution_id)
         child = engine.call(execution_id, 1)
@@ -55,9 +61,7 @@ def test_the_same_again_waits_for_the_same_execution(run):
 
 def test_an_end_of_which_only_the_fact_is_told_is_read(run):
     async def scenario(engine, service):
-        execution_id = service.submitting.new_id()
-        call = asyncio.ensure_future(service.calling.call(execution_id, FIBOA, b"[10,1]"))
-        await until(lambda: engine.store.created(execution_id) is not None)
+        call, execution_id = await begun(engine, service)
         engine.changes.tell = lambda change: engine.changes.publish((change.state.execution_id,), ended=True)
         engine.finish(execution_id, Ok(Json(b"55")))
         _, execution = await call
@@ -66,11 +70,26 @@ def test_an_end_of_which_only_the_fact_is_told_is_read(run):
     run(scenario)
 
 
+def test_an_end_that_comes_before_the_answer_to_the_submission_is_not_missed(run):
+    async def scenario(engine, service):
+        submit = engine.submit
+
+        async def submit_and_finish(execution_id, *others, **more):
+            answer = await submit(execution_id, *others, **more)
+            engine.lock(execution_id)
+            engine.finish(execution_id, Ok(Json(b"55")))
+            return answer
+
+        engine.submit = submit_and_finish
+        _, execution = await service.calling.call(service.submitting.new_id(), FIBOA, b"[10,1]")
+        assert execution.result.final.outcome == Ok(Json(b"55"))
+
+    run(scenario)
+
+
 def test_one_who_leaves_leaves_the_execution_alone(run):
     async def scenario(engine, service):
-        execution_id = service.submitting.new_id()
-        call = asyncio.ensure_future(service.calling.call(execution_id, FIBOA, b"[10,1]"))
-        await until(lambda: engine.store.created(execution_id) is not None)
+        call, execution_id = await begun(engine, service)
         call.cancel()
         await until(lambda: engine.changes.watchers == 0)
         assert not (await service.executions.get(execution_id)).is_finished
@@ -89,9 +108,7 @@ def test_what_cannot_be_submitted_is_not_waited_for(run):
 
 def test_when_the_server_stops_nobody_waits_on(run):
     async def scenario(engine, service):
-        execution_id = service.submitting.new_id()
-        call = asyncio.ensure_future(service.calling.call(execution_id, FIBOA, b"[10,1]"))
-        await until(lambda: engine.store.created(execution_id) is not None)
+        call, _ = await begun(engine, service)
         engine.stop()
         with pytest.raises(Stopping):
             await call

@@ -14,6 +14,7 @@ import pytest
 from obelisk.core.batch import Applied, StoreFailed
 from obelisk.runtime.upkeep import Upkeep
 from obelisk.store.sqlite import SqliteStore
+from obelisk.store.sqlite.wal import Wal
 
 BOUND = 1 << 20
 PATIENCE_S = 60
@@ -84,6 +85,29 @@ def test_room_is_made_behind_what_was_committed(path, wal, create):
     with closing(apsw.Connection(str(left))) as found:
         assert found.execute("SELECT count(*) FROM executions").fetchone() == (50,)
         assert found.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+def test_no_room_is_made_while_somebody_writes(path, wal):
+    with closing(SqliteStore(path, wal_bytes_max=BOUND)) as store:
+        before = wal.stat().st_size
+        made = threading.Thread(target=store.upkeep, kwargs={"checkpoint": False})
+        with store._writing:
+            made.start()
+            time.sleep(0.2)
+            assert wal.stat().st_size == before
+        made.join()
+        assert wal.stat().st_size == BOUND
+
+
+def test_what_is_committed_during_a_checkpoint_keeps_the_log_from_beginning_anew(path):
+    log = Wal(str(path), 1_000, 102_400, threading.Lock())  # 100 pages
+    log.wanted.clear()
+    log.grown(90)
+    log.seen(pages=90, moved=90, written=90)
+    log.grown(180)
+    assert not log.wanted.is_set() and not log.is_long, "it began anew at 90"
+    log.seen(pages=90, moved=90, written=150)  # a commit came between the checkpoint and this
+    assert log.is_long, "it did not: 120 pages are in it"
 
 
 def test_a_disk_that_has_no_room_for_it_does_not_matter(path, wal, create, monkeypatch):

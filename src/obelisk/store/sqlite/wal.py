@@ -16,12 +16,17 @@ from typing import Final
 
 _PIECE_BYTES: Final = 4 << 10
 """The kernel keeps what was written at once as one large page, and counts all of it as written when any of it is again."""
-_SYNCED_BYTES: Final = 1 << 20
+_PIECES_SYNCED: Final = 256
+"""That go to the disk together: a commit that comes meanwhile waits for them."""
 _FRAME_HEADER_BYTES: Final = 24
 
 
 class Wal:
-    """The log of one database. `grown` and `seen` are told how long it is, `make_room` makes its file longer."""
+    """The log of one database. `grown` and `seen` are told how long it is, `make_room` makes its file longer.
+
+    A commit and a checkpoint may tell at the same time, on two threads. What comes of it is a look too many, or one that waits for
+    the next second.
+    """
 
     def __init__(self, database: str, page_bytes: int, log_bytes_max: int, writing: threading.Lock) -> None:
         """`log_bytes_max`: how long the log gets before it begins anew. `writing`: held by whoever writes to the database."""
@@ -69,10 +74,12 @@ class Wal:
         try:
             file = os.open(self._path, os.O_WRONLY | os.O_APPEND)
             try:
+                pieces = 0
                 while (missing := self._file_bytes - os.fstat(file).st_size) > 0:
                     with self._writing:
                         os.write(file, bytes(min(missing, _PIECE_BYTES)))
-                    if missing % _SYNCED_BYTES < _PIECE_BYTES:
+                    pieces += 1
+                    if missing <= _PIECE_BYTES or pieces % _PIECES_SYNCED == 0:
                         os.fdatasync(file)
             finally:
                 os.close(file)
