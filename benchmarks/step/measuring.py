@@ -26,7 +26,7 @@ from obelisk.config import load
 from obelisk.core.names import FunctionName
 from obelisk.core.state import Status
 from obelisk.core.values import Json
-from obelisk.runtime import Failure, Runtime, start
+from obelisk.runtime.runtime import Failure, Runtime, start
 
 STEPS: Final = 200
 """Of a round: a short one, since a machine is now faster and now slower."""

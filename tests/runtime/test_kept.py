@@ -14,10 +14,11 @@ from obelisk.core.names import FunctionName
 from obelisk.core.policy import CLOSED, ExecutionPolicy, OnTrap, RetryPolicy, Sandbox
 from obelisk.core.ports import FunctionInfo, FunctionKind, Rejection, Typed
 from obelisk.core.values import ErrForm, Json, Ok
-from obelisk.runtime.components import DeploymentRefused, load_active
+from obelisk.runtime.components import load_active
 from obelisk.runtime.deployed import Deployed, DeployedComponent
 from obelisk.runtime.kept import KeptComponents
 from obelisk.runtime.marks import Marks
+from obelisk.runtime.refusals import DeploymentRefused
 from obelisk.wasm.component import ComponentLoader
 from obelisk.wit.declared import Declared
 

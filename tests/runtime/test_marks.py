@@ -42,3 +42,35 @@ def test_slots_are_given_back_and_ids_may_be_too_long(tmp_path: Path) -> None:
     marks.clear(-1)
     assert marks.left_over() == {"E_0", "E_again", "E_2"}
     marks.close()
+
+
+def test_all_that_was_used_is_found(tmp_path: Path) -> None:
+    """However much was, also where threads were about to write."""
+    ids = [ExecutionId(f"E_{number}") for number in range(1_000)]
+    for begun in (ids, ids[:3], []):
+        marks = Marks(tmp_path / "marks")
+        slots = [marks.set(each) for each in begun]
+        if len(begun) == len(ids):
+            marks._map[slots[0] : slots[200]] = bytes(slots[200] - slots[0])
+            begun = begun[200:]
+        marks.close()
+        marks = Marks(tmp_path / "marks")
+        assert marks.left_over() == set(begun)
+        marks.blank_all()
+        assert not marks.left_over()
+        marks.close()
+
+
+def test_looking_for_marks_takes_no_more_into_memory_than_was_used(tmp_path: Path) -> None:
+    marks = Marks(tmp_path / "marks")
+    marks.set(ExecutionId("E_1"))
+    assert not marks.left_over() - {"E_1"}
+    marks.blank_all()
+    assert _resident_kib(tmp_path / "marks") < 2_000
+    marks.close()
+
+
+def _resident_kib(path: Path) -> int:
+    """Of a file that this process has mapped."""
+    parts = Path("/proc/self/smaps").read_text().partition(f"{path}\n")
+    return int(next(line for line in parts[2].splitlines() if line.startswith("Rss:")).split()[1])

@@ -15,7 +15,7 @@ from obelisk.config import load
 from obelisk.core.events import ComponentUpgraded, DelayRequested, JoinSetCreated
 from obelisk.core.state import Lifecycle
 from obelisk.runtime.changes import ShuttingDown
-from obelisk.runtime.components import DeploymentRefused
+from obelisk.runtime.refusals import DeploymentRefused
 
 FLOWS = "testing:workflow/flows."
 HOUR_MS = 3_600_000

@@ -6,7 +6,7 @@ import pytest
 
 from obelisk.config.settings import Allocator
 from obelisk.core.policy import Limits
-from obelisk.runtime.components import DeploymentRefused
+from obelisk.runtime.refusals import DeploymentRefused
 from obelisk.runtime.room import fitted, system_mappings
 from obelisk.wasm.engine import EngineConfig, pool_fits
 

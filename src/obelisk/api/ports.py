@@ -24,9 +24,9 @@ from obelisk.engine.effects import Answer, AnswerKind
 from obelisk.engine.inbox import InboxFull
 from obelisk.engine.inputs import GiveResult
 from obelisk.runtime.changes import ShuttingDown
-from obelisk.runtime.components import DeploymentRefused
 from obelisk.runtime.deployed import FunctionNotFound
 from obelisk.runtime.redeploying import Replaced
+from obelisk.runtime.refusals import DeploymentRefused
 from obelisk.runtime.replaying import ReplaysBusy
 from obelisk.runtime.views import ComponentView, FunctionView
 

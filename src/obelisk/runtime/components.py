@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final, TypeVar
@@ -21,6 +21,7 @@ from obelisk.core.ports import FunctionKind
 from obelisk.runtime.deployed import DeployedComponent
 from obelisk.runtime.programs.document import ExecEntry, ExecFile
 from obelisk.runtime.programs.loading import LoadedProgram, read_program
+from obelisk.runtime.refusals import DeploymentRefused
 from obelisk.wasm.component import ComponentLoader, LoadedComponent, LoadedWit
 from obelisk.wasm.description import Descriptions
 from obelisk.wasm.link import EntryPoint, link_activity, link_workflow
@@ -36,14 +37,6 @@ _LINE: Final = re.compile(rf"(.*) --> {re.escape(WIT_FILE)}:(\d+):\d+ ")
 
 Loaded = LoadedComponent | LoadedWit | LoadedProgram
 L = TypeVar("L", bound=Loaded)
-
-
-class DeploymentRefused(Exception):
-    """The configuration cannot be deployed; `problems` says everything that is wrong. The operator's to fix."""
-
-    def __init__(self, problems: Iterable[str]) -> None:
-        self.problems = tuple(problems)
-        super().__init__("\n".join(self.problems))
 
 
 def load_active(

@@ -21,11 +21,12 @@ from obelisk.config.settings import SUFFIX
 from obelisk.core.ids import Digest
 from obelisk.core.policy import ExecutionPolicy
 from obelisk.core.ports import FunctionKind
-from obelisk.runtime.components import DeploymentRefused, Loaded, deployed, load
+from obelisk.runtime.components import Loaded, deployed, load
 from obelisk.runtime.deployed import DeployedComponent
 from obelisk.runtime.programs.copies import ProgramChanged, ProgramCopies
 from obelisk.runtime.programs.document import ExecFile, read_document
 from obelisk.runtime.programs.loading import load_kept
+from obelisk.runtime.refusals import DeploymentRefused
 from obelisk.wasm.component import ComponentLoader
 from obelisk.wasm.source import ComponentError, Source, WitText, digest_of, is_wasm, read_source
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import mmap
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -20,6 +21,10 @@ from obelisk.core.ids import ExecutionId
 _SLOT: Final = 1024
 _SLOTS: Final = 1 << 14
 _ID_MAX: Final = _SLOT - 2
+_NEVER_USED: Final = 256
+"""Slots in a row that were never used, after which none was: they are taken from the front, but by several threads, and one may
+have been about to write into the first of them.
+"""
 _EMPTY: Final = b"\0\0"
 """The length of no id. A slot is named after where it begins: with the length of the id in it."""
 
@@ -40,7 +45,7 @@ class Marks:
     def left_over(self) -> frozenset[ExecutionId]:
         """What a process before this one was running when it died. Call before the first `set`."""
         found: set[ExecutionId] = set()
-        for slot in range(0, _SLOTS * _SLOT, _SLOT):
+        for slot in self._used():
             length = int.from_bytes(self._map[slot : slot + 2])
             if length:
                 found.add(ExecutionId(self._map[slot + 2 : slot + 2 + length].decode("ascii", "replace")))
@@ -48,9 +53,21 @@ class Marks:
 
     def blank_all(self) -> None:
         """Empties every slot: what was left over has been dealt with, or the stop is a clean one."""
-        for slot in range(0, _SLOTS * _SLOT, _SLOT):
+        for slot in self._used():
             if self._map[slot] or self._map[slot + 1]:
                 self.lift(slot)
+
+    def _used(self) -> Iterator[int]:
+        """The slots that ever had an id: it stays when the slot is emptied. To look at one takes its page into memory, so the others
+        are left alone.
+        """
+        never_used = 0
+        for slot in range(0, _SLOTS * _SLOT, _SLOT):
+            if self._map[slot + 2]:
+                never_used = 0
+                yield slot
+            elif (never_used := never_used + 1) == _NEVER_USED:
+                return
 
     def set(self, execution_id: ExecutionId) -> int:
         """Marks an execution as running; returns the slot to clear. -1: none was free, or the id is too long."""

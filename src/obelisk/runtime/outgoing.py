@@ -7,7 +7,9 @@ each variable is taken out of it, so that no child process has it. They are kept
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Iterator, Mapping, MutableMapping
+from typing import TYPE_CHECKING
 
 from obelisk.config.settings import Config
 from obelisk.core.egress import EgressPolicy
@@ -16,9 +18,10 @@ from obelisk.core.ids import ExecutionId
 from obelisk.core.spans import Traceparent, execution_span, trace_of
 from obelisk.runtime.clock import Clock
 from obelisk.runtime.io_loop import IoLoop
-from obelisk.wasm.wasi.http.client import HttpClient
-from obelisk.wasm.wasi.http.connecting import Connections
-from obelisk.wasm.wasi.http.placeholders import unfit_value
+
+if TYPE_CHECKING:  # imported with the first component that has a use for it, see `wasm.wasi.tables`
+    from obelisk.wasm.wasi.http.client import HttpClient
+    from obelisk.wasm.wasi.http.connecting import Connections
 
 
 class Secrets:
@@ -50,6 +53,8 @@ class Secrets:
             return (
                 f"the environment variable {variable} is not set; set it, or take the secret out of the configuration"
             )
+        from obelisk.wasm.wasi.http.placeholders import unfit_value
+
         encoded = value.encode(errors="surrogateescape")
         unfit = unfit_value(encoded)
         if unfit is not None:
@@ -67,26 +72,38 @@ class Outgoing:
         self._io = io
         self._now = clock.now
         self._secrets = secrets
-        self._connections = Connections()
+        self._connections: Connections | None = None
+        self._one_makes_them = threading.Lock()
         self._traces_all = traces_all
 
     def client(self, policy: EgressPolicy, execution_id: ExecutionId, trace_context: Mapping[str, str]) -> HttpClient:
-        """For one attempt. `trace_context`: metadata of its execution."""
+        """For one attempt; from any thread. `trace_context`: metadata of its execution."""
+        from obelisk.wasm.wasi.http.client import HttpClient
+
         context = {key.removeprefix(TRACING): value for key, value in trace_context.items()}
         if self._traces_all:
             trace = trace_of(execution_id, trace_context)
             parent = Traceparent(trace.trace_id, execution_span(execution_id), trace.flags)
             context = {"traceparent": str(parent), "tracestate": trace.state}
-        return HttpClient(self._connections, policy, self._now, self._secrets.of(policy), context)
+        return HttpClient(self._shared(), policy, self._now, self._secrets.of(policy), context)
+
+    def _shared(self) -> Connections:
+        from obelisk.wasm.wasi.http.connecting import Connections
+
+        with self._one_makes_them:
+            if self._connections is None:
+                self._connections = Connections()
+            return self._connections
 
     def stop(self) -> None:
         """Closes the connections that were kept. The attempts must have ended."""
-        if self._io.is_running:
-            self._io.run(self._close())
+        if self._connections is not None and self._io.is_running:
+            self._io.run(_close(self._connections))
 
-    async def _close(self) -> None:
-        self._connections.close()
-        await asyncio.sleep(0)
+
+async def _close(connections: Connections) -> None:
+    connections.close()
+    await asyncio.sleep(0)
 
 
 def _named(policy: EgressPolicy) -> Iterator[tuple[str, str]]:

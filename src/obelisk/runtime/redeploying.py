@@ -19,12 +19,13 @@ from obelisk.core.ports import FunctionKind
 from obelisk.engine.engine import Engine
 from obelisk.runtime import entropy
 from obelisk.runtime.clock import Clock
-from obelisk.runtime.components import DeploymentRefused, load_active
+from obelisk.runtime.components import load_active
 from obelisk.runtime.deployed import Deployed, DeployedComponent
 from obelisk.runtime.driver import Driver
 from obelisk.runtime.kept import KeptComponents
 from obelisk.runtime.outgoing import Secrets
 from obelisk.runtime.programs.programs import Programs
+from obelisk.runtime.refusals import DeploymentRefused
 from obelisk.runtime.views import ComponentView
 from obelisk.store.sqlite import SqliteStore
 from obelisk.wasm.component import ComponentLoader

@@ -14,7 +14,7 @@ import msgspec
 
 from obelisk.config.settings import Allocator
 from obelisk.core.policy import Limits
-from obelisk.runtime.components import DeploymentRefused
+from obelisk.runtime.refusals import DeploymentRefused
 from obelisk.wasm.engine import EngineConfig, pool_fits
 
 _MAX_MAP_COUNT: Final = Path("/proc/sys/vm/max_map_count")

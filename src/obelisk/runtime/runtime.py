@@ -20,13 +20,11 @@ from pathlib import Path
 from typing import Final
 
 from obelisk.config import Config
-from obelisk.config.settings import Allocator
 from obelisk.core.backtraces import Backtrace
 from obelisk.core.batch import BacktraceStore, Recovered, RequestBody, Snapshot, StoreFailed
 from obelisk.core.ids import Digest, ExecutionId, root_of
 from obelisk.core.instants import Instant
 from obelisk.core.names import FunctionName
-from obelisk.core.policy import Limits
 from obelisk.core.reading import Reader
 from obelisk.core.replay import Replayed
 from obelisk.core.tracing import Found
@@ -35,34 +33,31 @@ from obelisk.engine.effects import Answer, AnswerKind
 from obelisk.engine.engine import Engine
 from obelisk.engine.inbox import ClientCall
 from obelisk.engine.inputs import Fork, GiveResult, Operate, Submit
-from obelisk.runtime import entropy, room
+from obelisk.runtime import entropy
 from obelisk.runtime.attempts import Attempts
 from obelisk.runtime.changes import Changes, Ending, ShuttingDown, Subscription
 from obelisk.runtime.clock import Clock, TickBudget
-from obelisk.runtime.components import DeploymentRefused, load_active
+from obelisk.runtime.compiling import make_engines
+from obelisk.runtime.components import load_active
 from obelisk.runtime.deployed import Deployed, DeployedComponent
 from obelisk.runtime.directories import Directories
 from obelisk.runtime.driver import Driver
 from obelisk.runtime.io_loop import IoLoop
 from obelisk.runtime.kept import KeptComponents
-from obelisk.runtime.lane import BEGUN_MAX, CpuLane
+from obelisk.runtime.lane import CpuLane
 from obelisk.runtime.lines import ComponentLines
 from obelisk.runtime.marks import Marks
 from obelisk.runtime.outgoing import Outgoing, Secrets
 from obelisk.runtime.programs.programs import Programs
 from obelisk.runtime.redeploying import Redeploying, Replaced, deployment_digest
+from obelisk.runtime.refusals import DeploymentRefused
 from obelisk.runtime.replaying import Replays
 from obelisk.runtime.streams import Streams
-from obelisk.runtime.telemetry import otlp
-from obelisk.runtime.telemetry.exporter import Exporter
 from obelisk.runtime.upkeep import Upkeep
 from obelisk.store.sqlite import SqliteStore
 from obelisk.wasm.component import ComponentLoader
-from obelisk.wasm.engine import EngineConfig, Engines, EpochTicker
+from obelisk.wasm.engine import Engines, EpochTicker
 
-_POOL_MEMORY_MAX: Final = 256 << 20
-_MEMORY_MAX: Final = 4 << 30
-"""All that 32-bit WebAssembly can address: what `unlimited` means."""
 _SWITCH_INTERVAL_S: Final = 0.000_5
 """How long a thread may keep the interpreter while another one waits for it. Python's own 5 ms would let a thread that
 computes delay every commit by as much.
@@ -252,23 +247,25 @@ class Failure:
         return self.error
 
 
-def start(config: Config, failure: Failure) -> Runtime:
-    """Starts everything that `config` asks for. `failure` hears of it when the runtime cannot go on later.
+def start(config: Config, failure: Failure, engines: Callable[[], Engines] | None = None) -> Runtime:
+    """Starts everything that `config` asks for. `failure` hears of it when the runtime cannot go on later. `engines`: of
+    `make_engines_aside`; without it they are made here.
 
     Raises `DeploymentRefused` (components, limits), `StoreUnusable` (the database), or `OSError`; nothing is then left running.
     """
     with ExitStack() as stack:
-        runtime = _start(config, failure, stack)
+        runtime = _start(config, failure, engines or partial(make_engines, config), stack)
         stack.pop_all()
     return runtime
 
 
-def _start(config: Config, failure: Failure, building: ExitStack) -> Runtime:
+def _start(config: Config, failure: Failure, make: Callable[[], Engines], building: ExitStack) -> Runtime:
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
     _check_extras(config)
     clock = Clock()
     # Components first: what is refused has written nothing but compiled code into its cache.
-    engines, loader = _compilers(config)
+    engines = make()
+    loader = _loader(config, engines)
     active = load_active(loader, config.components, config.allowed_programs)
     secrets = Secrets(os.environ)
     problems = secrets.take(config)
@@ -280,7 +277,6 @@ def _start(config: Config, failure: Failure, building: ExitStack) -> Runtime:
     stack = building.enter_context(ExitStack())
     store = stack.enter_context(closing(SqliteStore(str(directory / _DATABASE), pragmas=config.sqlite.pragma)))
     upkeep = Upkeep(store, failure.report)
-    upkeep.start()  # at once: it has room to make before anybody commits
     stack.callback(upkeep.stop)
     marks = stack.enter_context(closing(Marks(directory / _MARKS)))
 
@@ -306,6 +302,9 @@ def _start(config: Config, failure: Failure, building: ExitStack) -> Runtime:
     stack.callback(io.stop)
     exporter = None
     if config.otlp.enabled:
+        from obelisk.runtime.telemetry import otlp
+        from obelisk.runtime.telemetry.exporter import Exporter
+
         connect = partial(otlp.OtlpSender, config.otlp, executor)
         exporter = Exporter(config.otlp, connect, deployed, stack.enter_context(closing(store.reader())))
         exporter.start()
@@ -349,39 +348,31 @@ def _start(config: Config, failure: Failure, building: ExitStack) -> Runtime:
     stack.callback(driver.stop)
     attempts = Attempts(deployed, lane, io, outgoing, marks, lines, driver.offer, directories)
     driver.start(attempts, lines.emitted)
+    upkeep.start()  # last: it begins with room for the log, and would keep the start from the disk and from the interpreter
     return runtime
 
 
-def verify_components(config: Config) -> None:
-    """Loads, checks and links the components of a configuration, and starts nothing. `DeploymentRefused`."""
+def verify_components(config: Config, engines: Callable[[], Engines]) -> None:
+    """Loads, checks and links the components of a configuration, and starts nothing. `engines`: as in `start`.
+    `DeploymentRefused`.
+    """
     _check_extras(config)
-    _, loader = _compilers(config)
-    load_active(loader, config.components, config.allowed_programs)
+    load_active(_loader(config, engines()), config.components, config.allowed_programs)
 
 
 def _check_extras(config: Config) -> None:
     """What the configuration needs of packages is installed. `DeploymentRefused`."""
-    problem = otlp.missing() if config.otlp.enabled else None
+    if not config.otlp.enabled:
+        return
+    from obelisk.runtime.telemetry import otlp
+
+    problem = otlp.missing()
     if problem is not None:
         raise DeploymentRefused([problem])
 
 
-def _compilers(config: Config) -> tuple[Engines, ComponentLoader]:
-    allocator = config.wasm.allocator_config
-    engines = Engines(room.fitted(_engine_config(config), config.limits, allocator, room.system_mappings()))
-    return engines, ComponentLoader(engines, config.codegen_cache.directory if config.codegen_cache.enabled else None)
-
-
-def _engine_config(config: Config) -> EngineConfig:
-    limits: Limits = config.limits
-    return EngineConfig(
-        pooling=config.wasm.allocator_config is not Allocator.ON_DEMAND,
-        pool_instances_max=limits.hot_max + limits.start_window + 2 * BEGUN_MAX,
-        pool_memory_max=_POOL_MEMORY_MAX,
-        memory_max=_MEMORY_MAX,
-        fuel=config.wasm.fuel,
-        parallel_compilation=config.wasm.parallel_compilation,
-    )
+def _loader(config: Config, engines: Engines) -> ComponentLoader:
+    return ComponentLoader(engines, config.codegen_cache.directory if config.codegen_cache.enabled else None)
 
 
 def _wit(kept: KeptComponents, loader: ComponentLoader, digest: Digest) -> str | None:

@@ -1,48 +1,35 @@
 """The server's process: what `obelisk server run` does, from the configuration to the last thing freed.
 
-    configuration ─▶ port ─▶ runtime ─▶ doors ─▶ "Serving gRPC requests at …"      and back, to stop
+    configuration ─▶ engines, beside the imports ─▶ `serving` ─▶ "Serving gRPC requests at …"      and back, to stop
 
-Decides the order of starting and stopping, and which failures end the process. The port comes first: a server that
-cannot have it must not touch the database.
+Decides what a start does at once, and which failures end the process with which words. Most of a start is imports, and they are
+work of the interpreter alone; so this module imports what the configuration needs, and the rest once engines are in the making.
 """
 
 from __future__ import annotations
 
-import asyncio
-import logging
+import gc
 import os
 import resource
-import signal
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Final
 
-from obelisk.api.service import Service
 from obelisk.config import Config, ConfigError, load
-from obelisk.config.settings import Address
 from obelisk.core.batch import StoreFailed
-from obelisk.runtime.components import DeploymentRefused
-from obelisk.runtime.runtime import Failure, Runtime, start, verify_components
+from obelisk.runtime.compiling import make_engines_aside
+from obelisk.runtime.refusals import DeploymentRefused
 from obelisk.server import logs
-from obelisk.server.grpc import GrpcDoor, PortUnavailable
-from obelisk.store.sqlite import StoreUnusable
 
-GRACE_S: Final = 2.0
-"""How long open calls may go on when the server stops."""
+if TYPE_CHECKING:
+    from obelisk.server.serving import Beside
+
 OPEN_FILES_MAX: Final = 65_536
 """To how many open files the process raises its own limit: each request of an activity that waits has a socket."""
-_STOPS: Final = (signal.SIGINT, signal.SIGTERM)
-
-_log: Final = logging.getLogger(__name__)
 
 
 class ServerFailed(Exception):
     """The server could not start, or could not go on. The message is for the operator."""
-
-
-Beside = Callable[[Service], Coroutine[Any, Any, None]]
-"""Something that goes on while a server serves."""
 
 
 def run(path: Path | None, announce: Callable[[str], None], beside: Beside | None = None) -> None:
@@ -51,12 +38,28 @@ def run(path: Path | None, announce: Callable[[str], None], beside: Beside | Non
     `announce` is called with `Serving gRPC requests at HOST:PORT` once requests are answered. `beside` runs on the loop from
     then on; it is cancelled when the server stops, and what it raises stops the server. `ServerFailed`.
     """
+    gc.disable()  # until it is ready: nearly all that a start makes stays, and to look through it would take a fifth of the start
+    try:
+        _run(path, announce, beside)
+    finally:
+        gc.enable()
+
+
+def _run(path: Path | None, announce: Callable[[str], None], beside: Beside | None) -> None:
     config = _loaded(path)
     log = logs.configure(config.console)
     _allow_open_files()
+    engines = make_engines_aside(config)
+    from obelisk.server import serving
+
+    def ready() -> None:
+        gc.freeze()  # nor is it looked through later
+        gc.enable()
+        log.ready()
+
     try:
-        asyncio.run(_serve(config, log, announce, beside))
-    except (PortUnavailable, DeploymentRefused, StoreUnusable) as error:
+        failure = serving.serve(config, engines, announce, ready, beside)
+    except serving.REFUSALS as error:
         raise ServerFailed(str(error)) from None
     except StoreFailed as error:  # while starting
         raise ServerFailed(_reason(error)) from None
@@ -64,6 +67,8 @@ def run(path: Path | None, announce: Callable[[str], None], beside: Beside | Non
         raise ServerFailed(_refusal(error)) from None
     finally:
         log.finish()
+    if failure is not None:
+        raise ServerFailed(_reason(failure)) from failure
 
 
 def verify(path: Path | None, *, variables_may_be_missing: bool = False) -> None:
@@ -72,8 +77,11 @@ def verify(path: Path | None, *, variables_may_be_missing: bool = False) -> None
     """
     config = _loaded(path, variables_may_be_missing=variables_may_be_missing)
     log = logs.configure(config.console)
+    engines = make_engines_aside(config)
+    from obelisk.runtime.runtime import verify_components
+
     try:
-        verify_components(config)
+        verify_components(config, engines)
     except DeploymentRefused as error:
         raise ServerFailed(str(error)) from None
     finally:
@@ -85,92 +93,6 @@ def _loaded(path: Path | None, *, variables_may_be_missing: bool = False) -> Con
         return load(path, os.environ, Path.cwd(), variables_may_be_missing=variables_may_be_missing)
     except (ConfigError, OSError) as error:
         raise ServerFailed(str(error)) from None
-
-
-async def _serve(config: Config, log: logs.ConsoleLog, announce: Callable[[str], None], beside: Beside | None) -> None:
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in _STOPS:
-        loop.add_signal_handler(number, _stop, loop, stop)
-    wanted = config.api.listening_addr
-    door = GrpcDoor()
-    port = door.bind(wanted.host, wanted.port)
-    failure = Failure()
-    runtime = start(config, failure)
-    try:
-        service = Service(runtime)
-        await door.serve(service, runtime.catalogue)
-        try:
-            announce(f"Serving gRPC requests at {Address(wanted.host, port)}")
-        except OSError as error:  # whoever started the server listens no more; its clients do not care
-            _log.warning(
-                "serving gRPC requests at %s, which could not be announced: %s", Address(wanted.host, port), error
-            )
-        log.ready()
-        async with _going_on(beside, service, failure):
-            reason = await _until(stop, failure)
-        await _close(door, service, runtime, GRACE_S if reason is None else 0.0)
-    finally:
-        runtime.refuse_new_work()
-        runtime.stop()
-    if reason is not None:
-        raise ServerFailed(_reason(reason)) from reason
-    _log.info("stopped")
-
-
-@asynccontextmanager
-async def _going_on(beside: Beside | None, service: Service, failure: Failure) -> AsyncIterator[None]:
-    """Runs `beside` meanwhile."""
-    if beside is None:
-        yield
-        return
-
-    async def go_on() -> None:
-        try:
-            await beside(service)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the server must not go on as if it were there
-            _log.exception("what runs beside the server failed")
-            failure.report(error)
-
-    task = asyncio.ensure_future(go_on())
-    try:
-        yield
-    finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
-
-
-def _stop(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
-    """Stops the server. It is stopping then, and another signal changes nothing: not even after the loop has gone, when the
-    default would be to die of it, with the last lines of the log.
-    """
-    for number in _STOPS:
-        loop.remove_signal_handler(number)
-        signal.signal(number, signal.SIG_IGN)
-    stop.set()
-
-
-async def _until(stop: asyncio.Event, failure: Failure) -> BaseException | None:
-    """Waits for a signal, or for what the runtime cannot survive."""
-    stopping = asyncio.ensure_future(stop.wait())
-    failing = asyncio.ensure_future(failure.wait())
-    await asyncio.wait((stopping, failing), return_when=asyncio.FIRST_COMPLETED)
-    stopping.cancel()
-    if failing.done():
-        return failing.result()
-    failing.cancel()
-    with suppress(asyncio.CancelledError):
-        await failing
-    _log.info("stopping")
-    return None
-
-
-async def _close(door: GrpcDoor, service: Service, runtime: Runtime, grace_s: float) -> None:
-    """Streams end, new work is refused, what is under way may finish; then the door is shut."""
-    runtime.refuse_new_work()
-    await door.stop(grace_s)
-    service.close()
 
 
 def _refusal(error: OSError) -> str:

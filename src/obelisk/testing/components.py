@@ -24,8 +24,9 @@ from obelisk.core.policy import AllowedPrograms, Sandbox
 from obelisk.core.ports import FunctionInfo, FunctionKind, Guest, Step, Trapped, Yielded
 from obelisk.core.values import Failure, FailureKind, Json
 from obelisk.engine.effects import StartAttempt
-from obelisk.runtime.components import DeploymentRefused, load_active
+from obelisk.runtime.components import load_active
 from obelisk.runtime.deployed import Deployed, DeployedComponent
+from obelisk.runtime.refusals import DeploymentRefused
 from obelisk.runtime.views import ComponentView
 from obelisk.testing.deployment import DEPLOYMENT
 from obelisk.testing.guests import StrictGuest

@@ -16,12 +16,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
-from importlib.metadata import version
 from typing import Final
 
 import msgspec
 import wasmtime
-from wasmtime import _bindings
+from wasmtime import _bindings, _ffi
 
 from obelisk.wasm import capi
 
@@ -34,6 +33,7 @@ _TABLE_BYTES: Final = 20_000 * 8
 _TABLES_PER_INSTANCE: Final = 4
 _MAP_NORESERVE: Final = 0x4000
 _POOL_CODE_MAX: Final = 1 << 20
+_DETAILS: Final = "WASMTIME_BACKTRACE_DETAILS"
 
 
 class Placement(StrEnum):
@@ -81,12 +81,11 @@ class Compiler:
 class Engines:
     """The engines of a process. Make one; it lives as long as the process, and is safe to use from every thread.
 
-    Sets `WASMTIME_BACKTRACE_DETAILS=1`, which wasmtime reads when an engine is made: with it a trap's text names the
-    function, file and line of a guest that has debug information.
+    They are made with `ask_for_details`.
     """
 
     def __init__(self, config: EngineConfig | None = None) -> None:
-        os.environ["WASMTIME_BACKTRACE_DETAILS"] = "1"
+        ask_for_details()
         self.config = config if config is not None else EngineConfig()
         self.on_demand = _compiler(self.config, Placement.ON_DEMAND)
         self.pool = _compiler(self.config, Placement.POOL) if self.config.pooling else None
@@ -116,6 +115,14 @@ class Engines:
             native.increment_epoch()
 
 
+def ask_for_details() -> None:
+    """Sets `WASMTIME_BACKTRACE_DETAILS=1`, which wasmtime reads when an engine is made: with it a trap's text names the function,
+    file and line of a guest that has debug information.
+    """
+    if os.environ.get(_DETAILS) != "1":
+        os.environ[_DETAILS] = "1"
+
+
 def _compiler(config: EngineConfig, placement: Placement) -> Compiler:
     settings = wasmtime.Config()
     settings.epoch_interruption = True
@@ -136,7 +143,7 @@ def _compiler(config: EngineConfig, placement: Placement) -> Compiler:
         _bindings.wasmtime_config_memory_reservation_for_growth_set(raw, 0)
         _pool(raw, config)
     key = [
-        version("wasmtime"),
+        _library(),
         placement,
         "fuel" if config.fuel is not None else "no fuel",
         str(memory_max) if pooled else "",
@@ -148,6 +155,14 @@ def _compiler(config: EngineConfig, placement: Placement) -> Compiler:
         memory_max=memory_max,
         fuel=config.fuel,
     )
+
+
+def _library() -> str:
+    """Which wasmtime this is, as its file says. The version that is installed would do, but asking for it takes as long as the two
+    engines, nearly all of it for imports.
+    """
+    found = os.stat(_ffi.filename)
+    return f"{found.st_size} {found.st_mtime_ns}"
 
 
 def _pool(settings: object, config: EngineConfig) -> None:

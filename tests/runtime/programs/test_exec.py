@@ -14,8 +14,8 @@ from obelisk.core.batch import CancelRequest
 from obelisk.core.calls import Output, StdStream
 from obelisk.core.events import kind_of
 from obelisk.core.lines import LineFilter, LinePage
-from obelisk.runtime.components import DeploymentRefused
 from obelisk.runtime.programs.copies import digest_of_file
+from obelisk.runtime.refusals import DeploymentRefused
 
 ALL = 1 << 30
 RETRIES = "max_retries = 1\nretry_exp_backoff.milliseconds = 10\n"

@@ -14,8 +14,8 @@ from obelisk.core.batch import CancelRequest
 from obelisk.core.calls import Output, StdStream
 from obelisk.core.lines import LineFilter, LinePage
 from obelisk.core.ports import FunctionKind
-from obelisk.runtime.components import DeploymentRefused
 from obelisk.runtime.programs.copies import digest_of_file
+from obelisk.runtime.refusals import DeploymentRefused
 from obelisk.wasm.cache import ComponentCache
 from obelisk.wasm.description import Descriptions
 from obelisk.wasm.wasi.process import FUNCTIONS

@@ -36,7 +36,7 @@ class Guest:
         ticks = itertools.count()
         policy = EgressPolicy(entries or ANYWHERE, None, "fetch")
         client = HttpClient(self.connections, policy, lambda: Instant(next(ticks)), secrets, None, lambda: TOKEN)
-        self.host = ActivityHost(Sandbox(), asyncio.get_running_loop(), self.lines.append, lambda: client)
+        self.host = ActivityHost(Sandbox(http=policy), asyncio.get_running_loop(), self.lines.append, lambda: client)
 
     async def call(self, name: str, *arguments: Any) -> Any:
         kind, _, rest = name.rpartition("]")

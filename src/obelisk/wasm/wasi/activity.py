@@ -12,20 +12,28 @@ import time
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import Future
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from obelisk.core.calls import Log, LogLevel, LogLine, Output, StdStream
 from obelisk.core.http_traces import HttpTrace
 from obelisk.core.policy import Sandbox
 from obelisk.wasm.wasi.filesystem import Files, Preopen
 from obelisk.wasm.wasi.host import Answer, Pollable, Subscription
-from obelisk.wasm.wasi.http.client import HttpClient, sends_nothing
 from obelisk.wasm.wasi.output import Lines, LogOutput
 from obelisk.wasm.wasi.process import NO_PROCESSES, Processes
 from obelisk.wasm.wasi.room import PROCESS
 from obelisk.wasm.wasi.sockets import Network
 from obelisk.wasm.wasi.streams import EmptyInput
 from obelisk.wit.types import Value
+
+if TYPE_CHECKING:  # imported with the first component that has a use for it, see `tables`
+    from obelisk.wasm.wasi.http.client import HttpClient
+
+
+def _sends_nothing() -> HttpClient:
+    from obelisk.wasm.wasi.http.client import sends_nothing
+
+    return sends_nothing()
 
 
 class Deadline:
@@ -60,19 +68,18 @@ class ActivityHost:
         sandbox: Sandbox,
         loop: asyncio.AbstractEventLoop,
         sink: Callable[[LogLine], None],
-        http: Callable[[], HttpClient] = sends_nothing,
+        http: Callable[[], HttpClient] = _sends_nothing,
         preopens: Sequence[Preopen] = (),
     ) -> None:
         """`http`: makes the client, for a guest that asks for one: most do not. `preopens`: the directories that it is given."""
         self._make_http = http
-        self._environment = sandbox.environment
+        self._sandbox = sandbox
         self.loop = loop
         self._sink = sink
         self._lines: dict[StdStream, Lines] = {}
         """Of the streams that it has asked for."""
         self._tasks: set[Future[Any]] = set()
         self._closers: list[Callable[[], None]] = []
-        self._tcp = sandbox.tcp
         self._preopens = preopens
 
     @property
@@ -91,7 +98,9 @@ class ActivityHost:
     @property
     def environment(self) -> tuple[tuple[str, str], ...]:
         """See `Host`. Secrets are in it as what stands for them."""
-        return (*self._environment, *self.http.environment.items())
+        if not any(target.secrets for target in self._sandbox.http.allowed):
+            return self._sandbox.environment
+        return (*self._sandbox.environment, *self.http.environment.items())
 
     # --- the guest's world -------------------------------------------------------------------------------------------
 
@@ -121,7 +130,7 @@ class ActivityHost:
     def network(self) -> Network:
         """What it may reach."""
         if self._network is None:
-            self._network = Network(self._tcp, self._warn, self.loop, self.spawn, PROCESS)
+            self._network = Network(self._sandbox.tcp, self._warn, self.loop, self.spawn, PROCESS)
         return self._network
 
     @property

@@ -13,7 +13,6 @@ from obelisk.core.calls import LogLevel
 from obelisk.wasm.wasi import cli, clocks, filesystem, io, process, random, sockets
 from obelisk.wasm.wasi.activity import ActivityHost
 from obelisk.wasm.wasi.host import Answer, WasiFunction
-from obelisk.wasm.wasi.http import functions as http
 
 Table = Mapping[str, Mapping[str, WasiFunction]]
 
@@ -36,10 +35,10 @@ def _log(level: LogLevel, host: ActivityHost, message: str) -> Answer:
 ACTIVITY: Final[Table] = {
     **WORKFLOW,
     **process.FUNCTIONS,
-    **http.FUNCTIONS,
     "obelisk:log/log": {level.value: partial(_log, level) for level in LogLevel},
 }
-"""What an activity is supplied with."""
+"""What an activity is supplied with, apart from HTTP."""
+_HTTP: Final = "wasi:http/"
 
 
 def function_of(table: Table, interface: str, function: str) -> WasiFunction | None:
@@ -47,4 +46,9 @@ def function_of(table: Table, interface: str, function: str) -> WasiFunction | N
     name, _, version = interface.partition("@")
     if name.startswith("wasi:") and not version.startswith("0.2."):
         return None
+    if table is ACTIVITY and name.startswith(_HTTP):
+        # Here, since a client for HTTP takes as long to import as a database to open, and many servers have no use for one.
+        from obelisk.wasm.wasi.http import functions as http
+
+        return http.FUNCTIONS.get(name, {}).get(function)
     return table.get(name, {}).get(function)
