@@ -50,6 +50,7 @@ $(READY): pyproject.toml constraints.txt
 	@rm -rf $(VENV)
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@$(BIN)/python -m compileall -q src/obelisk  # as pip does for what it copies: else each start compiles, where PYTHONDONTWRITEBYTECODE is set
 	@touch $(READY)
 
 .PHONY: venv

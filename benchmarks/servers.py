@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import compileall
 import functools
 import os
 import tempfile
@@ -15,6 +16,7 @@ from typing import Any, Final
 import components  # of tests/fixtures
 from serving import Server, outcome  # of tests/fixtures
 
+import obelisk
 from obelisk.core.ids import ulid
 
 ROOT: Final = Path(__file__).resolve().parents[1]
@@ -29,6 +31,7 @@ _CLIENTS: Final = 16
 @contextmanager
 def serving(toml: str, *, database: Path | None = None) -> Iterator[Server]:
     """A running server on a temporary folder. `database`: a file to move there first."""
+    _compile()
     with tempfile.TemporaryDirectory(prefix="obelisk-bench-") as folder:
         directory = Path(folder) / "server"
         directory.mkdir()
@@ -42,6 +45,14 @@ def serving(toml: str, *, database: Path | None = None) -> Iterator[Server]:
         finally:
             if server.process is not None and server.process.poll() is None:
                 server.stop()
+
+
+@functools.cache
+def _compile() -> None:
+    """Has the bytecode of Obelisk written, as pip has for what it installs: a checkout has none where PYTHONDONTWRITEBYTECODE is
+    set, and each start would compile it, for half a second.
+    """
+    compileall.compile_dir(Path(obelisk.__file__).parent, quiet=1)
 
 
 def table(kind: str, name: str, path: Path, keys: str = "") -> str:

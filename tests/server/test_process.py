@@ -136,6 +136,60 @@ def test_a_wrong_configuration_is_told_whole(started, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["obelisk.toml"]
 
 
+# --- what a start does not do ---------------------------------------------------------------------------------------
+
+START = """
+import gc, os, signal, sys
+from pathlib import Path
+from obelisk.server import process
+
+def aside(config):
+    print(*sys.modules)
+    return make(config)
+
+def announce(line):
+    print(*sys.modules)
+    print(gc.isenabled())
+    os.kill(os.getpid(), signal.SIGTERM)
+
+make, process.make_engines_aside = process.make_engines_aside, aside
+assert gc.isenabled()
+process.run(Path(sys.argv[1]), announce)
+print(gc.isenabled(), gc.get_freeze_count() > 10_000)
+"""
+
+
+def test_a_start_imports_no_more_than_it_needs(tmp_path):
+    """Nearly all of a start is imports. Those that take longest have engines made beside them, and must not come before; what only
+    some servers need comes with the need.
+    """
+    toml = tmp_path / "obelisk.toml"
+    toml.write_text(f'api.listening_addr = "127.0.0.1:0"\nsqlite.directory = "{tmp_path}/db"\n')
+    started = subprocess.run(
+        [sys.executable, "-W", "error", "-c", START, str(toml)], capture_output=True, text=True, check=True, timeout=120
+    )
+    before_engines, ready, collects, *after = started.stdout.splitlines()
+    late = {
+        "asyncio",
+        "apsw",
+        "google.protobuf",
+        "grpc",
+        "obelisk.api",
+        "obelisk.engine",
+        "obelisk.runtime.runtime",
+        "obelisk.wasm.component",
+    }
+    assert not late & set(before_engines.split())
+    assert late <= set(ready.split())
+    needless = {
+        *("h11", "importlib.metadata", "opentelemetry", "rich", "sqlite3", "structlog", "unittest", "watchfiles"),
+        *("obelisk.authoring", "obelisk.runtime.telemetry", "obelisk.testing", "obelisk.wasm.wasi.http"),
+    }
+    assert not needless & set(ready.split())
+    # Nor is what it makes looked through for garbage: not until it is ready, and never again.
+    assert (collects, after) == ("False", ["True True"])
+
+
 # --- what runs beside a server --------------------------------------------------------------------------------------
 
 BESIDE = """
