@@ -45,7 +45,7 @@ def test_slots_are_given_back_and_ids_may_be_too_long(tmp_path: Path) -> None:
 
 
 def test_all_that_was_used_is_found(tmp_path: Path) -> None:
-    """However much was, also where threads were about to write."""
+    """However much was, and where threads that took the first slots have not come to write into them."""
     ids = [ExecutionId(f"E_{number}") for number in range(1_000)]
     for begun in (ids, ids[:3], []):
         marks = Marks(tmp_path / "marks")
