@@ -159,6 +159,13 @@ print(gc.isenabled(), gc.get_freeze_count() > 10_000)
 """
 
 
+LATE = "asyncio apsw google.protobuf grpc obelisk.api obelisk.engine obelisk.runtime.runtime obelisk.wasm.component"
+NEEDLESS = """
+    h11 importlib.metadata importlib.resources opentelemetry rich sqlite3 structlog unittest watchfiles
+    obelisk.authoring obelisk.runtime.telemetry obelisk.testing obelisk.wasm.wasi.http
+"""
+
+
 def test_a_start_imports_no_more_than_it_needs(tmp_path):
     """Nearly all of a start is imports. Those that take longest have engines made beside them, and must not come before; what only
     some servers need comes with the need.
@@ -169,23 +176,10 @@ def test_a_start_imports_no_more_than_it_needs(tmp_path):
         [sys.executable, "-W", "error", "-c", START, str(toml)], capture_output=True, text=True, check=True, timeout=120
     )
     before_engines, ready, collects, *after = started.stdout.splitlines()
-    late = {
-        "asyncio",
-        "apsw",
-        "google.protobuf",
-        "grpc",
-        "obelisk.api",
-        "obelisk.engine",
-        "obelisk.runtime.runtime",
-        "obelisk.wasm.component",
-    }
+    late = set(LATE.split())
     assert not late & set(before_engines.split())
     assert late <= set(ready.split())
-    needless = {
-        *("h11", "importlib.metadata", "opentelemetry", "rich", "sqlite3", "structlog", "unittest", "watchfiles"),
-        *("obelisk.authoring", "obelisk.runtime.telemetry", "obelisk.testing", "obelisk.wasm.wasi.http"),
-    }
-    assert not needless & set(ready.split())
+    assert not set(NEEDLESS.split()) & set(ready.split())
     # Nor is what it makes looked through for garbage: not until it is ready, and never again.
     assert (collects, after) == ("False", ["True True"])
 

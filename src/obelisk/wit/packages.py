@@ -6,7 +6,7 @@ one folder per package as it is laid into a project's `wit/deps/`.
 
 from __future__ import annotations
 
-from importlib.resources import files
+from pathlib import Path
 from typing import Final
 
 from obelisk.core.ports import FunctionKind
@@ -60,9 +60,9 @@ def package_files(package: str) -> dict[str, str]:
     """The `.wit` files of one of these packages: file name to text. `KeyError` for any other name."""
     if package not in (*PACKAGES, *ACTIVITY_PACKAGES, *WASI_PACKAGES):
         raise KeyError(package)
-    folder = files("obelisk.wit").joinpath("packages", package)
+    folder = Path(__file__).with_name("packages") / package
     return {
         entry.name: entry.read_text(encoding="utf-8")
-        for entry in sorted(folder.iterdir(), key=lambda entry: entry.name)
+        for entry in sorted(folder.iterdir())
         if entry.name.endswith(".wit")
     }

@@ -6,7 +6,7 @@ further comment lines), the rest is its text. Must not run anything.
 
 from __future__ import annotations
 
-from importlib.resources import files
+from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -40,7 +40,7 @@ def parse(source: str) -> list[Query]:
 def load() -> dict[str, Query]:
     """All queries of this package."""
     queries: dict[str, Query] = {}
-    for file in sorted(files(__package__).joinpath("sql").iterdir(), key=lambda file: file.name):
+    for file in sorted(Path(__file__).with_name("sql").iterdir()):
         for query in parse(file.read_text("utf-8")):
             if query.name in queries:
                 raise ValueError(f"two queries are called {query.name!r}")

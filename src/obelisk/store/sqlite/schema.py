@@ -6,7 +6,7 @@ changed; a new form is a new number. Must not open or close the connection.
 
 from __future__ import annotations
 
-from importlib.resources import files
+from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -31,7 +31,7 @@ class Migration(msgspec.Struct, frozen=True):
 def migrations() -> list[Migration]:
     """All steps that this release knows, in order."""
     found = []
-    for file in files(__package__).joinpath("migrations").iterdir():
+    for file in Path(__file__).with_name("migrations").iterdir():
         stem, dot, suffix = file.name.rpartition(".")
         if dot and suffix == "sql":
             number, _, name = stem.partition("_")
