@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import random
+import signal
 import statistics
+import subprocess
+import sys
 import time
 from contextlib import closing
 from pathlib import Path
@@ -154,3 +158,74 @@ def test_what_kills_the_process_three_times_is_not_started_again(server: Any, te
     assert (kind, failure) == ("failure", "uncategorized")
     assert "died 3 times" in reason
     made.stop()
+
+
+DIES = """
+import os, signal, sys, time
+from pathlib import Path
+from types import SimpleNamespace
+from obelisk.config import load
+from obelisk.core.ids import ExecutionId
+from obelisk.core.names import FunctionName
+from obelisk.core.state import Status
+from obelisk.core.values import Json
+from obelisk.runtime import Failure, start
+from obelisk.store.sqlite import committing
+from obelisk.wasm.activity import ActivityRun
+
+def dies(self, params, hold=None):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+def slow(cursor, commit=committing.commit):
+    time.sleep(0.05)
+    commit(cursor)
+
+ActivityRun.start = dies
+committing.commit = slow
+directory, ident = Path(sys.argv[1]), ExecutionId(sys.argv[2])
+runtime = start(load(directory / "obelisk.toml", {}, directory), Failure())
+state = runtime.reader.state(ident)
+if state is None:
+    import asyncio
+    asyncio.run(runtime.submit(ident, FunctionName("testing:workflow/flows.calls-fail"), Json(b"[3]"), {}, None))
+while (state := runtime.reader.state(ident)) is None or state.status is not Status.FINISHED:
+    time.sleep(0.01)
+print(runtime.reader.result(ExecutionId(f"{ident}.o:1-fail_1")).outcome.reason)
+runtime.refuse_new_work()
+runtime.stop()
+"""
+
+
+@pytest.mark.timeout(120)
+def test_what_kills_the_process_before_its_lock_is_durable_is_given_up_too(
+    tmp_path: Path, testing_components: Any
+) -> None:
+    """It runs while the commit is under way that locks it, so that the process dies without a trace of it in the database; but its
+    mark is left, and the next time it runs when it is locked.
+    """
+    (tmp_path / "obelisk.toml").write_text(
+        f"""
+        sqlite.directory = "{tmp_path}/db"
+        codegen_cache.directory = "{tmp_path}/code"
+        [[activity_wasm]]
+        name = "acts"
+        location = "{testing_components.activity}"
+        [[workflow]]
+        name = "flows"
+        location = "{testing_components.workflow}"
+        """
+    )
+    ident = "E_01ARZ3NDEKTSV4RRFFQ69G5FAV"
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(each for each in sys.path if each)}
+    deaths = 0
+    while True:
+        ran = subprocess.run(
+            [sys.executable, "-c", DIES, str(tmp_path), ident], env=env, check=False, timeout=60, capture_output=True
+        )
+        if ran.returncode == 0:
+            break
+        assert ran.returncode == -signal.SIGKILL, ran.stderr.decode()
+        deaths += 1
+        assert deaths <= 6
+    assert "died 3 times" in ran.stdout.decode()
+    assert deaths == 4  # the first time it left nothing but its mark

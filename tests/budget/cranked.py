@@ -55,11 +55,27 @@ class HandClock(Clock):
         return self.at
 
 
+class SlowCommit:
+    """One that takes as long as there is something to do meanwhile: how much that is would be a matter of time."""
+
+    def __init__(self, outcomes: list[UnitOutcome]) -> None:
+        self.outcomes = outcomes
+
+    def is_over(self) -> bool:
+        return False
+
+    def wait(self) -> None:
+        pass
+
+
 class SerialStore(SqliteStore):
-    """Commits, and lets nothing be done meanwhile: how much that would be is a matter of time."""
+    """Commits, and then lets everything be done that goes ahead of it."""
 
     def commit(self, batch_id: str, units: list[Unit], meanwhile: Meanwhile | None = None) -> list[UnitOutcome]:
-        return super().commit(batch_id, units)
+        outcomes = super().commit(batch_id, units)
+        if meanwhile is not None:
+            meanwhile(SlowCommit(outcomes))
+        return outcomes
 
 
 class Cranked:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from obelisk.core.batch import StoreFailed
 from obelisk.core.policy import DirectoryPolicy, MappedDirectory, Sandbox
 from obelisk.core.ports import Yielded
 from obelisk.core.values import Failure, FailureKind, Json, Ok
@@ -38,9 +40,10 @@ class Run:
         self.full = full
         self.closed = False
 
-    def start(self, params: Json) -> Any:
+    def start(self, params: Json, hold: Any = None) -> Any:
         if self.full:
             raise PoolIsFull
+        self.hold = hold
         return self.resume()
 
     def resume(self) -> Any:
@@ -87,7 +90,7 @@ class Waits(Run):
         self.what = what
         self.came: list[Any] = []
 
-    def start(self, params: Json) -> Any:
+    def start(self, params: Json, hold: Any = None) -> Any:
         return Waiting(self.what())
 
     def answer(self, value: Any) -> Any:
@@ -280,6 +283,99 @@ def test_what_is_queued_goes_to_the_lane_once_its_function_was_seen_to_be_long(w
     world.attempts.run_queued(never)
     assert world.started == 1 and len(world.lane.jobs) == 3
     assert world.attempts.queued == 0 and world.attempts.count == 3
+
+
+# --- what goes ahead of its lock -------------------------------------------------------------------------------------
+
+
+class Lock:
+    """The commit of a lock: `hold` notes that somebody has asked for it."""
+
+    def __init__(self, fails: bool = False) -> None:
+        self.asked = 0
+        self.fails = fails
+
+    def hold(self) -> None:
+        self.asked += 1
+        if self.fails:
+            raise StoreFailed("the disk is full")
+
+
+def ahead(world: World, run: Run, number: int = 1) -> None:
+    world.runs.append(run)
+    assert world.attempts.go_ahead(world.effect(number))
+
+
+def test_one_whose_lock_is_not_durable_runs_only_where_it_can_be_held(world: World) -> None:
+    lock = Lock()
+    ahead(world, Run(1, 0), 1)
+    world.attempts.run_queued(never)
+    assert world.started == 0
+    world.queue(Run(1, 0), 2)
+    world.attempts.run_queued(never, lock.hold)
+    # That which is durable goes first.
+    assert [report.execution_id for report in world.reports] == ["E_2", "E_1"]
+    assert [run.hold for run in world.runs] == [None, lock.hold]
+    assert lock.asked == 0
+    world.attempts.landed()
+    assert world.attempts.count == 0 and not world.lane.jobs
+
+
+def test_one_that_did_not_get_its_turn_is_queued_once_its_lock_is_durable(world: World) -> None:
+    ahead(world, Run(1, 0))
+    world.attempts.run_queued(lambda: True, Lock().hold)
+    world.attempts.landed()
+    assert world.attempts.queued == 1
+    world.attempts.run_queued(never)
+    assert world.reports == [AttemptFinished("E_1", "Run_1", Ok())] and world.runs[0].hold is None
+
+
+def test_one_that_takes_longer_goes_to_the_lane_once_its_lock_is_durable(world: World) -> None:
+    runs = [Run(2, 0), Run(1, 0)]
+    for number, run in enumerate(runs, 1):
+        ahead(world, run, number)
+    world.attempts.run_queued(never, Lock().hold)
+    assert world.started == 1 and not world.lane.jobs and world.attempts.count == 2
+    world.attempts.landed()
+    assert [job.slice() for job in world.lane.jobs] == [Turn.OVER, Turn.OVER]
+    assert all(run.closed for run in runs) and world.attempts.count == 0
+
+
+def test_one_that_is_not_for_this_thread_does_not_go_ahead(world: World) -> None:
+    world.lane.is_full = True
+    assert not world.attempts.go_ahead(world.effect())
+    world.lane.is_full = False
+    world.allowed = Sandbox(directories=DirectoryPolicy(own=True))
+    assert not world.attempts.go_ahead(world.effect())
+    world.allowed = Sandbox()
+    world.attempts.stop()
+    assert not world.attempts.go_ahead(world.effect())
+    assert world.attempts.count == 0
+
+
+def test_one_that_waits_for_something_waits_for_its_lock_first(world: World) -> None:
+    lock = Lock()
+    run = Waits(moment)
+    ahead(world, run)
+    world.attempts.run_queued(never, lock.hold)
+    assert lock.asked == 1 and world.lane.adopted == 1
+    assert until_it_waits_or_ends(world) is Turn.OVER
+    assert run.came == [None] and lock.asked == 1
+
+
+@pytest.mark.parametrize("waits", [True, False])
+def test_where_the_lock_is_lost_nothing_is_left(world: World, waits: bool) -> None:
+    lock = Lock(fails=True)
+    run: Run = Waits(moment) if waits else Run(2, 0)
+    ahead(world, run)
+    ahead(world, Run(1, 0), 2)
+    with pytest.raises(StoreFailed) if waits else nullcontext():
+        world.attempts.run_queued(never, lock.hold)
+    world.attempts.lost()
+    assert run.closed and not world.lane.jobs and world.lane.adopted == 0
+    assert not [report for report in world.reports if isinstance(report, AttemptFinished)]
+    world.attempts.run_queued(never, lock.hold)
+    assert world.started == 1
 
 
 # --- waiting ---------------------------------------------------------------------------------------------------------

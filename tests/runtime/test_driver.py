@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from obelisk.core.batch import Applied, NewEvent, Unit
+from obelisk.core.batch import Applied, NewEvent, StoreFailed, Unit
 from obelisk.core.calls import Log, LogLevel
 from obelisk.core.events import Finished
 from obelisk.core.ids import ExecutionId
@@ -21,15 +21,24 @@ from obelisk.core.policy import Limits
 from obelisk.core.reading import Change
 from obelisk.core.state import Status
 from obelisk.core.values import Json, Ok
-from obelisk.engine.effects import Changed, KillAttempt
+from obelisk.engine.effects import Changed, KillAttempt, Load, StartAttempt
 from obelisk.engine.inputs import AttemptKilled
-from obelisk.engine.tick import Tick
+from obelisk.engine.tick import Tick, UnitNotes
 from obelisk.runtime.clock import Clock
 from obelisk.runtime.driver import Driver
 
 ONE = ExecutionId("E_1")
 FACT: Any = AttemptKilled(ONE, "Run_1")  # type: ignore[arg-type]
 LINE = NewLogLine(ONE, Instant(1), Log(LogLevel.INFO, "said"))
+
+
+def start(number: int) -> StartAttempt:
+    return StartAttempt(f"E_{number}", f"Run_{number}", "sha256:0", "a:b/c.d", Json(b"[]"), 1)  # type: ignore[arg-type]
+
+
+def told(world: World) -> list[Any]:
+    """What was told to anybody."""
+    return [note for note in world.notes if isinstance(note, tuple)]
 
 
 class State(msgspec.Struct):
@@ -52,7 +61,11 @@ class World:
         self.notes: list[Any] = []
         self.ticks: deque[tuple[list[Unit], list[Any]]] = deque()
         self.admitted: list[int] = []
-        self.meanwhile: list[Any] = []
+        self.has_meanwhile: list[bool] = []
+        self.lasts = True
+        self.is_over = False
+        self.fails = False
+        self.during: Callable[[Any], None] = lambda underway: None
         self.changes, self.line_changes = Changes("state", self.notes), Changes("line", self.notes)
         self.attempts = Attempts(self)
         self.failures: list[BaseException] = []
@@ -84,9 +97,13 @@ class World:
     def decide(self, inputs: list[Any], now: Instant) -> Tick:
         self.admitted.append(len(inputs))
         units, effects = self.ticks.popleft() if self.ticks else ([], [])
-        return Tick("batch", now, units, [], effects)
+        self.notes.append("decided")
+        starts = [effect for effect in effects if isinstance(effect, StartAttempt)]
+        return Tick("batch", now, units, [UnitNotes([], [], starts)], effects)  # type: ignore[arg-type]
 
     def settle(self, tick: Tick, outcomes: list[Any]) -> list[Any]:
+        assert len(outcomes) == len(tick.units)
+        self.notes.append("settled")
         return tick.effects
 
     def close(self) -> None:
@@ -95,8 +112,16 @@ class World:
     # The store.
 
     def commit(self, batch_id: str, units: list[Unit], meanwhile: Any = None) -> list[Applied]:
-        self.meanwhile.append(meanwhile)
-        return [Applied() for _ in units]
+        outcomes = [Applied() for _ in units]
+        self.has_meanwhile.append(meanwhile is not None)
+        if meanwhile is not None and self.lasts:
+            underway = Underway(self, outcomes)
+            meanwhile(underway)
+            self.during(underway)
+        if self.fails:
+            raise StoreFailed("the disk is full")
+        self.notes.append("durable")
+        return outcomes
 
     # The lane, and the ticker.
 
@@ -107,6 +132,23 @@ class World:
         return nullcontext()
 
 
+class Underway:
+    """A commit that is over when somebody waits for it."""
+
+    def __init__(self, world: World, outcomes: list[Any]) -> None:
+        self._world = world
+        self.outcomes = outcomes
+        self.over = world.is_over
+
+    def is_over(self) -> bool:
+        return self.over
+
+    def wait(self) -> None:
+        self.over = True
+        if self._world.fails:
+            raise StoreFailed("the disk is full")
+
+
 class Attempts:
     """First slices that end at once; none runs but in `run_queued`."""
 
@@ -114,11 +156,39 @@ class Attempts:
         self._world = world
         self.queued = 0
         self.held = False
+        self.is_refusing = False
+        self.asks = False
+        self.ahead: list[ExecutionId] = []
 
-    def run_queued(self, is_enough: Callable[[], bool]) -> None:
-        while self.queued and not self.held and not is_enough():
-            self.queued -= 1
+    def run_queued(self, is_enough: Callable[[], bool], hold: Callable[[], None] | None = None) -> None:
+        while (self.queued or (self.ahead and hold)) and not self.held and not is_enough():
+            if self.queued:
+                self.queued -= 1
+            else:
+                self._world.notes.append(f"{self.ahead.pop(0)} runs")
+                if self.asks:
+                    assert hold is not None
+                    hold()
+                    self._world.notes.append("it goes on")
             self._world.driver.offer(FACT)
+
+    def go_ahead(self, effect: StartAttempt) -> bool:
+        if not self.is_refusing:
+            self.ahead.append(effect.execution_id)
+        return not self.is_refusing
+
+    def landed(self) -> None:
+        self._world.notes.append("landed")
+        self.queued += len(self.ahead)
+        self.ahead.clear()
+
+    def lost(self) -> None:
+        self._world.notes.append("lost")
+        self.ahead.clear()
+
+    def start(self, effect: StartAttempt) -> None:
+        self._world.notes.append(f"{effect.execution_id} starts")
+        self.queued += 1
 
     def kill(self, effect: KillAttempt) -> None:
         self._world.driver.offer(FACT)
@@ -157,15 +227,148 @@ def test_many_ends_of_attempts_are_worth_a_tick_and_few_wait_for_what_is_due(wor
 
 
 @pytest.mark.parametrize("lines", [False, True])
-def test_more_than_one_first_slice_is_run_while_a_commit_waits(world: World, lines: bool) -> None:
+@pytest.mark.parametrize(
+    ("queued", "effects", "fact", "expected"),
+    [(0, [], False, False), (1, [], False, True), (0, [start(1)], False, True), (0, [], True, True)],
+)
+def test_a_commit_is_handed_over_when_there_is_something_to_do_meanwhile(
+    world: World, lines: bool, queued: int, effects: list[Any], fact: bool, expected: bool
+) -> None:
     world.attempts.held = True
-    for queued in (0, 1, 2):
-        world.attempts.queued = queued
+    world.attempts.queued = queued
+    world.lasts = False
+    if lines:
+        world.driver.lines.put(LINE)
+    if fact:
+        world.driver._inbox.offer(FACT)
+    world.driver._carry_out(Tick("batch", Instant(1), [Unit([])], [UnitNotes([], [], effects)], effects))
+    assert world.has_meanwhile == [expected]
+
+
+# --- what goes ahead -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("lines", [False, True])
+def test_a_first_slice_and_the_next_tick_go_ahead_and_nobody_is_told_before_it_is_durable(
+    world: World, lines: bool
+) -> None:
+    world.changes.is_watched = True
+    world.ticks.append(([Unit([])], [start(1), changed(Status.LOCKED)]))
+    world.ticks.append(([Unit([]), Unit([])], [changed(Status.LOCKED)]))
+    if lines:
+        world.driver.lines.put(LINE)
+    world.turn()
+    line = [("line", ONE)] if lines else []
+    first = [
+        "decided",
+        "settled",
+        "E_1 runs",
+        "decided",
+        "durable",
+        *line,
+        ("committed", 1, 1),
+        "landed",
+        ("state", ONE),
+    ]
+    assert world.notes == first
+    assert world.admitted == [0, 1]
+    world.turn()
+    assert [note for note in world.notes[len(first) :] if note[0] != "line"] == [
+        "durable",
+        ("committed", 2, 2),
+        "settled",
+        ("state", ONE),
+    ]
+    assert world.admitted == [0, 1]
+    assert not world.turn()
+
+
+def test_a_slice_that_asks_for_something_waits_for_the_commit_and_what_led_to_it_is_told_once(world: World) -> None:
+    world.attempts.asks = True
+    world.ticks.append(([Unit([])], [start(1), start(2)]))
+    world.turn()
+    assert world.notes == [
+        *["decided", "settled", "E_1 runs", ("committed", 1, 1), "it goes on"],
+        *["durable", "landed"],  # the commit was over: the other one runs with the next tick
+    ]
+    assert world.attempts.queued == 1
+
+
+@pytest.mark.parametrize("effect", [KillAttempt(ONE, "Run_1"), Load(ONE)])  # type: ignore[arg-type]
+def test_where_something_else_is_to_be_done_nothing_goes_ahead(world: World, effect: Any) -> None:
+    world.load = lambda execution_id: None  # type: ignore[attr-defined]
+    world.ticks.append(([Unit([])], [start(1), effect]))
+    world.ticks.append(([Unit([])], []))
+    world.turn()
+    assert world.notes == ["decided", "settled", "durable", ("committed", 1, 1), "landed", "E_1 starts"]
+    assert world.driver._inbox.facts == 1
+
+
+def test_a_slice_that_is_not_for_this_thread_is_started_when_its_lock_is_durable(world: World) -> None:
+    world.attempts.is_refusing = True
+    world.ticks.append(([Unit([])], [start(1)]))
+    world.turn()
+    assert world.notes == ["decided", "settled", "durable", ("committed", 1, 1), "landed", "E_1 starts"]
+
+
+def test_the_next_tick_is_not_decided_when_the_commit_is_over(world: World) -> None:
+    world.is_over = True
+    for _ in range(2):
         world.ticks.append(([Unit([])], []))
-        if lines:
-            world.driver.lines.put(LINE)
+    world.attempts.queued = 1
+    world.turn()
+    assert world.admitted == [1]  # which ran before it
+    world.is_over = False
+    world.turn()
+    assert world.admitted == [1, 0]
+
+
+def test_what_is_to_be_called_between_two_ticks_keeps_the_next_one_from_being_decided(world: World) -> None:
+    for _ in range(3):
+        world.ticks.append(([Unit([])], [start(1)]))
+    called: list[int] = []
+    world.turn()
+    assert len(world.ticks) == 1
+    # The tick that was decided ahead is not committed yet: whoever calls must not see the middle of it.
+    world.driver.between_ticks(lambda: called.append(world.notes.count("durable")))
+    world.turn()
+    assert not called and len(world.ticks) == 1
+    world.turn()
+    assert called == [2] and not world.ticks
+
+
+def test_a_tick_that_was_decided_ahead_is_committed_when_the_server_stops(world: World) -> None:
+    for _ in range(2):
+        world.ticks.append(([Unit([])], [start(1)]))
+    world.turn()
+    world.driver._stopping = True
+    world.driver._wind_up()
+    assert world.notes.count("durable") == 2 and not world.driver._inbox
+
+
+def test_of_a_commit_that_fails_nothing_is_told_and_what_waits_for_it_ends(world: World) -> None:
+    world.changes.is_watched = True
+    world.attempts.asks = world.fails = True
+    world.ticks.append(([Unit([])], [start(1), changed(Status.LOCKED)]))
+    with pytest.raises(StoreFailed):
         world.turn()
-    assert world.meanwhile == [None, None, world.attempts.run_queued]
+    assert world.notes == ["decided", "settled", "E_1 runs", "lost"]
+
+
+def test_who_wants_what_was_decided_to_be_durable_waits_for_the_commit_that_is_under_way(world: World) -> None:
+    seen: list[bool] = []
+
+    def during(underway: Underway) -> None:
+        assert not underway.over
+        world.driver.wait_for_commit()
+        seen.append(underway.over)
+
+    world.driver.wait_for_commit()
+    world.during = during
+    world.ticks.append(([Unit([])], [start(1)]))
+    world.turn()
+    assert seen == [True]
+    world.driver.wait_for_commit()
 
 
 def test_what_is_durable_is_told_before_anything_follows_from_it(world: World) -> None:
@@ -173,7 +376,7 @@ def test_what_is_durable_is_told_before_anything_follows_from_it(world: World) -
     world.ticks.append(([Unit([]), Unit([])], [changed(Status.LOCKED)]))
     world.driver.lines.put(LINE)
     world.turn()
-    assert world.notes == [("line", ONE), ("committed", 2, 2), ("state", ONE)]
+    assert told(world) == [("line", ONE), ("committed", 2, 2), ("state", ONE)]
 
 
 @pytest.mark.parametrize("watched", ["changes", "line_changes"])
@@ -189,7 +392,7 @@ def test_who_follows_states_or_only_lines_is_told_of_the_end(world: World, watch
 def test_where_nobody_follows_anything_nothing_is_told(world: World) -> None:
     world.ticks.append(([], [changed(Status.FINISHED)]))
     world.turn()
-    assert world.admitted and not [note for note in world.notes if note[0] != "committed"]
+    assert world.admitted and not told(world)
 
 
 def test_an_input_wakes_the_thread_and_one_of_its_own_is_not_slept_over(world: World) -> None:

@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from obelisk.core.ids import ExecutionId
 from obelisk.runtime.marks import Marks
 
@@ -29,6 +31,24 @@ os.kill(os.getpid(), signal.SIGKILL)
     assert marks.left_over() == {"E_ended", "E_running"}
     marks.blank_all()
     assert not marks.left_over()
+    marks.close()
+
+
+def test_suspects_are_marked_once_it_is_settled_that_they_run(tmp_path: Path) -> None:
+    marks = Marks(tmp_path / "marks")
+    settled: list[frozenset[ExecutionId]] = []
+    marks.beware(frozenset({ExecutionId("E_1")}), lambda: settled.append(marks.left_over()))
+    for number in (0, 1, 1):
+        marks.clear(marks.set(ExecutionId(f"E_{number}")))
+    assert settled == [frozenset()] * 2
+
+    def fail() -> None:
+        raise LookupError
+
+    marks.beware(frozenset({ExecutionId("E_2")}), fail)
+    with pytest.raises(LookupError):
+        marks.set(ExecutionId("E_2"))
+    assert not marks.left_over() and marks.set(ExecutionId("E_1")) >= 0
     marks.close()
 
 

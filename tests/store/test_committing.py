@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 
 import apsw
 import pytest
 
+from obelisk.core.batch import Applied, StoreFailed
 from obelisk.store.sqlite.committing import Committer
 
 
@@ -40,21 +42,27 @@ def committer(disk):
 
 
 def test_work_is_done_while_the_commit_waits_and_is_told_when_that_is_over(committer, disk):
-    def meanwhile(is_over):
+    def meanwhile(underway):
         assert threading.current_thread() is here
-        seen.append((len(disk.commits), is_over()))
+        assert underway.outcomes is outcomes
+        seen.append((len(disk.commits), underway.is_over()))
         disk.go.set()
         deadline = time.monotonic() + 60
-        while not is_over() and time.monotonic() < deadline:
+        while not underway.is_over() and time.monotonic() < deadline:
             time.sleep(0.0001)
-        seen.append((len(disk.commits), is_over()))
+        seen.append((len(disk.commits), underway.is_over()))
+        underway.wait()
+        ended.append(underway)
 
     here = threading.current_thread()
+    outcomes, ended = [Applied()], []
     for number in range(3):
         seen = []
         disk.go.clear()
-        committer.commit(meanwhile)
+        committer.commit(outcomes, meanwhile)
         assert seen == [(number, False), (number + 1, True)]
+        for underway in ended:  # also those before this one
+            underway.wait()
     statements, threads = zip(*disk.commits, strict=True)
     assert set(statements) == {"COMMIT"}
     assert len(set(threads)) == 1 and threads[0] is not here
@@ -62,8 +70,44 @@ def test_work_is_done_while_the_commit_waits_and_is_told_when_that_is_over(commi
 
 def test_it_is_not_over_before_the_commit_is(committer, disk):
     threading.Timer(0.1, disk.go.set).start()
-    committer.commit(lambda is_over: None)
+    committer.commit([], lambda underway: None)
     assert len(disk.commits) == 1
+
+
+def test_who_waits_for_it_waits_until_it_is_durable(committer, disk):
+    def waits(underway):
+        assert not underway.is_over()
+        underway.wait()
+        assert underway.is_over() and len(disk.commits) == 1
+
+    threading.Timer(0.1, disk.go.set).start()
+    committer.commit([], waits)
+
+
+def test_it_is_under_way_before_anything_is_done_meanwhile(committer, disk):
+    """The thread does not have to wait for the interpreter."""
+    began = []
+
+    def execute(statement):
+        began.append(statement)
+        assert disk.go.wait(60)
+
+    def meanwhile(underway):
+        held = time.thread_time()
+        while time.thread_time() < held + 0.000_2:  # less than the interpreter is kept from others
+            pass
+        seen.append(list(began))
+        disk.go.set()
+
+    disk.execute = execute
+    seen = []
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(10)
+    try:
+        committer.commit([], meanwhile)
+    finally:
+        sys.setswitchinterval(before)
+    assert seen == [["COMMIT"]]
 
 
 def test_what_the_commit_raises_is_raised_once_the_work_is_done_and_only_once(committer, disk):
@@ -71,20 +115,29 @@ def test_what_the_commit_raises_is_raised_once_the_work_is_done_and_only_once(co
     disk.go.set()
     disk.error = apsw.IOError("disk I/O error")
     with pytest.raises(apsw.IOError, match="disk I/O error"):
-        committer.commit(lambda is_over: worked.append(1))
+        committer.commit([], lambda underway: worked.append(1))
     disk.error = None
-    committer.commit(lambda is_over: worked.append(2))
+    committer.commit([], lambda underway: worked.append(2))
     assert worked == [1, 2]
 
 
 def test_what_the_work_raises_is_raised_when_the_commit_is_over_unless_that_failed_too(committer, disk):
-    def fails(is_over):
+    def fails(underway):
         raise LookupError
+
+    def waits(underway):
+        with pytest.raises(StoreFailed, match="disk I/O error"):
+            underway.wait()
+        told.append(underway)
 
     threading.Timer(0.1, disk.go.set).start()
     with pytest.raises(LookupError):
-        committer.commit(fails)
+        committer.commit([], fails)
     assert len(disk.commits) == 1
     disk.error = apsw.IOError("disk I/O error")
     with pytest.raises(apsw.IOError):
-        committer.commit(fails)
+        committer.commit([], fails)
+    told = []
+    with pytest.raises(apsw.IOError):
+        committer.commit([], waits)
+    assert len(told) == 1

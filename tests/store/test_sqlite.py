@@ -544,9 +544,10 @@ def test_what_is_to_be_done_meanwhile_is_done_while_the_commit_is_under_way(path
     with closing(SqliteStore(path)) as store:
         seen = []
 
-        def meanwhile(is_over):
+        def meanwhile(underway):
+            assert underway.outcomes == [Applied()]
             deadline = time.monotonic() + 60
-            while not is_over() and time.monotonic() < deadline:
+            while not underway.is_over() and time.monotonic() < deadline:
                 time.sleep(0.0001)
             seen.append((threading.current_thread(), store._connection.in_transaction))
 
@@ -558,7 +559,7 @@ def test_what_is_to_be_done_meanwhile_is_done_while_the_commit_is_under_way(path
         store._connection.execute("PRAGMA max_page_count = 1")
         with pytest.raises(StoreFailed, match="the disk is full"):
             for number in range(4, 400):
-                store.commit(f"batch {number}", [author.create(author.id(number))], lambda is_over: None)
+                store.commit(f"batch {number}", [author.create(author.id(number))], lambda underway: None)
     assert "obelisk-commit" not in {thread.name for thread in threading.enumerate()}
 
 

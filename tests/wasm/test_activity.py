@@ -89,6 +89,32 @@ def test_log_lines_go_to_the_owner(build, loader):
     assert host.is_closed and host.lines == [Log(LogLevel.INFO, "one"), Log(LogLevel.ERROR, "two")]
 
 
+def test_the_first_host_call_is_held_and_what_asks_for_nothing_is_not(build, acts, loader):
+    entry = link_activity(loader.load(build(LOGGING_WIT, "logs", LOGGING))).entries["testing:logs/logs.go"]
+    host, held = LoggingHost(), []
+    run = ActivityRun(entry, host)
+    assert run.start(Json(b"[]"), lambda: held.append(list(host.lines))) == Finished(Ok())
+    run.close()
+    assert held == [[]] and len(host.lines) == 2
+    run = ActivityRun(acts["echo"], LoggingHost())
+    assert isinstance(run.start(Json(b'["held"]'), lambda: held.append([])).outcome, Ok)
+    run.close()
+    assert held == [[]]
+
+
+def test_where_a_host_call_must_not_be_answered_it_is_not(build, loader):
+    def refuse():
+        raise LookupError
+
+    entry = link_activity(loader.load(build(LOGGING_WIT, "logs", LOGGING))).entries["testing:logs/logs.go"]
+    host = LoggingHost()
+    run = ActivityRun(entry, host)
+    with pytest.raises(LookupError):
+        run.start(Json(b"[]"), refuse)
+    run.close()
+    assert host.is_closed and not host.lines
+
+
 def test_an_activity_may_import_nothing_but_log(loader, script_path, dummy_component):
     with pytest.raises(ComponentError, match=r"join-set.* is not supplied to activities"):
         link_activity(loader.load(script_path))

@@ -220,9 +220,24 @@ class Recovered(msgspec.Struct):
     delays: list[Delay]
 
 
-Meanwhile = Callable[[Callable[[], bool]], None]
-"""Work that can be done while a batch is being made durable: it must not use the store, nor follow from the batch. Its argument
-says whether the wait is over.
+class Underway(Protocol):
+    """A batch that is being made durable: what becomes of it is decided, unless the store fails."""
+
+    outcomes: list[UnitOutcome]
+    """What `commit` will return."""
+
+    def is_over(self) -> bool:
+        """Whether it is durable by now (or the store has failed). From any thread."""
+        ...
+
+    def wait(self) -> None:
+        """Returns once it is durable. `StoreFailed` if it never will be. From any thread, at any time."""
+        ...
+
+
+Meanwhile = Callable[[Underway], None]
+"""Work that is done while a batch is being made durable: it must not use the store. What follows from the batch must not be seen
+outside of this process before `wait` has returned.
 """
 
 
@@ -232,7 +247,8 @@ class Store(Protocol):
     def commit(self, batch_id: str, units: list[Unit], meanwhile: Meanwhile | None = None) -> list[UnitOutcome]:
         """Applies `units` in one transaction and makes it durable; one outcome a unit. May raise `CommitUnknown`.
 
-        `meanwhile`: called at most once, on this thread, while the store waits for durable memory.
+        `meanwhile`: called at most once, on this thread, while the store waits for durable memory; and only by a store that knows
+        the outcomes before. All that it can raise afterwards is `StoreFailed`.
         """
         ...
 

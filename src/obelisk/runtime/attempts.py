@@ -19,6 +19,7 @@ from typing import Any, Final, Protocol
 
 import msgspec
 
+from obelisk.core.batch import StoreFailed
 from obelisk.core.http_traces import HttpTrace
 from obelisk.core.ids import Digest, ExecutionId, RunId
 from obelisk.core.names import FunctionName
@@ -32,7 +33,7 @@ from obelisk.runtime.lane import CpuLane, Turn
 from obelisk.runtime.lines import AttemptLines, ComponentLines
 from obelisk.runtime.marks import Marks
 from obelisk.runtime.outgoing import Outgoing
-from obelisk.wasm.activity import ActivityStep, Finished, RunHost, Waiting
+from obelisk.wasm.activity import ActivityStep, Finished, Hold, RunHost, Waiting
 from obelisk.wasm.guest import PoolIsFull
 from obelisk.wasm.wasi.activity import ActivityHost
 from obelisk.wit.types import Value
@@ -45,8 +46,8 @@ _SHORT_NS: Final = 2_000_000
 class Run(Protocol):
     """One attempt: of a guest (`wasm.activity`), or of a program (`programs.exec_run`)."""
 
-    def start(self, params: Json) -> ActivityStep:
-        """Runs the first slice."""
+    def start(self, params: Json, hold: Hold | None = None) -> ActivityStep:
+        """Runs the first slice. Before anything is done that can be seen outside, `hold` is called."""
         ...
 
     def resume(self) -> ActivityStep:
@@ -105,13 +106,16 @@ class Attempts:
         """Functions whose first slice runs on the lane, since they were seen to take longer than one."""
         self._queued: dict[ExecutionId, StartAttempt] = {}
         """Attempts whose first slice is due on the engine thread, in the order of their start."""
+        self._ahead: dict[ExecutionId, StartAttempt] = {}
+        """Attempts whose lock is not durable yet, and whose first slice may run ahead of that."""
+        self._held_back: list[_Attempt] = []
+        """Those that want more than the slice which they had ahead."""
         self._running: dict[ExecutionId, _Attempt] = {}
         self._stopping = False
 
     def start(self, effect: StartAttempt) -> None:
         """Queues the first slice: for `run_queued`, or on the lane."""
-        function = (effect.component, effect.ffqn)
-        if self._stopping or function in self._long or self._lane.is_full or self._may_wait_for_a_disk(*function):
+        if self._stopping or not self._may_run_here(effect):
             attempt = _Attempt(self, effect)
             self._running[effect.execution_id] = attempt
             if self._stopping:
@@ -121,23 +125,62 @@ class Attempts:
         else:
             self._queued[effect.execution_id] = effect
 
-    def run_queued(self, is_enough: Callable[[], bool]) -> None:
-        """Runs first slices until none is due, or `is_enough`; on the engine thread, between two ticks or while a commit is under
-        way: they were started by an earlier one.
+    def go_ahead(self, effect: StartAttempt) -> bool:
+        """Queues the first slice of an attempt whose lock is not durable yet, for `run_queued`. False: it has to be started when
+        it is. `landed` or `lost` is called before anything else is started.
         """
-        while self._queued and not is_enough():
-            effect = self._queued.pop(next(iter(self._queued)))
+        if self._stopping or not self._may_run_here(effect):
+            return False
+        self._ahead[effect.execution_id] = effect
+        return True
+
+    def landed(self) -> None:
+        """The locks of those that went ahead are durable."""
+        if self._ahead:
+            self._queued.update(self._ahead)
+            self._ahead.clear()
+        for attempt in self._held_back:
+            attempt.hold = None
+            self._lane.submit(attempt)
+        self._held_back.clear()
+
+    def lost(self) -> None:
+        """They never will be: the process is about to end."""
+        self._ahead.clear()
+        while self._held_back:
+            self._held_back.pop().abandon()
+
+    def run_queued(self, is_enough: Callable[[], bool], hold: Hold | None = None) -> None:
+        """Runs first slices until none is due, or `is_enough`; on the engine thread, between two ticks or while a commit is under
+        way. Those whose lock is durable are first; the others only run with `hold`, which returns once theirs are.
+        """
+        while not is_enough():
+            if self._queued:
+                queue, must_hold = self._queued, None
+            elif self._ahead and hold is not None:
+                queue, must_hold = self._ahead, hold
+            else:
+                return
+            effect = queue.pop(next(iter(queue)))
             function = (effect.component, effect.ffqn)
-            attempt = _Attempt(self, effect)
+            attempt = _Attempt(self, effect, hold=must_hold)
             self._running[effect.execution_id] = attempt
             if function in self._long or attempt.slice(inline=True) is Turn.MORE:
                 self._long.add(function)
-                self._lane.submit(attempt)
+                if must_hold is None:
+                    self._lane.submit(attempt)
+                else:
+                    self._held_back.append(attempt)
 
     @property
     def queued(self) -> int:
         """First slices that are due on the engine thread."""
         return len(self._queued)
+
+    def _may_run_here(self, effect: StartAttempt) -> bool:
+        """Whether its first slice is one for the engine thread."""
+        function = (effect.component, effect.ffqn)
+        return function not in self._long and not self._lane.is_full and not self._may_wait_for_a_disk(*function)
 
     def _may_wait_for_a_disk(self, component: Digest, ffqn: FunctionName) -> bool:
         """A guest waits for its files on its thread, in which no CPU time passes: never on the engine's."""
@@ -181,6 +224,8 @@ class _Attempt(msgspec.Struct, eq=False):
 
     _owner: Attempts
     _effect: StartAttempt
+    hold: Hold | None = None
+    """Returns once its lock is durable; None: it is."""
     _lines: AttemptLines | None = None
     _run: Run | None = None
     _host: ActivityHost | None = None
@@ -222,6 +267,8 @@ class _Attempt(msgspec.Struct, eq=False):
             step = self._step(first)
         except PoolIsFull:
             return Turn.MORE  # nothing was started: ask again when it is this attempt's turn
+        except StoreFailed:
+            raise  # what it waited for will never be durable
         except Exception as error:  # noqa: BLE001 - a bug of ours must not take the engine down
             _log.exception("an attempt at %s failed in the host", effect.ffqn)
             step = Finished(Failure(FailureKind.UNCATEGORIZED, f"internal error: {error}"))
@@ -238,6 +285,14 @@ class _Attempt(msgspec.Struct, eq=False):
         if first:
             self._owner._offer(AttemptSliced(effect.execution_id, effect.run))
         if isinstance(step, Waiting):
+            if self.hold is not None:
+                try:
+                    self.hold()
+                except BaseException:
+                    step.coroutine.close()
+                    self.abandon()
+                    raise
+                self.hold = None  # nor does it keep alive what it was decided with
             if inline:
                 self._owner._lane.adopt()
             self._begin_wait(step)  # from here on it belongs to the loop
@@ -268,7 +323,7 @@ class _Attempt(msgspec.Struct, eq=False):
         self._host = host
         run = owner._activities.attempt(effect.component, effect.ffqn, host)
         try:
-            step = run.start(effect.params)
+            step = run.start(effect.params, self.hold)
         except BaseException:
             run.close()
             raise

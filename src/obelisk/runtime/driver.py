@@ -12,7 +12,7 @@ import asyncio
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Final
 
@@ -41,6 +41,7 @@ from obelisk.engine.inbox import Inbox
 from obelisk.engine.inputs import Claimed, Input, Loaded, Looked, News
 from obelisk.engine.tick import Tick
 from obelisk.runtime import entropy
+from obelisk.runtime.ahead import Ahead, Committed
 from obelisk.runtime.attempts import Attempts
 from obelisk.runtime.changes import Changes, ShuttingDown
 from obelisk.runtime.clock import Clock
@@ -56,10 +57,6 @@ _FACTS_PER_TICK: Final = 32
 _IDLE_WAIT_S: Final = 60.0
 _LAST_TICKS_MAX: Final = 10
 _ASK_AGAIN_S: Final = 0.2
-
-
-Committed = Callable[[Sequence[Unit], Sequence[UnitOutcome]], None]
-"""Hears of units and what became of each."""
 
 
 class Driver:
@@ -100,6 +97,10 @@ class Driver:
         self._answers: dict[int, tuple[asyncio.AbstractEventLoop, asyncio.Future[Answer]]] = {}
         self._attempts: Attempts | None = None
         self._emit: Callable[[EmitLog], None] = _nowhere
+        self._following: Tick | None = None
+        """The next tick, where it was decided during the last commit."""
+        self._ahead: Ahead | None = None
+        """What goes ahead of the commit that is under way."""
         self._calls: deque[tuple[Callable[[], None], Future[None]]] = deque()
         self._thread = threading.Thread(target=self._run, name="obelisk-engine", daemon=True)
 
@@ -180,20 +181,33 @@ class Driver:
 
     def _turn(self) -> bool:
         """One tick; whether there may be more to do at once."""
-        if self._wake.is_set():
-            self._wake.clear()
-        self._make_calls()
-        assert self._attempts is not None
-        self._attempts.run_queued(self._has_many_facts)
+        tick, self._following = self._following, None
+        if tick is None:
+            if self._wake.is_set():
+                self._wake.clear()
+            self._make_calls()
+            assert self._attempts is not None
+            self._attempts.run_queued(self._has_many_facts)
+            tick = self._decide()
+            if tick is None:
+                return self._store_due_lines()
+        self._carry_out(tick)
+        return True
+
+    def _decide(self) -> Tick | None:
+        """The next tick, if there is anything to decide."""
         inputs = self._inbox.admit(_INPUTS_PER_TICK_MAX)
         now = self._clock.now()
         engine = self._engine
         if not inputs and not engine.has_work:
             due = engine.next_due()
             if due is None or due > now:
-                return self._store_due_lines()
-        self._tick(inputs, now)
-        return True
+                return None
+        return engine.decide(inputs, now)
+
+    def _decide_ahead(self) -> Tick | None:
+        """The next tick, unless something is to be done between two of them."""
+        return None if self._calls or self._stopping else self._decide()
 
     def _has_many_facts(self) -> bool:
         """Whether enough has happened for a tick, so that it is not kept waiting by what is still to start."""
@@ -211,31 +225,65 @@ class Driver:
             else:
                 done.set_result(None)
 
-    def _tick(self, inputs: list[Input], now: Instant) -> None:
-        tick = self._engine.decide(inputs, now)
-        outcomes: list[UnitOutcome] = []
-        if tick.units:
-            outcomes = self._commit_with_lines(tick)
+    def _carry_out(self, tick: Tick) -> None:
+        """Commits a tick, and performs what follows from it. Meanwhile the next one may be decided."""
+        assert self._attempts is not None
+        if not tick.units:
+            self._perform_all(self._engine.settle(tick, []))
+            return
+        lines = self.lines.take() if self.lines else []
+        ahead = None
+        if self._has_something_to_do_during(tick):
+            first = 1 if lines else 0
+            ahead = Ahead(
+                tick, first, self._engine, self._attempts, self._has_many_facts, self._decide_ahead, self._committed
+            )
+        self._ahead = ahead
+        try:
+            outcomes = self._commit_with_lines(tick, lines, ahead)
+        except BaseException:
+            self._attempts.lost()
+            raise
+        self._ahead = None
+        if ahead is None or ahead.effects is None:
             if self._committed is not None:
                 self._committed(tick.units, outcomes)
+            self._perform_all(self._engine.settle(tick, outcomes))
+            return
+        ahead.hold()
+        self._attempts.landed()
+        self._perform_all(ahead.effects)
+        self._following = ahead.following
+
+    def wait_for_commit(self) -> None:
+        """Returns once nothing that was decided before is in doubt any more. `StoreFailed`. From any thread."""
+        ahead = self._ahead
+        if ahead is not None:
+            ahead.wait()
+
+    def _has_something_to_do_during(self, tick: Tick) -> bool:
+        """Whether it is worth handing the commit of `tick` over."""
+        assert self._attempts is not None
+        if self._attempts.queued or self._inbox or self._engine.has_work:
+            return True
+        return any(type(effect) is StartAttempt for notes in tick.notes for effect in notes.effects)
+
+    def _perform_all(self, effects: list[Effect]) -> None:
+        """Performs what follows from facts that are durable."""
         # Asked now that all of it is durable: who comes to watch later finds it in the store. Nearly always it is nobody.
         is_watched = self._changes.is_watched or self._line_changes.is_watched
-        for effect in self._engine.settle(tick, outcomes):
+        for effect in effects:
             if type(effect) is not Changed:
                 self._perform(effect)
             elif is_watched:
                 self._tell(effect)
 
-    def _commit_with_lines(self, tick: Tick) -> list[UnitOutcome]:
+    def _commit_with_lines(self, tick: Tick, lines: list[NewLogLine], meanwhile: Meanwhile | None) -> list[UnitOutcome]:
         """Commits a tick, with as many lines of activities as a batch may have: they cost no commit of their own then. They
         go first, since what a workflow logs may follow from an activity that has logged before.
         """
-        assert self._attempts is not None
-        # A commit costs more when something is done meanwhile, so one slice is not worth it.
-        meanwhile = self._attempts.run_queued if self._attempts.queued > 1 else None
-        if not self.lines:
+        if not lines:
             return self._commit(tick.batch_id, tick.units, meanwhile)
-        lines = self.lines.take()
         for unit in tick.units:
             unit.after = [index + 1 for index in unit.after]
         first, *outcomes = self._commit(tick.batch_id, [Unit(expects=[], lines=lines), *tick.units], meanwhile)
@@ -287,11 +335,14 @@ class Driver:
         assert self._attempts is not None
         self._attempts.stop()
         for _ in range(_LAST_TICKS_MAX):
+            if self._following is not None:
+                following, self._following = self._following, None
+                self._carry_out(following)
             inputs = self._inbox.admit(_INPUTS_PER_TICK_MAX)
             if not inputs:
                 break
             with self._ticker.polling():
-                self._tick(inputs, self._clock.now())
+                self._carry_out(self._engine.decide(inputs, self._clock.now()))
         self.store_lines()
 
     # --- effects -----------------------------------------------------------------------------------------------------

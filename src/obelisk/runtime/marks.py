@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import mmap
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -41,6 +41,8 @@ class Marks:
         finally:
             os.close(fd)
         self._free = list(range((_SLOTS - 1) * _SLOT, -1, -_SLOT))
+        self._suspects: frozenset[ExecutionId] = frozenset()
+        self._settle: Callable[[], None] | None = None
 
     def left_over(self) -> frozenset[ExecutionId]:
         """What a process before this one was running when it died. Call before the first `set`."""
@@ -69,8 +71,18 @@ class Marks:
             elif (never_used := never_used + 1) == _NEVER_USED:
                 return
 
+    def beware(self, suspects: frozenset[ExecutionId], settle: Callable[[], None]) -> None:
+        """From now on `settle` is called before one of `suspects` is marked, and may raise. They were running when the process
+        died, but that was not to be seen in the store: `settle` sees to it that it will be.
+        """
+        self._suspects = suspects
+        self._settle = settle
+
     def set(self, execution_id: ExecutionId) -> int:
         """Marks an execution as running; returns the slot to clear. -1: none was free, or the id is too long."""
+        if execution_id in self._suspects:
+            assert self._settle is not None
+            self._settle()
         if len(execution_id) > _ID_MAX:
             return -1
         try:

@@ -27,6 +27,7 @@ from obelisk.core.instants import Instant
 from obelisk.core.names import FunctionName
 from obelisk.core.reading import Reader
 from obelisk.core.replay import Replayed
+from obelisk.core.state import Status
 from obelisk.core.tracing import Found
 from obelisk.core.values import Json
 from obelisk.engine.effects import Answer, AnswerKind
@@ -282,7 +283,8 @@ def _start(config: Config, failure: Failure, make: Callable[[], Engines], buildi
 
     now = clock.now()
     executor = entropy.executor_id(now)
-    recovered = store.take_over(executor, marks.left_over())
+    running = marks.left_over()
+    recovered = store.take_over(executor, running)
     marks.blank_all()
     stack.callback(marks.blank_all)
     deployment = store.deployment(deployment_digest(config, active), now, entropy.deployment_id(now))
@@ -319,6 +321,8 @@ def _start(config: Config, failure: Failure, make: Callable[[], Engines], buildi
     engine.recover(recovered, now)
     committed, said = (None, None) if exporter is None else (exporter.committed, exporter.said)
     driver = Driver(engine, store, clock, limits, lane, ticker, changes, line_changes, failure.report, committed)
+    counted = {state.execution_id for state in recovered.states if state.status is Status.LOCKED}
+    marks.beware(running - counted, driver.wait_for_commit)
     lines = ComponentLines(deployed, limits, driver.lines, streams, clock.now, said)
     redeploying = Redeploying(loader, kept, deployed, store, engine, secrets, clock, programs)
     directories = None

@@ -8,7 +8,7 @@ may run: the owner closes it at its deadline.
 from __future__ import annotations
 
 import logging
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, Protocol
 
 import msgspec
@@ -50,6 +50,10 @@ class Waiting(msgspec.Struct, frozen=True):
 ActivityStep = Finished | Yielded | Waiting
 
 
+Hold = Callable[[], None]
+"""Returns when what a guest asks for may be done."""
+
+
 class RunHost(Protocol):
     """The host of a run, which ends with it; what else it must have follows from what the component imports."""
 
@@ -65,16 +69,20 @@ class ActivityRun:
     `memory_max`: bytes of each linear memory. `start` raises `PoolIsFull` when there is no room.
     """
 
-    __slots__ = ("_entry", "_fiber", "_host")
+    __slots__ = ("_entry", "_fiber", "_hold", "_host")
 
     def __init__(self, entry: EntryPoint, host: RunHost, *, memory_max: int | None = None) -> None:
         self._entry = entry
         self._host = host
+        self._hold: Hold | None = None
         compiler = entry.program.compiler
         self._fiber = Fiber(entry.program, memory_max=memory_max or compiler.memory_max, fuel=compiler.fuel)
 
-    def start(self, params: Json) -> ActivityStep:
-        """Runs the first slice; `params` is a canonical JSON array."""
+    def start(self, params: Json, hold: Hold | None = None) -> ActivityStep:
+        """Runs the first slice; `params` is a canonical JSON array. `hold` returns when the host may do something for it: it is
+        called before the first host call is answered. What it raises ends the run.
+        """
+        self._hold = hold
         try:
             arguments = self._entry.function.params.load(params)
         except (InvalidJson, ValueMismatch, CodecError) as problem:
@@ -118,6 +126,9 @@ class ActivityRun:
             assert called is not None
             if fiber.dropped:
                 self._drop()
+            if self._hold is not None:
+                self._hold()
+                self._hold = None
             try:
                 answer = called.meaning(self._host, *fiber.arguments)
                 if is_later(answer):

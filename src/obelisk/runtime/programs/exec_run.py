@@ -25,7 +25,7 @@ from obelisk.runtime.programs.pipes import DRAIN_S, PipeSink, PipeSource, read
 from obelisk.runtime.programs.programs import Programs
 from obelisk.runtime.programs.results import failed, met, result
 from obelisk.wasm import trap
-from obelisk.wasm.activity import ActivityStep, Finished, Waiting
+from obelisk.wasm.activity import ActivityStep, Finished, Hold, Waiting
 from obelisk.wasm.wasi.io import StreamFailed
 from obelisk.wasm.wasi.output import LogOutput
 from obelisk.wit.reader import InvalidJson, ValueMismatch
@@ -76,8 +76,8 @@ class ExecRun:
 
     # --- whoever runs a slice ----------------------------------------------------------------------------------------
 
-    def start(self, params: Json) -> ActivityStep:
-        """Asks for room; `params` is a canonical JSON array."""
+    def start(self, params: Json, hold: Hold | None = None) -> ActivityStep:
+        """Asks for room; `params` is a canonical JSON array. Nothing is done yet for which `hold` would have to be asked."""
         document = self._entry.document
         try:
             self._entry.function.params.load(params)

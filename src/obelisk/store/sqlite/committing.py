@@ -8,10 +8,42 @@ of the caller's work as the disk takes time; statements before it are too short 
 from __future__ import annotations
 
 import threading
+from contextlib import suppress
 from typing import Final
 
-from obelisk.core.batch import Meanwhile
+from obelisk.core.batch import Meanwhile, StoreFailed, UnitOutcome
 from obelisk.store.sqlite.connection import Cursor, commit
+
+
+class _Commit:
+    """One of them; see `core.batch.Underway`."""
+
+    __slots__ = ("_done", "_is_over", "error", "outcomes")
+
+    def __init__(self, outcomes: list[UnitOutcome]) -> None:
+        self.outcomes = outcomes
+        self.error: BaseException | None = None
+        self._is_over = False
+        self._done = threading.Lock()
+        self._done.acquire()
+
+    def is_over(self) -> bool:
+        return self._is_over
+
+    def wait(self) -> None:
+        if not self._is_over:
+            with self._done:
+                pass
+        if self.error is not None:
+            raise StoreFailed(f"the commit failed: {self.error}")
+
+    def carry_out(self, cursor: Cursor) -> None:
+        try:
+            commit(cursor)
+        except BaseException as error:  # noqa: BLE001 - it is the caller's
+            self.error = error
+        self._is_over = True
+        self._done.release()
 
 
 class Committer:
@@ -21,34 +53,33 @@ class Committer:
         self._cursor = cursor
         self._thread: threading.Thread | None = None
         self._go: Final = threading.Lock()
-        self._done: Final = threading.Lock()
         self._go.acquire()
-        self._done.acquire()
-        self._is_done = False
-        self._closing = False
-        self._error: BaseException | None = None
+        self._begun: Final = threading.Lock()
+        self._begun.acquire()
+        self._next: _Commit | None = None
 
-    def commit(self, meanwhile: Meanwhile) -> None:
+    def commit(self, outcomes: list[UnitOutcome], meanwhile: Meanwhile) -> None:
         """Makes the open transaction durable, while `meanwhile` runs here. Raises what the commit raises, and otherwise what
         `meanwhile` does; not before the commit is over.
         """
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="obelisk-commit", daemon=True)
             self._thread.start()
-        self._is_done = False
+        self._next = underway = _Commit(outcomes)
         self._go.release()
+        self._begun.acquire()
         try:
-            meanwhile(lambda: self._is_done)
+            meanwhile(underway)
         finally:
-            self._done.acquire()
-            error, self._error = self._error, None
-            if error is not None:
-                raise error
+            with suppress(StoreFailed):
+                underway.wait()
+            if underway.error is not None:
+                raise underway.error
 
     def close(self) -> None:
         """Ends the thread."""
         if self._thread is not None:
-            self._closing = True
+            self._next = None
             self._go.release()
             self._thread.join()
             self._thread = None
@@ -56,11 +87,8 @@ class Committer:
     def _run(self) -> None:
         while True:
             self._go.acquire()
-            if self._closing:
+            commit = self._next
+            if commit is None:
                 return
-            try:
-                commit(self._cursor)
-            except BaseException as error:  # noqa: BLE001 - it is the caller's
-                self._error = error
-            self._is_done = True
-            self._done.release()
+            self._begun.release()
+            commit.carry_out(self._cursor)

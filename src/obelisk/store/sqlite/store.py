@@ -44,6 +44,7 @@ from obelisk.store.sqlite.ownership import Ownership, StoreUnusable
 from obelisk.store.sqlite.queries import sql
 from obelisk.store.sqlite.reader import SqliteReader
 from obelisk.store.sqlite.schema import migrate
+from obelisk.store.sqlite.turns import Turns
 from obelisk.store.sqlite.wal import Wal
 from obelisk.store.sqlite.writing import Head, Heads, Plan
 
@@ -97,7 +98,7 @@ class SqliteStore:
         self._path = os.fspath(path)
         self._pragmas = dict(pragmas or {})
         self._failed: str | None = None
-        self._writing = threading.Lock()
+        self._writing = Turns()
         self._checkpointing = threading.Lock()
         self._checkpointer: Connection | None = None
         self._ownership = Ownership(self._path)
@@ -167,7 +168,7 @@ class SqliteStore:
                 if meanwhile is None:
                     commit(cursor)
                 else:
-                    self._commit_meanwhile(meanwhile)
+                    self._commit_meanwhile(outcomes, meanwhile)
             except ConstraintFault:
                 give_up(connection)
                 if not plan.assumes:
@@ -187,9 +188,9 @@ class SqliteStore:
         names.settle()
         return outcomes
 
-    def _commit_meanwhile(self, meanwhile: Meanwhile) -> None:
+    def _commit_meanwhile(self, outcomes: list[UnitOutcome], meanwhile: Meanwhile) -> None:
         try:
-            self._committer.commit(meanwhile)
+            self._committer.commit(outcomes, meanwhile)
         except DatabaseFault:
             raise
         except Exception as error:  # not the disk's: then the batch is durable, and what is in memory does not know it

@@ -14,6 +14,8 @@ import os
 import threading
 from typing import Final
 
+from obelisk.store.sqlite.turns import Turns
+
 _PIECE_BYTES: Final = 4 << 10
 """The kernel keeps what was written at once as one large page, and counts all of it as written when any of it is again."""
 _PIECES_SYNCED: Final = 256
@@ -28,7 +30,7 @@ class Wal:
     the next second.
     """
 
-    def __init__(self, database: str, page_bytes: int, log_bytes_max: int, writing: threading.Lock) -> None:
+    def __init__(self, database: str, page_bytes: int, log_bytes_max: int, writing: Turns) -> None:
         """`log_bytes_max`: how long the log gets before it begins anew. `writing`: held by whoever writes to the database."""
         self._path = f"{database}-wal"
         self._file_bytes = log_bytes_max
