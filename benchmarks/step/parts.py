@@ -10,10 +10,12 @@ from typing import Final, NamedTuple
 
 from benchmarks.step.timing import Target, Turn
 from obelisk.engine.engine import Engine
+from obelisk.runtime.ahead import Ahead
 from obelisk.runtime.attempts import Attempts
 from obelisk.runtime.driver import Driver
 from obelisk.runtime.marked_guest import MarkedGuest
 from obelisk.store.sqlite import store
+from obelisk.store.sqlite.committing import Committer
 from obelisk.store.sqlite.store import SqliteStore
 from obelisk.store.sqlite.writing import Plan
 from obelisk.wasm.activity import ActivityRun
@@ -42,9 +44,14 @@ PARTS: Final = (
     Part("workflow", "the workflow, to its next call", Kind.GUEST, (Target(MarkedGuest, "send"),)),
     Part("judge", "judge: versions, leases, rows, JSON", Kind.STORE, (Target(Plan, "judge"),)),
     Part("write", "write: BEGIN and the statements", Kind.STORE, (Target(store, "begin"), Target(Plan, "write"))),
-    Part("commit", "COMMIT", Kind.STORE, (Target(store, "commit"),)),
+    Part("commit", "COMMIT: handing it over, and what is left to wait for", Kind.STORE, (Target(Committer, "commit"),)),
     Part("store", "the rest of the store", Kind.STORE, (Target(SqliteStore, "commit"),)),
-    Part("settle", "settle, and the effects", Kind.ENGINE, (Target(Engine, "settle"), Target(Driver, "_tick"))),
+    Part(
+        "settle",
+        "settle, and the effects",
+        Kind.ENGINE,
+        (Target(Engine, "settle"), Target(Ahead, "__call__"), Target(Driver, "_carry_out")),
+    ),
     Part("slice", "the activity's first slice: around it", Kind.ENGINE, (Target(Attempts, "run_queued"),)),
     Part("call", "the activity: instance and call", Kind.GUEST, (Target(ActivityRun, "start"),)),
     Part("free", "the activity: freeing it", Kind.GUEST, (Target(ActivityRun, "close"),)),

@@ -82,7 +82,7 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> Found:
 
 
 def test_the_parts_of_a_step_are_about_a_step(measured: Found) -> None:
-    assert measured.steps > 100  # of 120: the first and the last of a series are something else
+    assert measured.steps > 50  # of 120: in others a commit was over before the next tick was decided
     assert all(spent.fastest > 0 for name, spent in measured.parts.items() if name not in {"rest", "store"})
     # Not nearer: the machine and its disk may have other things to do, during one of them more than during the other.
     assert 1 / 3 < measured.whole.fastest / measured.alone.fastest < 3

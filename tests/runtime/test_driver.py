@@ -23,7 +23,7 @@ from obelisk.core.state import Status
 from obelisk.core.values import Json, Ok
 from obelisk.engine.effects import Changed, KillAttempt, Load, StartAttempt
 from obelisk.engine.inputs import AttemptKilled
-from obelisk.engine.tick import Tick, UnitNotes
+from obelisk.engine.tick import Tick
 from obelisk.runtime.clock import Clock
 from obelisk.runtime.driver import Driver
 
@@ -99,7 +99,7 @@ class World:
         units, effects = self.ticks.popleft() if self.ticks else ([], [])
         self.notes.append("decided")
         starts = [effect for effect in effects if isinstance(effect, StartAttempt)]
-        return Tick("batch", now, units, [UnitNotes([], [], starts)], effects)  # type: ignore[arg-type]
+        return Tick("batch", now, units, [], effects, len(starts))
 
     def settle(self, tick: Tick, outcomes: list[Any]) -> list[Any]:
         assert len(outcomes) == len(tick.units)
@@ -241,7 +241,7 @@ def test_a_commit_is_handed_over_when_there_is_something_to_do_meanwhile(
         world.driver.lines.put(LINE)
     if fact:
         world.driver._inbox.offer(FACT)
-    world.driver._carry_out(Tick("batch", Instant(1), [Unit([])], [UnitNotes([], [], effects)], effects))
+    world.driver._carry_out(Tick("batch", Instant(1), [Unit([])], [], effects, len(effects)))
     assert world.has_meanwhile == [expected]
 
 

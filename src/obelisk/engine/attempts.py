@@ -50,6 +50,7 @@ class Attempts:
         held.phase = Phase.COLD
         self._books.window.take(held.execution_id, run)
         assert held.params is not None
+        unit.draft.starts += 1
         unit.effect(
             StartAttempt(
                 held.execution_id,

@@ -168,7 +168,8 @@ class Engine:
                     self._keep_leases(draft)
         self._attempts.start_due(draft)
         self._step_workflows(draft)
-        return Tick(books.entropy.batch_id() if draft.units else "", now, draft.units, draft.notes, draft.effects)
+        batch_id = books.entropy.batch_id() if draft.units else ""
+        return Tick(batch_id, now, draft.units, draft.notes, draft.effects, draft.starts)
 
     def _apply(self, item: Input, draft: Draft) -> None:
         match item:

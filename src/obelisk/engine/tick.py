@@ -42,6 +42,8 @@ class Tick(msgspec.Struct):
     notes: list[UnitNotes]
     effects: list[Effect]
     """Effects that follow from facts that were durable before this tick."""
+    starts: int = 0
+    """Attempts that start when it is durable, if nothing is refused."""
 
 
 class Draft(msgspec.Struct):
@@ -54,6 +56,7 @@ class Draft(msgspec.Struct):
     effects: list[Effect] = []
     rows: int = 0
     bytes: int = 0
+    starts: int = 0
 
     @property
     def is_full(self) -> bool:

@@ -19,8 +19,10 @@ from obelisk.engine.engine import Engine
 from obelisk.engine.tick import Tick
 from obelisk.runtime.attempts import Attempts
 
-_LATER: Final = frozenset({Answer, Changed, EmitLog})
-"""Effects that tell somebody: what else goes ahead does not depend on them. All others read the store, or stop something."""
+_HARMLESS: Final[frozenset[type]] = frozenset({StartAttempt, Answer, Changed, EmitLog})
+"""Effects that start a slice or tell somebody something. All others read the store, or stop something: what comes after them must
+not come before.
+"""
 
 
 Committed = Callable[[Sequence[Unit], Sequence[UnitOutcome]], None]
@@ -76,8 +78,9 @@ class Ahead:
         attempts = self._attempts
         self._underway = underway
         self.effects = effects = self._engine.settle(self._tick, underway.outcomes[self._first :])
-        may_go_ahead = all(type(effect) is StartAttempt or type(effect) in _LATER for effect in effects)
-        if may_go_ahead:
+        kinds = frozenset(map(type, effects))
+        may_go_ahead = kinds <= _HARMLESS
+        if may_go_ahead and StartAttempt in kinds:
             self.effects = [
                 effect for effect in effects if type(effect) is not StartAttempt or not attempts.go_ahead(effect)
             ]

@@ -264,9 +264,7 @@ class Driver:
     def _has_something_to_do_during(self, tick: Tick) -> bool:
         """Whether it is worth handing the commit of `tick` over."""
         assert self._attempts is not None
-        if self._attempts.queued or self._inbox or self._engine.has_work:
-            return True
-        return any(type(effect) is StartAttempt for notes in tick.notes for effect in notes.effects)
+        return bool(tick.starts or self._attempts.queued or self._inbox or self._engine.has_work)
 
     def _perform_all(self, effects: list[Effect]) -> None:
         """Performs what follows from facts that are durable."""
