@@ -127,8 +127,9 @@ class Plan:
     """What a batch writes. `judge` everything, `write` in a transaction, `settle` once it is durable; or throw it away."""
 
     def __init__(self, heads: Heads, names: Names, *, looks_everything_up: bool = False) -> None:
-        """`looks_everything_up`: also whether a child is there already that is about to be created. It never is but for one
-        whose id the parent chose; so without this the plan `assumes` it, and `write` fails with a constraint if it is wrong.
+        """`looks_everything_up`: also whether what is about to be created is there already. It never is but for a submission that
+        is repeated and a child whose id the parent chose; so without this the plan `assumes` that it is not, and `write` fails
+        with a constraint if that is wrong.
         """
         self._heads = heads
         self._names = names
@@ -171,15 +172,10 @@ class Plan:
         return outcomes
 
     def _exists(self, execution_id: ExecutionId) -> bool:
-        """Whether an execution is there that is to be created. Of a child, of which nothing is known without looking, it is
-        assumed that it is not.
+        """Whether an execution is there that is to be created. Where nothing is known of it without looking, it is assumed that it
+        is not.
         """
-        if (
-            self._assuming
-            and "." in execution_id
-            and execution_id not in self._found
-            and execution_id not in self._heads.open
-        ):
+        if self._assuming and execution_id not in self._found and execution_id not in self._heads.open:
             self._found[execution_id] = None
             self._assumed.append(execution_id)
         return self._found[execution_id] is not None
