@@ -169,7 +169,7 @@ from obelisk.core.ids import ExecutionId
 from obelisk.core.names import FunctionName
 from obelisk.core.state import Status
 from obelisk.core.values import Json
-from obelisk.runtime import Failure, start
+from obelisk.runtime.runtime import Failure, start
 from obelisk.store.sqlite import committing
 from obelisk.wasm.activity import ActivityRun
 
