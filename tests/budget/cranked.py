@@ -110,17 +110,23 @@ class Cranked:
         self.engine = Engine(executor, DEPLOYMENT, self.deployed, self._entropy, CountedBudget(), limits)
         stack.callback(self.engine.close)
         self.engine.recover(self.store.take_over(executor, frozenset()), START)
-        changes, line_changes = Changes(), Changes()
-        self.driver = Driver(self.engine, self.store, self.clock, limits, lane, ticker, changes, line_changes, _raise)
+        self.changes, self.line_changes = Changes(), Changes()
+        self.driver = Driver(
+            self.engine, self.store, self.clock, limits, lane, ticker, self.changes, self.line_changes, _raise
+        )
         lines = ComponentLines(self.deployed, limits, self.driver.lines, Streams(), self.clock.now)
         # What `Driver.start` does, but for the thread: it is this one, which need not be woken by what it does itself.
         self.driver._thread = threading.current_thread()
         self.driver._attempts = Attempts(self.deployed, lane, io, outgoing, marks, lines, self.driver.offer)
         self.driver._emit = lines.emitted
 
+    def new_id(self) -> ExecutionId:
+        """A fresh id."""
+        return self._entropy.execution_id(self.clock.at)
+
     def submit(self, ffqn: str, *params: Any) -> ExecutionId:
         """Offers an execution; `crank` creates it."""
-        execution_id = self._entropy.execution_id(self.clock.at)
+        execution_id = self.new_id()
         name = FunctionName(ffqn)
         canonical = self.deployed.check_params(name, msgspec.json.encode(params))
         self.submitted.append(execution_id)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import doors
 import msgspec
 from cranked import Cranked
 
@@ -46,6 +47,10 @@ def _many(runtime: Cranked) -> None:
         assert runtime.outcome(execution_id) == Ok(msgspec.Raw(b"55"))
 
 
+def _calls(runtime: Cranked) -> None:
+    assert doors.call(runtime, "template-fibo:activity/fibo-activity-ifc", "fibo", b"[10]", 50) == [b"55"] * 50
+
+
 def _retries(runtime: Cranked) -> None:
     for _ in range(_FAILURES):
         assert isinstance(runtime.run(FLOWS + "calls-fail", 3), Err)
@@ -69,6 +74,7 @@ WORKLOADS: Final = {
     "sleeps": Workload("durable sleeps, one after another", 50, _returns(50, FLOWS + "many-sleeps", 50, 1_000)),
     "retries": Workload("attempts at an activity that fails", _FAILURES * (1 + RETRIES), _retries),
     "replay": Workload("child executions of one that is loaded and replayed", 50, _replay),
+    "calls": Workload("calls of clients: an execution submitted and waited for, in one", 50, _calls),
     "lines": Workload("lines that a workflow logs", 50, _returns(None, FLOWS + "logs", 50)),
 }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import msgspec
 import pytest
 
 from obelisk.core import calls
@@ -56,6 +57,22 @@ def test_a_refused_submission_is_offered_again_and_then_answered(registry: Simul
     driver.run()
     assert of_kind(driver.effects, Answer) == [Answer(7, AnswerKind.CREATED)]
     assert driver.tags() == ["created", "locked"]
+
+
+def test_who_waits_for_the_end_is_told_of_all_but_the_creation(registry: SimulatedRegistry) -> None:
+    driver = Driver(registry)
+    submission = Submit(7, ROOT, ACTIVITY, json_array(), until_end=True)
+    driver.tick(submission, refuse=lambda unit: True)
+    driver.run()
+    assert driver.tags() == ["created", "locked"]
+    assert of_kind(driver.effects, Answer) == []
+    driver.run(msgspec.structs.replace(submission, token=8))
+    driver.run(
+        msgspec.structs.replace(
+            submission, token=9, execution_id=ExecutionId("E_2"), ffqn=FunctionName("a:b/c.unknown")
+        )
+    )
+    assert of_kind(driver.effects, Answer) == [Answer(8, AnswerKind.EXISTS), Answer(9, AnswerKind.FUNCTION_NOT_FOUND)]
 
 
 def test_a_refused_submission_of_a_workflow_takes_its_children_with_it(registry: SimulatedRegistry) -> None:

@@ -139,6 +139,43 @@ def test_who_waits_for_an_end_is_told_of_nothing_else(monkeypatch: pytest.Monkey
     run(scenario)
 
 
+def test_ends_that_come_together_wake_the_loop_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario(changes: Changes) -> None:
+        woken: list[Any] = []
+        loop = asyncio.get_running_loop()
+        wake = loop.call_soon_threadsafe
+        monkeypatch.setattr(loop, "call_soon_threadsafe", lambda *call: woken.append(call) or wake(*call))  # type: ignore[func-returns-value]
+        for round_ in (1, 2):
+            async with changes.watch_end(ROOT) as one, changes.watch_end(CHILD) as other:
+                waiting = [asyncio.ensure_future(each.wait()) for each in (one, other)]
+                changes.tell(row(Status.FINISHED))
+                changes.tell(row(Status.FINISHED, CHILD))
+                assert await asyncio.gather(*waiting) == [row(Status.FINISHED), row(Status.FINISHED, CHILD)]
+                assert len(woken) == round_
+
+    run(scenario)
+
+
+def test_what_is_to_be_called_at_an_end_is_called_once_and_also_when_it_comes_late() -> None:
+    async def scenario(changes: Changes) -> None:
+        called: list[str] = []
+        async with changes.watch_end(ROOT) as one, changes.watch_end(CHILD) as other:
+            one.then(lambda: called.append("one"))
+            other.then(lambda: called.append("other"))
+            changes.tell(row(Status.FINISHED))
+            assert called == []
+            assert await one.wait() == row(Status.FINISHED)
+            assert called == [], "the wait took the place of the call"
+            one.then(lambda: called.append("late"))
+            assert called == ["late"]
+            changes.close()
+            assert called == ["late", "other"]
+            with pytest.raises(ShuttingDown):
+                await other.wait()
+
+    run(scenario)
+
+
 def test_when_the_server_stops_nobody_waits_for_an_end() -> None:
     async def scenario(changes: Changes) -> None:
         async with changes.watch_end(ROOT) as one, changes.watch_end(CHILD) as over:

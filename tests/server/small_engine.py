@@ -350,6 +350,7 @@ class SmallEngine:
         scheduled_at: Instant | None,
         *,
         paused: bool = False,
+        ending: Any = None,
     ) -> AnswerKind:
         self._refuse()
         if self.store.state(execution_id) is not None:

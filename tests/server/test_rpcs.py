@@ -152,6 +152,17 @@ def test_what_fails_inside_is_not_told_outside(serving, caplog):
     serving(scenario)
 
 
+def test_grpc_has_one_open_request_for_all_methods(serving):
+    """It looks at all that are open whenever a call comes."""
+
+    async def scenario(engine, service, channel):
+        await pb_grpc.ExecutionRepositoryStub(channel).GenerateExecutionId(pb.GenerateExecutionIdRequest())
+        names = [getattr(task.get_coro(), "__name__", "") for task in asyncio.all_tasks()]
+        assert [name for name in names if "request" in name] == ["_request_call"]
+
+    serving(scenario)
+
+
 # --- SubmitAndWait ---------------------------------------------------------------------------------------------------
 
 

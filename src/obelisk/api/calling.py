@@ -40,7 +40,10 @@ class Calling:
         try:
             # Watched before it is there, so that its end cannot be missed.
             async with self._engine.watch_end(execution_id) as ending:
-                submitted = await self._submitting.submit(execution_id, ffqn, params, metadata=metadata, paused=paused)
+                # Told of its creation no sooner than of its end, which is all that the caller waits for.
+                submitted = await self._submitting.submit(
+                    execution_id, ffqn, params, metadata=metadata, paused=paused, ending=ending
+                )
                 if submitted is Submitted.EXISTS:
                     execution = await self._executions.get(execution_id, with_result=True)
                     if execution.is_finished:

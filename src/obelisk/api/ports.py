@@ -23,7 +23,7 @@ from obelisk.core.values import Err, Json, Ok
 from obelisk.engine.effects import Answer, AnswerKind
 from obelisk.engine.inbox import InboxFull
 from obelisk.engine.inputs import GiveResult
-from obelisk.runtime.changes import ShuttingDown
+from obelisk.runtime.changes import Ending, ShuttingDown
 from obelisk.runtime.deployed import FunctionNotFound
 from obelisk.runtime.redeploying import Replaced
 from obelisk.runtime.refusals import DeploymentRefused
@@ -104,14 +104,6 @@ class Subscription(Protocol):
         ...
 
 
-class Ending(Protocol):
-    """Who waits for the end of one execution."""
-
-    async def wait(self) -> Change | None:
-        """Returns when it has ended: with its row, or None when that must be read. `ShuttingDown`."""
-        ...
-
-
 class Engine(Protocol):
     """The running engine."""
 
@@ -149,8 +141,11 @@ class Engine(Protocol):
         scheduled_at: Instant | None,
         *,
         paused: bool = False,
+        ending: Ending | None = None,
     ) -> AnswerKind:
-        """Creates an execution; answered once it is durable. `InboxFull` or `ShuttingDown`."""
+        """Creates an execution; answered once it is durable. `ending`, of the same execution, is for whoever waits for its end:
+        when it is created, the answer may come as late as that. `InboxFull` or `ShuttingDown`.
+        """
         ...
 
     async def redeploy(self, config: Config) -> list[Replaced]:

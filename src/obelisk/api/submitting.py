@@ -14,7 +14,7 @@ import msgspec
 
 from obelisk.api.asking import asking
 from obelisk.api.errors import Conflict, InvalidArgument, NotFound
-from obelisk.api.ports import AnswerKind, Engine, FunctionNotFound, FunctionView
+from obelisk.api.ports import AnswerKind, Ending, Engine, FunctionNotFound, FunctionView
 from obelisk.api.reads import Reads
 from obelisk.core.ids import ExecutionId, is_top_level
 from obelisk.core.instants import Instant, InstantOutOfRange, due_at
@@ -57,12 +57,14 @@ class Submitting:
         *,
         metadata: dict[str, str] | None = None,
         paused: bool = False,
+        ending: Ending | None = None,
     ) -> Submitted:
         """Creates an execution with the id that the client chose; `params` is a JSON array. Of a `-schedule` function its
         first item says when, and the execution is one of the function that it extends.
 
         Durable when it returns. The same again (id, function, parameters; when does not matter) is no error, so a client
-        that lost the answer may repeat it. `InvalidArgument`, `NotFound`, `Conflict`, `Overloaded` or `Stopping`.
+        that lost the answer may repeat it. `ending`, of the same execution: when it is created, may return as late as at its
+        end. `InvalidArgument`, `NotFound`, `Conflict`, `Overloaded` or `Stopping`.
         """
         if not is_top_level(execution_id):
             raise InvalidArgument(f"{execution_id} is a derived id; only top-level executions can be submitted")
@@ -80,7 +82,7 @@ class Submitting:
             canonical = self._check(ffqn, params)
         with asking():
             answer = await self._engine.submit(
-                execution_id, ffqn, canonical, metadata or {}, scheduled_at, paused=paused
+                execution_id, ffqn, canonical, metadata or {}, scheduled_at, paused=paused, ending=ending
             )
         match answer:
             case AnswerKind.CREATED:

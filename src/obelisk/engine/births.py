@@ -46,7 +46,8 @@ class Births:
         )
         unit = draft.unit([], [item])
         self._create(item.execution_id, created, info, unit, paused=item.paused)
-        unit.effect(Answer(item.token, AnswerKind.CREATED))
+        if not item.until_end:
+            unit.effect(Answer(item.token, AnswerKind.CREATED))
         unit.close()
 
     def _is_there(self, item: Submit | Fork, draft: Draft) -> bool:

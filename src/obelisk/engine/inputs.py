@@ -26,6 +26,8 @@ class Submit(msgspec.Struct, frozen=True):
     metadata: dict[str, str] = {}
     paused: bool = False
     """Whether it is born paused."""
+    until_end: bool = False
+    """Whoever submits it waits for its end, and need not be told that it was created: that is the one answer left out."""
 
 
 class GiveResult(msgspec.Struct, frozen=True):

@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
-from typing import TypeVar
+from collections import deque
+from collections.abc import Callable, Iterable
+from contextlib import AbstractAsyncContextManager, suppress
+from functools import partial
+from types import TracebackType
+from typing import Generic, TypeVar
 
 from obelisk.core.ids import ExecutionId, root_of
 from obelisk.core.reading import Change
@@ -78,29 +81,78 @@ class Subscription:
 
 
 class Ending:
-    """Who waits for the end of one execution, and is not woken for anything else."""
+    """Who waits for the end of one execution, and is not woken for anything else. One waiter at a time."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    __slots__ = ("_call", "_is_over", "_is_refused", "_loop", "_mail", "_row")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, mail: _Mail) -> None:
         self._loop = loop
-        self._over: asyncio.Future[Change | None] = loop.create_future()
+        self._mail = mail
+        self._row: Change | None = None
+        self._is_over = self._is_refused = False
+        self._call: Callable[[], None] | None = None
 
     async def wait(self) -> Change | None:
         """Returns when the execution has ended: with its row, or None when that must be read. `ShuttingDown` when nobody will tell."""
-        return await asyncio.shield(self._over)
+        if not self._is_over:
+            waiter: asyncio.Future[None] = self._loop.create_future()
+            self.then(partial(_wake, waiter))
+            await waiter
+        if self._is_refused:
+            raise ShuttingDown("server is shutting down")
+        return self._row
+
+    def then(self, call: Callable[[], None]) -> None:
+        """Has `call` called when `wait` would return, on the loop's thread, instead of what was to be called."""
+        self._call = call
+        if self._is_over:
+            call()
 
     def put(self, row: Change | None) -> None:
         """It has ended; from any thread."""
-        self._loop.call_soon_threadsafe(self._set, row)
+        self._mail.put(self, row)
 
     def close(self) -> None:
         """Ends the wait; from the loop's thread."""
-        if not self._over.done():
-            self._over.set_exception(ShuttingDown("server is shutting down"))
-            self._over.exception()  # it may be that nobody waits
+        if not self._is_over:
+            self._is_refused = True
+            self.over(None)
 
-    def _set(self, row: Change | None) -> None:
-        if not self._over.done():
-            self._over.set_result(row)
+    def over(self, row: Change | None) -> None:
+        """It has ended; from the loop's thread. The first one counts."""
+        if not self._is_over:
+            self._is_over, self._row = True, row
+            if self._call is not None:
+                self._call()
+
+
+def _wake(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():  # it may have been cancelled
+        waiter.set_result(None)
+
+
+class _Mail:
+    """Ends on their way to the loop: those that come together wake it once. Waking it is a system call, for which the engine
+    thread lets go of the interpreter.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self._ends: deque[tuple[Ending, Change | None]] = deque()
+        self._is_called = False
+
+    def put(self, ending: Ending, row: Change | None) -> None:
+        """From any thread."""
+        self._ends.append((ending, row))
+        if not self._is_called:
+            self._is_called = True
+            self.loop.call_soon_threadsafe(self._deliver)
+
+    def _deliver(self) -> None:
+        self._is_called = False  # first: what is put from now on calls again, what was put before is there
+        while self._ends:
+            ending, row = self._ends.popleft()
+            ending.over(row)
 
 
 _Watcher = TypeVar("_Watcher", Subscription, Ending)
@@ -115,6 +167,7 @@ class Changes:
         self._of_trees: Watchers[Subscription] = {}
         self._of_one: Watchers[Subscription] = {}
         self._of_ends: Watchers[Ending] = {}
+        self._mail: _Mail | None = None
         self._closed = False
 
     @property
@@ -158,35 +211,30 @@ class Changes:
 
     def watch(self, root: ExecutionId) -> AbstractAsyncContextManager[Subscription]:
         """Watches the tree of a top-level execution. `ShuttingDown` when the server is stopping."""
-        return self._watch(self._of_trees, root, Subscription)
+        return _Watching(self._of_trees, root, self._subscription)
 
     def watch_one(self, execution_id: ExecutionId) -> AbstractAsyncContextManager[Subscription]:
         """Watches one execution. `ShuttingDown` when the server is stopping."""
-        return self._watch(self._of_one, execution_id, Subscription)
+        return _Watching(self._of_one, execution_id, self._subscription)
 
     def watch_end(self, execution_id: ExecutionId) -> AbstractAsyncContextManager[Ending]:
         """Watches for the end of one execution. `ShuttingDown` when the server is stopping."""
-        return self._watch(self._of_ends, execution_id, Ending)
+        return _Watching(self._of_ends, execution_id, self._ending)
 
-    @asynccontextmanager
-    async def _watch(
-        self,
-        watchers: Watchers[_Watcher],
-        key: ExecutionId,
-        watcher_of: Callable[[asyncio.AbstractEventLoop], _Watcher],
-    ) -> AsyncIterator[_Watcher]:
+    def _subscription(self) -> Subscription:
+        self._refuse()
+        return Subscription(asyncio.get_running_loop())
+
+    def _ending(self) -> Ending:
+        self._refuse()
+        loop = asyncio.get_running_loop()
+        if self._mail is None or self._mail.loop is not loop:
+            self._mail = _Mail(loop)
+        return Ending(loop, self._mail)
+
+    def _refuse(self) -> None:
         if self._closed:
             raise ShuttingDown("server is shutting down")
-        watcher = watcher_of(asyncio.get_running_loop())
-        watchers[key] = watchers.get(key, frozenset()) | {watcher}
-        try:
-            yield watcher
-        finally:
-            left = watchers[key] - {watcher}
-            if left:
-                watchers[key] = left
-            else:
-                del watchers[key]
 
     def close(self) -> None:
         """Ends all subscriptions; from the loop's thread."""
@@ -195,3 +243,30 @@ class Changes:
             for each in watchers.values():
                 for watcher in each:
                     watcher.close()
+
+
+class _Watching(Generic[_Watcher]):
+    """One watcher, for as long as it is entered."""
+
+    __slots__ = ("_key", "_make", "_watcher", "_watchers")
+
+    def __init__(self, watchers: Watchers[_Watcher], key: ExecutionId, make: Callable[[], _Watcher]) -> None:
+        self._watchers: Watchers[_Watcher] = watchers
+        self._key = key
+        self._make: Callable[[], _Watcher] = make
+
+    async def __aenter__(self) -> _Watcher:
+        watchers, key = self._watchers, self._key
+        watcher = self._make()
+        self._watcher: _Watcher = watcher
+        watchers[key] = watchers.get(key, frozenset()) | {watcher}
+        return watcher
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        left = self._watchers[self._key] - {self._watcher}
+        if left:
+            self._watchers[self._key] = left
+        else:
+            del self._watchers[self._key]

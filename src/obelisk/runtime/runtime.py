@@ -127,10 +127,14 @@ class Runtime:
         scheduled_at: Instant | None,
         *,
         paused: bool = False,
+        ending: Ending | None = None,
     ) -> AnswerKind:
-        """Creates a top-level execution; returns once it is durable. `InboxFull` or `ShuttingDown`."""
+        """Creates a top-level execution; returns once it is durable. `ending`, of the same execution, is for whoever waits for
+        its end: when it is created, returns once there is nothing more to wait for. `InboxFull` or `ShuttingDown`.
+        """
         token = next(self._tokens)
-        return (await self._ask(Submit(token, execution_id, ffqn, params, scheduled_at, metadata, paused))).kind
+        call = Submit(token, execution_id, ffqn, params, scheduled_at, metadata, paused, ending is not None)
+        return (await self._ask(call, ending)).kind
 
     async def operate(self, execution_id: ExecutionId, body: RequestBody | GiveResult) -> Answer:
         """Does something to an existing execution; returns once it is durable. `InboxFull` or `ShuttingDown`."""
@@ -176,7 +180,7 @@ class Runtime:
         async with self._one_redeploys:
             return await self._redeploying.redeploy(config, self._driver)
 
-    async def _ask(self, call: ClientCall) -> Answer:
+    async def _ask(self, call: ClientCall, ending: Ending | None = None) -> Answer:
         if self._stopped:
             raise ShuttingDown("server is shutting down")
         loop = asyncio.get_running_loop()
@@ -184,6 +188,8 @@ class Runtime:
         self._driver.expect_answer(call.token, loop, answer)
         try:
             self._driver.offer(call)
+            if ending is not None:
+                ending.then(partial(_set_created, answer, call.token))
             return await answer
         finally:
             self._driver.forget_answer(call.token)
@@ -218,6 +224,11 @@ class Runtime:
     def stop(self) -> None:
         """Stops everything and frees the database; blocks until it is done. `refuse_new_work` must have been called."""
         self._stack.close()
+
+
+def _set_created(answer: asyncio.Future[Answer], token: int) -> None:
+    if not answer.done():
+        answer.set_result(Answer(token, AnswerKind.CREATED))
 
 
 class Failure:

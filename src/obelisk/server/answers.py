@@ -7,8 +7,9 @@ inner details.
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import Iterable
+from contextlib import AbstractAsyncContextManager
+from types import TracebackType
 from typing import Any, Final, TypeVar
 
 import grpc
@@ -40,24 +41,42 @@ _CODES: Final[dict[type[errors.ApiError], grpc.StatusCode]] = {
 M = TypeVar("M", bound=Message)
 
 
-@asynccontextmanager
-async def answering(context: Any, *, streaming: bool = False) -> AsyncIterator[None]:
+class _Answering:
+    """A class rather than a generator: there is one for each call, and most have nothing to do."""
+
+    __slots__ = ("_context", "_streaming")
+
+    def __init__(self, context: Any, streaming: bool) -> None:
+        self._context = context
+        self._streaming = streaming
+
+    async def __aenter__(self) -> None:
+        pass
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if error is None or not isinstance(error, Exception) or isinstance(error, grpc.aio.AbortError):
+            return
+        code, text = self._status(error)
+        await self._context.abort(code, text)
+
+    def _status(self, error: Exception) -> tuple[grpc.StatusCode, str]:
+        if isinstance(error, errors.ApiError):
+            if self._streaming and isinstance(error, errors.Stopping):
+                return grpc.StatusCode.ABORTED, told(str(error))
+            return _CODES[type(error)], told(str(error))
+        if isinstance(error, StoreFailed):
+            _log.error("a read of the database failed", exc_info=error)
+            return grpc.StatusCode.INTERNAL, "database error"
+        # Whatever it is, the client gets an answer.
+        _log.error("a call failed", exc_info=error)
+        return grpc.StatusCode.INTERNAL, "internal error of the server; its log says more"
+
+
+def answering(context: Any, *, streaming: bool = False) -> AbstractAsyncContextManager[None]:
     """Ends the call with the status that an error within means. An open stream of a stopping server is ABORTED."""
-    try:
-        yield
-    except errors.ApiError as error:
-        code = _CODES[type(error)]
-        if streaming and isinstance(error, errors.Stopping):
-            code = grpc.StatusCode.ABORTED
-        await context.abort(code, told(str(error)))
-    except StoreFailed:
-        _log.exception("a read of the database failed")
-        await context.abort(grpc.StatusCode.INTERNAL, "database error")
-    except grpc.aio.AbortError:
-        raise
-    except Exception:  # noqa: BLE001  # whatever it is, the client gets an answer
-        _log.exception("a call failed")
-        await context.abort(grpc.StatusCode.INTERNAL, "internal error of the server; its log says more")
+    return _Answering(context, streaming)
 
 
 def told(text: str, bytes_max: int = DETAILS_BYTES_MAX) -> str:

@@ -71,7 +71,7 @@ class GrpcDoor:
 
     async def serve(self, service: Service, catalogue: Catalogue) -> None:
         """Begins to answer."""
-        methods = _Methods()
+        methods: Any = _Methods()
         pb_grpc.add_ExecutionRepositoryServicer_to_server(services.ExecutionRepository(service, catalogue), methods)
         pb_grpc.add_FunctionRepositoryServicer_to_server(services.FunctionRepository(service), methods)
         pb_grpc.add_ExecutionCallsServicer_to_server(services.ExecutionCalls(service), methods)
@@ -105,7 +105,9 @@ class _Methods(grpc.GenericRpcHandler):
     def add_generic_rpc_handlers(self, handlers: Any) -> None:
         """The same that `add_registered_method_handlers` is given."""
 
-    def add_registered_method_handlers(self, service: str, handlers: dict[str, grpc.RpcMethodHandler[Any, Any]]) -> None:
+    def add_registered_method_handlers(
+        self, service: str, handlers: dict[str, grpc.RpcMethodHandler[Any, Any]]
+    ) -> None:
         """Takes the methods of a service."""
         for name, handler in handlers.items():
             self._handlers[f"/{service}/{name}"] = handler
