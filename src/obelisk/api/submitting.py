@@ -75,11 +75,11 @@ class Submitting:
         if function.extension is ExtensionKind.SCHEDULE:
             ffqn, params, scheduled_at = self._scheduled(function, params)
             try:
-                canonical = self._check(ffqn, params)
+                canonical = self._check(ffqn, params, self._engine.catalogue.function(ffqn))
             except InvalidArgument as error:
                 raise InvalidArgument(f"after the first parameter, which says when: {error}") from None
         else:
-            canonical = self._check(ffqn, params)
+            canonical = self._check(ffqn, params, function)
         with asking():
             answer = await self._engine.submit(
                 execution_id, ffqn, canonical, metadata or {}, scheduled_at, paused=paused, ending=ending
@@ -111,13 +111,11 @@ class Submitting:
         assert known is not None, "an extension function has a function that it extends"
         return known[0], msgspec.json.encode(items[1:]), at
 
-    def _check(self, ffqn: FunctionName, params: bytes) -> Json:
-        catalogue = self._engine.catalogue
-        function = catalogue.function(ffqn)
+    def _check(self, ffqn: FunctionName, params: bytes, function: FunctionView | None) -> Json:
         if function is None:
             raise self._unknown(ffqn, None)
         try:
-            return catalogue.check_params(ffqn, params)
+            return self._engine.catalogue.check_params(ffqn, params)
         except FunctionNotFound:  # it was there a moment ago
             raise self._unknown(ffqn, None) from None
         except InvalidJson as error:

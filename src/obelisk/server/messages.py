@@ -35,6 +35,8 @@ from obelisk.proto import obelisk_pb2 as pb
 from obelisk.wit.extensions import ExtensionKind
 
 RETURN_VALUE_URL: Final = "urn:obelisk:json:retval:TBD"
+_OK_OF_NOTHING: Final = pb.SupportedFunctionResult.OkPayload()
+_ERROR_OF_NOTHING: Final = pb.SupportedFunctionResult.ErrorPayload()
 
 _JOIN_SET_KINDS: Final = {
     "o": pb.JoinSetId.JOIN_SET_KIND_ONE_OFF,
@@ -226,20 +228,21 @@ def outcome(of: Outcome, function: FunctionView | None) -> pb.SupportedFunctionR
     """How an execution ended; `function` says the types of payloads."""
     match of:
         case Ok(value):
-            message = pb.SupportedFunctionResult(ok=pb.SupportedFunctionResult.OkPayload())
-            if value:
-                message.ok.return_value.CopyFrom(json_any(value, RETURN_VALUE_URL))
-                if function is not None and function.ok_type is not None:
-                    message.wit_type_inline = function.ok_type
+            if not value:
+                return pb.SupportedFunctionResult(ok=_OK_OF_NOTHING)
+            return pb.SupportedFunctionResult(
+                ok=pb.SupportedFunctionResult.OkPayload(return_value=json_any(value, RETURN_VALUE_URL)),
+                wit_type_inline=None if function is None else function.ok_type,
+            )
         case Err(value):
-            message = pb.SupportedFunctionResult(error=pb.SupportedFunctionResult.ErrorPayload())
-            if value:
-                message.error.return_value.CopyFrom(json_any(value, RETURN_VALUE_URL))
-                if function is not None and function.err_type is not None:
-                    message.wit_type_inline = function.err_type
+            if not value:
+                return pb.SupportedFunctionResult(error=_ERROR_OF_NOTHING)
+            return pb.SupportedFunctionResult(
+                error=pb.SupportedFunctionResult.ErrorPayload(return_value=json_any(value, RETURN_VALUE_URL)),
+                wit_type_inline=None if function is None else function.err_type,
+            )
         case Failure():
-            message = pb.SupportedFunctionResult(execution_failure=failure(of))
-    return message
+            return pb.SupportedFunctionResult(execution_failure=failure(of))
 
 
 def failure(of: Failure) -> pb.SupportedFunctionResult.ExecutionFailure:
