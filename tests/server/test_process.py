@@ -155,7 +155,7 @@ def announce(line):
 make, process.make_engines_aside = process.make_engines_aside, aside
 assert gc.isenabled()
 process.run(Path(sys.argv[1]), announce)
-print(gc.isenabled(), gc.get_freeze_count() > 10_000)
+print(gc.isenabled(), gc.get_freeze_count() > 10_000, gc.get_threshold()[0] >= 10_000)
 """
 
 
@@ -180,8 +180,8 @@ def test_a_start_imports_no_more_than_it_needs(tmp_path):
     assert not late & set(before_engines.split())
     assert late <= set(ready.split())
     assert not set(NEEDLESS.split()) & set(ready.split())
-    # Nor is what it makes looked through for garbage: not until it is ready, and never again.
-    assert (collects, after) == ("False", ["True True"])
+    # Nor is what it makes looked through for garbage: not until it is ready, and never again; what comes later is not so often.
+    assert (collects, after) == ("False", ["True True True"])
 
 
 # --- what runs beside a server --------------------------------------------------------------------------------------

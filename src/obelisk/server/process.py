@@ -27,6 +27,12 @@ if TYPE_CHECKING:
 OPEN_FILES_MAX: Final = 65_536
 """To how many open files the process raises its own limit: each request of an activity that waits has a socket."""
 
+GARBAGE_AFTER: Final = (10_000, 20, 20)
+"""Python looks for garbage in cycles after so many objects more, and so many looks at the youngest and at the middle ones. Executions
+make hardly any cycles, but many objects at once when there are many of them, and Python's own 700 would look through those again
+and again.
+"""
+
 
 class ServerFailed(Exception):
     """The server could not start, or could not go on. The message is for the operator."""
@@ -54,6 +60,7 @@ def _run(path: Path | None, announce: Callable[[str], None], beside: Beside | No
 
     def ready() -> None:
         gc.freeze()  # nor is it looked through later
+        gc.set_threshold(*GARBAGE_AFTER)
         gc.enable()
         log.ready()
 
