@@ -165,45 +165,59 @@ def test_what_kills_the_process_three_times_is_not_started_again(server: Any, te
 DIES = """
 import os, signal, sys, time
 from pathlib import Path
-from types import SimpleNamespace
 from obelisk.config import load
-from obelisk.core.ids import ExecutionId
 from obelisk.core.names import FunctionName
-from obelisk.core.state import Status
 from obelisk.core.values import Json
 from obelisk.runtime.runtime import Failure, start
+from obelisk.runtime.marked_guest import MarkedGuest
 from obelisk.store.sqlite import committing
 from obelisk.wasm.activity import ActivityRun
 
+directory, ident, function, params, culprit, wanted = Path(sys.argv[1]), *sys.argv[2:]
+
 def dies(self, params, hold=None):
     os.kill(os.getpid(), signal.SIGKILL)
+
+def dies_if_it_is_this_one(self, params, start=MarkedGuest.start):
+    if self._execution_id != culprit:
+        return start(self, params)
+    self._marks.set(culprit)
+    dies(self, params)
 
 def slow(cursor, commit=committing.commit):
     time.sleep(0.05)
     commit(cursor)
 
 ActivityRun.start = dies
+MarkedGuest.start = dies_if_it_is_this_one
 committing.commit = slow
-directory, ident = Path(sys.argv[1]), ExecutionId(sys.argv[2])
 runtime = start(load(directory / "obelisk.toml", {}, directory), Failure())
 state = runtime.reader.state(ident)
 if state is None:
     import asyncio
-    asyncio.run(runtime.submit(ident, FunctionName("testing:workflow/flows.calls-fail"), Json(b"[3]"), {}, None))
-while (state := runtime.reader.state(ident)) is None or state.status is not Status.FINISHED:
+    asyncio.run(runtime.submit(ident, FunctionName(function), Json(params.encode()), {}, None))
+while (state := runtime.reader.state(culprit)) is None or wanted not in (state.status, state.lifecycle):
     time.sleep(0.01)
-print(runtime.reader.result(ExecutionId(f"{ident}.o:1-fail_1")).outcome.reason)
+print(runtime.reader.events(culprit, 0, 100)[-1])
 runtime.refuse_new_work()
 runtime.stop()
 """
 
 
 @pytest.mark.timeout(120)
+@pytest.mark.parametrize(
+    ("function", "params", "child", "wanted"),
+    [
+        ("calls-fail", "[3]", ".o:1-fail_1", "finished"),
+        ("current-id", "[]", "", "parked"),
+        ("parent", "[2]", ".o:1-parent_1", "parked"),
+    ],
+)
 def test_what_kills_the_process_before_its_lock_is_durable_is_given_up_too(
-    tmp_path: Path, testing_components: Any
+    tmp_path: Path, testing_components: Any, function: str, params: str, child: str, wanted: str
 ) -> None:
-    """It runs while the commit is under way that locks it, so that the process dies without a trace of it in the database; but its
-    mark is left, and the next time it runs when it is locked.
+    """An activity runs while the commit is under way that locks it, a workflow in the tick that does, so that the process dies
+    without a trace of it in the database; but its mark is left, and the next time it runs when it is locked.
     """
     (tmp_path / "obelisk.toml").write_text(
         f"""
@@ -221,9 +235,9 @@ def test_what_kills_the_process_before_its_lock_is_durable_is_given_up_too(
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(each for each in sys.path if each)}
     deaths = 0
     while True:
-        ran = subprocess.run(
-            [sys.executable, "-c", DIES, str(tmp_path), ident], env=env, check=False, timeout=60, capture_output=True
-        )
+        command = [sys.executable, "-c", DIES, str(tmp_path), ident, f"testing:workflow/flows.{function}", params]
+        command += [ident + child, wanted]
+        ran = subprocess.run(command, env=env, check=False, timeout=60, capture_output=True)
         if ran.returncode == 0:
             break
         assert ran.returncode == -signal.SIGKILL, ran.stderr.decode()

@@ -19,7 +19,7 @@ from obelisk.engine.inputs import AttemptFinished, AttemptSliced, DelayDue, Pend
 from obelisk.testing import invariants
 from obelisk.testing.deployment import SimulatedRegistry, json_array
 from obelisk.testing.driver import ROOT, Driver, of_kind
-from obelisk.testing.guests import BURN, Flow
+from obelisk.testing.guests import BURN, Flow, FlowFunction
 
 ACT = FunctionName("t:acts/acts.act")
 MS = 1_000
@@ -392,6 +392,54 @@ def test_crashes_of_what_had_not_started_are_not_counted() -> None:
         driver.crash()
     driver.finish(driver.starts()[-1])
     assert driver.outcome() == Ok(json_array("Ok"))
+
+
+class Died(BaseException):
+    """The process is gone."""
+
+
+def deadly(execution_id: ExecutionId, params: Json) -> Flow:
+    raise Died
+    yield
+
+
+def naps_then_calls(ffqn: FunctionName) -> FlowFunction:
+    def flow(execution_id: ExecutionId, params: Json) -> Flow:
+        yield calls.Sleep(In(MS))
+        yield calls.CallChild(ffqn, json_array())
+        return Ok()
+
+    return flow
+
+
+@pytest.mark.parametrize("is_child", [False, True])
+@pytest.mark.parametrize("blocking", Blocking)
+def test_a_workflow_that_takes_the_process_down_in_the_tick_that_locks_it_is_parked(
+    blocking: Blocking, is_child: bool
+) -> None:
+    """Nothing of that tick is left but its mark; so the next time it is locked in a tick of its own."""
+    policy = ExecutionPolicy(blocking=blocking)
+    registry = deployed()
+    ffqn = registry.add_workflow("t:flows/flows.deadly", deadly, policy)
+    parent = registry.add_workflow("t:flows/flows.parent", naps_then_calls(ffqn), policy)
+    driver = Driver(registry)
+    if is_child:
+        driver.submit(parent)
+        culprit = ExecutionId(f"{ROOT}.o:2-deadly_1")
+    else:
+        driver.run(Submit(0, ROOT, ffqn, json_array(), Instant(driver.now + MS)))
+        culprit = ROOT
+    deaths = 0
+    driver.now = Instant(driver.now + MS)
+    while True:
+        with pytest.raises(Died):
+            driver.run()
+        deaths += 1
+        driver.die(frozenset({culprit}))
+        if deaths == 4:  # the first time it left nothing but its mark
+            driver.run()
+            break
+    assert driver.tags(culprit) == ["created", "locked", "parked"]
 
 
 def test_a_workflow_that_takes_the_process_down_is_parked() -> None:

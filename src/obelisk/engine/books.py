@@ -60,6 +60,8 @@ class Books:
         self.reads: Final[Counter[ExecutionId]] = Counter()
         """Answers to `Load` that are still to come; only the last one counts."""
         self.timers: Final = Timers()
+        self.suspects: frozenset[ExecutionId] = frozenset()
+        """Workflows among these may have taken a process down without a trace: they run when their lock is durable."""
 
     # --- who is who --------------------------------------------------------------------------------------------------
 

@@ -135,8 +135,11 @@ class Engine:
         """Workflows in memory."""
         return self._books.warmth.hot
 
-    def recover(self, recovered: Recovered, now: Instant) -> None:
-        """Takes in what the engine owns from the start. Call once, before the first tick."""
+    def recover(self, recovered: Recovered, now: Instant, suspects: frozenset[ExecutionId] = frozenset()) -> None:
+        """Takes in what the engine owns from the start. Call once, before the first tick. `suspects`: they were running when a
+        process died, but no crash could be counted, since they were not locked.
+        """
+        self._books.suspects = suspects
         self._books.again.append(Claimed(recovered))
         if self._books.shared:
             self._books.timers.arm(now, TimerKind.LEASE, _NOBODY)

@@ -106,6 +106,8 @@ class _Run:
 
     def go(self) -> bool:
         held, machine = self._held, self._machine
+        if self._needs_lock and held.execution_id in self._s.books.suspects:
+            return self._flush()  # it runs in a later tick: if the process dies again, that counts
         decision = self._begin()
         while True:
             has_advanced = held.advance is not None and self._has_advanced(held.advance)

@@ -329,11 +329,12 @@ def _start(config: Config, failure: Failure, make: Callable[[], Engines], buildi
     stack.callback(streams.stop)
     budget = TickBudget(limits.tick_deciding_us_max)
     engine = Engine(executor, deployment, deployed, entropy.SystemEntropy(), budget, limits)
-    engine.recover(recovered, now)
+    counted = {state.execution_id for state in recovered.states if state.status is Status.LOCKED}
+    suspects = running - counted
+    engine.recover(recovered, now, suspects)
     committed, said = (None, None) if exporter is None else (exporter.committed, exporter.said)
     driver = Driver(engine, store, clock, limits, lane, ticker, changes, line_changes, failure.report, committed)
-    counted = {state.execution_id for state in recovered.states if state.status is Status.LOCKED}
-    marks.beware(running - counted, driver.wait_for_commit)
+    marks.beware(suspects, driver.wait_for_commit)
     lines = ComponentLines(deployed, limits, driver.lines, streams, clock.now, said)
     redeploying = Redeploying(loader, kept, deployed, store, engine, secrets, clock, programs)
     directories = None

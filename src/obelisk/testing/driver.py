@@ -18,6 +18,7 @@ from obelisk.core.ids import ExecutionId, ExecutorId, RunId
 from obelisk.core.instants import Instant
 from obelisk.core.names import FunctionName
 from obelisk.core.policy import Limits
+from obelisk.core.state import Status
 from obelisk.core.values import Err, Failure, Json, Ok, Outcome
 from obelisk.engine.effects import Answer, CheckNews, Claim, Effect, KillAttempt, Load, Look, Renew, StartAttempt
 from obelisk.engine.engine import Engine
@@ -78,7 +79,9 @@ class Driver:
         engine = Engine(
             executor, DEPLOYMENT, self.registry, self._entropy, self._budget, self.limits, shared=self._shared
         )
-        engine.recover(Recovered([], []) if self._shared else self.store.take_over(executor, started), self.now)
+        recovered = Recovered([], []) if self._shared else self.store.take_over(executor, started)
+        counted = {state.execution_id for state in recovered.states if state.status is Status.LOCKED}
+        engine.recover(recovered, self.now, started - counted)
         return engine
 
     @property
