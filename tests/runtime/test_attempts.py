@@ -330,6 +330,19 @@ def test_one_that_did_not_get_its_turn_is_queued_once_its_lock_is_durable(world:
     assert world.reports == [AttemptFinished("E_1", "Run_1", Ok())] and world.runs[0].hold is None
 
 
+def test_what_went_ahead_of_one_commit_is_not_started_again_with_the_next_one(world: World) -> None:
+    """Neither what was queued when it was durable, nor what went to the lane then."""
+    ahead(world, Run(1, 0), 1)
+    world.attempts.run_queued(lambda: True, Lock().hold)
+    world.attempts.landed()
+    ahead(world, Run(2, 0), 2)
+    world.attempts.run_queued(never, Lock().hold)
+    for _ in range(2):
+        world.attempts.landed()
+        world.attempts.run_queued(never)
+        assert world.started == 2 and len(world.lane.jobs) == 1
+
+
 def test_one_that_takes_longer_goes_to_the_lane_once_its_lock_is_durable(world: World) -> None:
     runs = [Run(2, 0), Run(1, 0)]
     for number, run in enumerate(runs, 1):
@@ -337,6 +350,7 @@ def test_one_that_takes_longer_goes_to_the_lane_once_its_lock_is_durable(world: 
     world.attempts.run_queued(never, Lock().hold)
     assert world.started == 1 and not world.lane.jobs and world.attempts.count == 2
     world.attempts.landed()
+    assert [job.hold for job in world.lane.jobs] == [None, None]  # nor do they keep what was decided with the lock
     assert [job.slice() for job in world.lane.jobs] == [Turn.OVER, Turn.OVER]
     assert all(run.closed for run in runs) and world.attempts.count == 0
 
@@ -376,6 +390,20 @@ def test_where_the_lock_is_lost_nothing_is_left(world: World, waits: bool) -> No
     assert not [report for report in world.reports if isinstance(report, AttemptFinished)]
     world.attempts.run_queued(never, lock.hold)
     assert world.started == 1
+
+
+def test_one_that_asks_for_something_while_its_lock_is_lost_ends_the_engine_and_not_itself(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Asks(Run):
+        def start(self, params: Json, hold: Any = None) -> Any:
+            hold()
+
+    run = Asks(1, 0)
+    ahead(world, run)
+    with pytest.raises(StoreFailed):
+        world.attempts.run_queued(never, Lock(fails=True).hold)
+    assert run.closed and not world.reports and not caplog.records
 
 
 # --- waiting ---------------------------------------------------------------------------------------------------------

@@ -346,6 +346,31 @@ def test_a_tick_that_was_decided_ahead_is_committed_when_the_server_stops(world:
     assert world.notes.count("durable") == 2 and not world.driver._inbox
 
 
+def test_the_last_ticks_of_a_stop_are_not_decided_ahead_of_each_other(world: World) -> None:
+    """Each is decided with what the one before led to, and none is left over."""
+    for _ in range(3):
+        world.ticks.append(([Unit([])], [start(1)]))
+    world.turn()
+    world.driver._stopping = True
+    world.driver._wind_up()
+    assert world.notes.count("durable") == 3
+    assert world.driver._following is None and not world.driver._inbox
+
+
+def test_units_rest_on_the_same_ones_when_lines_go_first(world: World) -> None:
+    seen: list[list[int]] = []
+
+    def commit(batch_id: str, units: list[Unit], meanwhile: Any = None) -> list[Applied]:
+        seen.extend(unit.after for unit in units)
+        return [Applied() for _ in units]
+
+    world.commit = commit  # type: ignore[method-assign]
+    world.driver.lines.put(LINE)
+    world.ticks.append(([Unit([]), Unit([], after=[0])], []))
+    world.turn()
+    assert seen == [[], [], [1]]
+
+
 def test_of_a_commit_that_fails_nothing_is_told_and_what_waits_for_it_ends(world: World) -> None:
     world.changes.is_watched = True
     world.attempts.asks = world.fails = True
