@@ -141,3 +141,15 @@ def test_what_the_work_raises_is_raised_when_the_commit_is_over_unless_that_fail
     with pytest.raises(apsw.IOError):
         committer.commit([], waits)
     assert len(told) == 1
+
+
+def test_without_room_for_a_thread_there_is_none_to_end(committer, disk, monkeypatch):
+    def start(thread):
+        raise RuntimeError("can't start new thread")
+
+    told = []
+    monkeypatch.setattr(threading.Thread, "start", start)
+    with pytest.raises(RuntimeError, match="can't start"):
+        committer.commit([], told.append)
+    committer.close()
+    assert not told and not disk.commits

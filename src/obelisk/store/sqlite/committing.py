@@ -63,8 +63,9 @@ class Committer:
         `meanwhile` does; not before the commit is over.
         """
         if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="obelisk-commit", daemon=True)
-            self._thread.start()
+            thread = threading.Thread(target=self._run, name="obelisk-commit", daemon=True)
+            thread.start()  # it may be that there is no room for one: then there is none to end either
+            self._thread = thread
         self._next = underway = _Commit(outcomes)
         self._go.release()
         self._begun.acquire()
