@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,11 @@ import pytest
 
 from obelisk.core.batch import CancelRequest
 from obelisk.core.events import Locked, Parked, kind_of
-from obelisk.core.ids import Digest
+from obelisk.core.ids import Digest, ExecutionId
 from obelisk.core.state import Lifecycle
 from obelisk.core.values import Ok
+from obelisk.runtime.driver import Driver
+from obelisk.runtime.marks import Marks
 
 FLOWS = "testing:workflow/flows."
 HOUR_MS = 3_600_000
@@ -183,3 +186,33 @@ def test_without_its_component_an_execution_is_parked_and_goes_nowhere(
     assert "is not loaded" in last.reason
     assert not any(isinstance(entry.event, Locked) for entry in flows.log(execution_id)[2:])
     assert flows.runtime.reader.result(execution_id) is None
+
+
+def test_what_left_nothing_but_a_mark_runs_when_its_lock_is_durable(
+    flows: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A workflow in a later tick than the one that locks it, an activity once nothing is under way."""
+    waits: list[int] = []
+    wait = Driver.wait_for_commit
+    monkeypatch.setattr(Driver, "wait_for_commit", lambda driver: waits.append(1) or wait(driver))
+    suspect, other = flows.runtime.new_execution_id(), flows.runtime.new_execution_id()
+    flows.stop()
+    with closing(Marks(flows.directory / "db" / "obelisk.running")) as marks:
+        marks.set(suspect)
+        marks.set(ExecutionId(f"{suspect}.o:1-fail_1"))
+    again = type(flows)(flows.directory, (flows.directory / "obelisk.toml").read_text())
+    flows.runtime, flows.failure = again.runtime, again.failure
+
+    async def run(execution_id: ExecutionId) -> None:
+        await flows.submit(FLOWS + "calls-fail", 3, execution_id=execution_id)
+        await asyncio.wait_for(flows.result(execution_id), 60)
+
+    ticks, waited = [], []
+    for execution_id in (suspect, other):
+        asyncio.run(run(execution_id))
+        _, locked, first, *_ = flows.log(execution_id)
+        ticks.append(locked.created_at < first.created_at)
+        waited.append(len(waits))
+        waits.clear()
+    assert ticks == [True, False]
+    assert waited[0] > 2 and waited[1] == 0  # for each poll of the guest, and for each of two attempts

@@ -17,6 +17,7 @@ from pathlib import Path
 import apsw
 import pytest
 
+from obelisk.core.backtraces import Backtrace
 from obelisk.core.batch import Applied, CancelRequest, Delay, Refused, RefusedBy, Request, StoreFailed, Unit
 from obelisk.core.calls import Log, LogLevel
 from obelisk.core.events import ChildRejected, Finished, JoinSetCreated, RejectReason, ScheduleRejected, Unlocked
@@ -561,6 +562,27 @@ def test_what_is_to_be_done_meanwhile_is_done_while_the_commit_is_under_way(path
             for number in range(4, 400):
                 store.commit(f"batch {number}", [author.create(author.id(number))], lambda underway: None)
     assert "obelisk-commit" not in {thread.name for thread in threading.enumerate()}
+
+
+def test_who_waits_for_a_commit_comes_before_the_next_one(path, author):
+    """However closely commits follow each other: otherwise backtraces and room for the log would wait for an idle moment."""
+    one, kept = author.id(1), Backtrace(1, 2, author.workflow, ())
+    with closing(SqliteStore(path)) as store, closing(store.reader()) as reader:
+        store.commit("b", [author.create(one)])
+        other = threading.Thread(target=store.keep_backtraces, args=(one, [kept]))
+
+        def waits(underway):
+            other.start()
+            deadline = time.monotonic() + 10
+            while not store._writing._next.locked():
+                assert time.monotonic() < deadline
+                time.sleep(0.000_1)
+
+        found = []
+        store.commit("b", [author.create(author.id(2))], waits)
+        store.commit("b", [author.create(author.id(3))], lambda _: found.append(reader.backtrace(one, 1)))
+        other.join()
+        assert found == [kept]
 
 
 def test_a_step_costs_no_look_ups_and_leaves_the_indexes_of_what_goes_on_alone(path, author, make_author):

@@ -20,7 +20,9 @@ def test_who_waits_is_next():
     with turns:
         thread.start()
         assert taken.wait(60)
+        deadline = time.monotonic() + 10
         while not turns._next.locked():
+            assert time.monotonic() < deadline
             time.sleep(0.000_1)
     with turns:  # at once, while the other one has not even woken up
         order.append("again")
