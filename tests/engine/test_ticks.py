@@ -625,3 +625,13 @@ def test_every_start_names_a_locked_event() -> None:
     for start in driver.starts():
         assert isinstance(start, StartAttempt)
         assert driver.runs(start.execution_id) == [start.run]
+
+
+def test_a_tick_says_how_many_attempts_it_starts() -> None:
+    driver = Driver(deployed())
+    for submits in (3, 0):
+        tick = driver.engine.decide(
+            [Submit(0, execution(each), ACT, json_array()) for each in range(submits)], driver.now
+        )
+        assert tick.starts == submits
+        driver.engine.settle(tick, driver.store.commit(tick.batch_id, tick.units))
