@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import time
+import threading
 from typing import Any
 
 import apsw
@@ -36,14 +36,20 @@ def test_it_is_seen_once_it_is_durable(
 
     def slow(cursor: Any) -> None:
         seen.append("commit")
-        time.sleep(0.2)
+        assert runs.wait(60)
         if fails:
             raise apsw.IOError("disk I/O error")
         commit(cursor)
         seen.append("durable")
 
+    def start(*args: Any) -> Any:
+        seen.append("runs")
+        runs.set()
+        return run(*args)
+
+    runs = threading.Event()
     monkeypatch.setattr(committing, "commit", slow)
-    monkeypatch.setattr(ActivityRun, "start", lambda *args: seen.append("runs") or run(*args))
+    monkeypatch.setattr(ActivityRun, "start", start)
     monkeypatch.setattr(Streams, "write", lambda *args, **named: seen.append("said") or write(*args, **named))
     monkeypatch.setattr(Marks, "set", lambda *args: seen.append("marked") or mark(*args))
 
