@@ -252,8 +252,13 @@ class Driver:
             return
         ahead.hold()
         self._attempts.landed()
-        self._perform_all(ahead.effects)
         self._following = ahead.following
+        effects, ahead.effects, ahead.following = (
+            ahead.effects,
+            [],
+            None,
+        )  # a guest that computes for long keeps the rest of it
+        self._perform_all(effects)
 
     def wait_for_commit(self) -> None:
         """Returns once nothing that was decided before is in doubt any more. `StoreFailed`. From any thread."""

@@ -164,20 +164,22 @@ class SqliteStore:
             outcomes = plan.judge(units)
             begin(cursor)
             try:
-                plan.write(cursor)
+                try:
+                    plan.write(cursor)
+                except ConstraintFault:
+                    if not plan.assumes:
+                        raise
+                    give_up(connection)
+                    names.forget()
+                    plan = Plan(self._heads, names, looks_everything_up=True)
+                    outcomes = plan.judge(units)
+                    begin(cursor)
+                    plan.write(cursor)
+                # From here on the outcomes are what they are: what is done meanwhile follows from them.
                 if meanwhile is None:
                     commit(cursor)
                 else:
                     self._commit_meanwhile(outcomes, meanwhile)
-            except ConstraintFault:
-                give_up(connection)
-                if not plan.assumes:
-                    raise
-                names.forget()
-                plan = Plan(self._heads, names, looks_everything_up=True)
-                outcomes = plan.judge(units)
-                with transaction(connection):
-                    plan.write(cursor)
             except BaseException:
                 give_up(connection)
                 raise
