@@ -289,6 +289,7 @@ def _start(config: Config, failure: Failure, make: Callable[[], Engines], buildi
     stack = building.enter_context(ExitStack())
     store = stack.enter_context(closing(SqliteStore(str(directory / _DATABASE), pragmas=config.sqlite.pragma)))
     upkeep = Upkeep(store, failure.report)
+    upkeep.start()  # at once: it has room to make
     stack.callback(upkeep.stop)
     marks = stack.enter_context(closing(Marks(directory / _MARKS)))
 
@@ -364,7 +365,7 @@ def _start(config: Config, failure: Failure, make: Callable[[], Engines], buildi
     stack.callback(driver.stop)
     attempts = Attempts(deployed, lane, io, outgoing, marks, lines, driver.offer, directories)
     driver.start(attempts, lines.emitted)
-    upkeep.start()  # last: it begins with room for the log, and would keep the start from the disk and from the interpreter
+    upkeep.wait_for_room()
     return runtime
 
 

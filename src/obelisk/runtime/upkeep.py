@@ -11,6 +11,8 @@ from obelisk.core.batch import StoreFailed
 from obelisk.store.sqlite import SqliteStore
 
 _PERIOD_S: Final = 1.0
+_ROOM_WAIT_S: Final = 0.25
+"""How long a start waits for room in the log; it takes a third of that on a common disk."""
 
 
 class Upkeep:
@@ -20,11 +22,16 @@ class Upkeep:
         self._store = store
         self._on_failure = on_failure
         self._is_stopping = False
+        self._has_looked = threading.Event()
         self._thread = threading.Thread(target=self._run, name="obelisk-upkeep", daemon=True)
 
     def start(self) -> None:
         """Starts the thread."""
         self._thread.start()
+
+    def wait_for_room(self) -> None:
+        """Returns once the first commits are as fast as all others, or `_ROOM_WAIT_S` later."""
+        self._has_looked.wait(_ROOM_WAIT_S)
 
     def stop(self) -> None:
         """Stops the thread and waits for it."""
@@ -49,6 +56,7 @@ class Upkeep:
                 done = self._store.commits
             try:
                 self._store.upkeep(checkpoint=is_due)
+                self._has_looked.set()
             except StoreFailed as failure:
                 self._on_failure(failure)
                 return

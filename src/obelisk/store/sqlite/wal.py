@@ -20,8 +20,6 @@ _PIECE_BYTES: Final = 4 << 10
 """The kernel keeps what was written at once as one large page, and counts all of it as written when any of it is again."""
 _PIECES_A_TURN: Final = 64
 """That are written between two commits, which takes some 0.2 ms. With one, the file would be long enough after 4,000 commits."""
-_PIECES_SYNCED: Final = 256
-"""That go to the disk together: a commit that comes meanwhile waits for them."""
 _FRAME_HEADER_BYTES: Final = 24
 
 
@@ -78,16 +76,15 @@ class Wal:
         try:
             file = os.open(self._path, os.O_WRONLY | os.O_APPEND)
             try:
-                pieces = 0
+                is_new = self._missing(file) > 0
                 while self._missing(file) > 0:
                     with self._writing:
                         for _ in range(_PIECES_A_TURN):
                             missing = self._missing(file)
                             if missing > 0:
                                 os.write(file, bytes(min(missing, _PIECE_BYTES)))
-                    pieces += _PIECES_A_TURN
-                    if missing <= _PIECE_BYTES or pieces % _PIECES_SYNCED == 0:
-                        os.fdatasync(file)
+                if is_new:
+                    os.fdatasync(file)
             finally:
                 os.close(file)
         except OSError:
