@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import time
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -18,6 +19,8 @@ from obelisk.core.state import Lifecycle
 from obelisk.core.values import Ok
 from obelisk.runtime.driver import Driver
 from obelisk.runtime.marks import Marks
+from obelisk.store.sqlite.store import WAL_BYTES_MAX
+from obelisk.store.sqlite.wal import Wal
 
 FLOWS = "testing:workflow/flows."
 HOUR_MS = 3_600_000
@@ -216,3 +219,17 @@ def test_what_left_nothing_but_a_mark_runs_when_its_lock_is_durable(
         waits.clear()
     assert ticks == [True, False]
     assert waited[0] > 2 and waited[1] == 0  # for each poll of the guest, and for each of two attempts
+
+
+def test_a_log_has_its_room_when_a_start_is_over(
+    running: Callable[[str], Any], fibo_components: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make = Wal.make_room
+
+    def slow(log: Wal) -> None:
+        time.sleep(0.1)
+        make(log)
+
+    monkeypatch.setattr(Wal, "make_room", slow)
+    directory = running(f'[[activity_wasm]]\nname = "fibo"\nlocation = "{fibo_components.activity}"').directory
+    assert (directory / "db" / "obelisk.sqlite-wal").stat().st_size == WAL_BYTES_MAX

@@ -174,3 +174,56 @@ def test_a_failure_of_the_store_is_told_by_the_thread_that_looks_after_it(path, 
         waited_for(lambda: failures)
         upkeep.stop()
         assert [type(each) for each in failures] == [StoreFailed]
+
+
+def test_room_is_made_in_few_turns(path, wal):
+    """Commits follow each other closely, and a turn may be as long in coming as one of them takes."""
+    taken = []
+
+    class Counted:
+        def __enter__(self):
+            taken.append(wal.stat().st_size)
+
+        def __exit__(self, *_):
+            pass
+
+    with closing(SqliteStore(path, wal_bytes_max=BOUND)):
+        Wal(str(path), 2048, BOUND, Counted()).make_room()
+        assert wal.stat().st_size == BOUND
+    assert 1 < len(taken) <= 5
+
+
+def test_room_is_on_the_disk_and_is_made_once(path, wal, monkeypatch):
+    synced, sync = [], os.fdatasync
+
+    def counted(file):
+        synced.append(os.fstat(file).st_size)
+        sync(file)
+
+    with closing(SqliteStore(path, wal_bytes_max=BOUND)) as store:
+        monkeypatch.setattr(os, "fdatasync", counted)
+        for _ in range(2):
+            store.upkeep(checkpoint=False)
+    assert synced == [BOUND]
+
+
+def test_a_start_waits_for_room_but_not_for_ever(path, wal, monkeypatch):
+    with closing(SqliteStore(path, wal_bytes_max=BOUND)) as store:
+        go, make = threading.Event(), store._wal.make_room
+
+        def slow():
+            assert go.wait(PATIENCE_S)
+            make()
+
+        monkeypatch.setattr(store._wal, "make_room", slow)
+        upkeep = Upkeep(store, pytest.fail)
+        upkeep.start()
+        upkeep.wait_for_room()
+        assert wal.stat().st_size < BOUND
+        monkeypatch.setattr("obelisk.runtime.upkeep._ROOM_WAIT_S", PATIENCE_S)
+        threading.Timer(0.1, go.set).start()
+        begun = time.monotonic()
+        upkeep.wait_for_room()
+        assert wal.stat().st_size == BOUND
+        assert time.monotonic() - begun < PATIENCE_S / 2, "it is told when there is room"
+        upkeep.stop()

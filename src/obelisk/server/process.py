@@ -56,6 +56,8 @@ def _run(path: Path | None, announce: Callable[[str], None], beside: Beside | No
     log = logs.configure(config.console)
     _allow_open_files()
     engines = make_engines_aside(config)
+    import asyncio
+
     from obelisk.server import serving
 
     def ready() -> None:
@@ -65,7 +67,7 @@ def _run(path: Path | None, announce: Callable[[str], None], beside: Beside | No
         log.ready()
 
     try:
-        failure = serving.serve(config, engines, announce, ready, beside)
+        failure = asyncio.run(serving.serve(config, engines, announce, ready, beside))
     except serving.REFUSALS as error:
         raise ServerFailed(str(error)) from None
     except StoreFailed as error:  # while starting

@@ -33,7 +33,7 @@ Beside = Callable[[Service], Coroutine[Any, Any, None]]
 """Something that goes on while a server serves."""
 
 
-def serve(
+async def serve(
     config: Config,
     engines: Callable[[], Engines],
     announce: Callable[[str], None],
@@ -45,16 +45,6 @@ def serve(
 
     `engines`: of `make_engines_aside`. `announce` gets the line; `ready` is called after it.
     """
-    return asyncio.run(_serve(config, engines, announce, ready, beside))
-
-
-async def _serve(
-    config: Config,
-    engines: Callable[[], Engines],
-    announce: Callable[[str], None],
-    ready: Callable[[], None],
-    beside: Beside | None,
-) -> BaseException | None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in _STOPS:
