@@ -157,7 +157,7 @@ def test_a_node_that_lost_its_lease_stops_what_it_runs_and_writes_nothing(store:
 
 
 def test_what_finds_no_room_in_the_window_is_left_to_others(store: MemoryStore) -> None:
-    one, two = node(store, 1, start_window=1), node(store, 2, start_window=1)
+    one, two = node(store, 1, start_window_shared=1), node(store, 2, start_window_shared=1)
     one.run()
     one.submit(TWO_SETS)
     (first,) = one.starts()

@@ -194,7 +194,7 @@ def test_every_fault_at_every_commit_of_a_small_world(name: str, nodes: int) -> 
 
 @pytest.mark.parametrize("name", SMALL)
 def test_every_fault_at_every_commit_of_a_small_world_with_narrow_limits(name: str) -> None:
-    limits = Limits(tick_units_max=1, tick_events_per_execution_max=2, start_window=1, hot_max=1)
+    limits = Limits(tick_units_max=1, tick_events_per_execution_max=2, start_window=1, start_window_shared=1, hot_max=1)
     assert sim.every_commit(*small_world(SMALL[name], 1, Blocking.INTERRUPT, limits)) > 7
 
 

@@ -87,6 +87,7 @@ _LIMIT_MEANINGS: Final = {
     "tick_deciding_us_max": "Microseconds that one tick may spend deciding.",
     "inbox_max": "Requests of clients that may wait; more are refused with RESOURCE_EXHAUSTED.",
     "start_window": "Attempts that may be locked with their first slice still due.",
+    "start_window_shared": "The same, where several engines share a store: what one does not take, others can.",
     "hot_max": "Workflow instances kept in memory; beyond it the one that waited longest is unloaded.",
     "crash_max": "Crashes of the process during an execution's run after which it is not started again.",
     "log_line_bytes_max": "Bytes of one line that a component logs; what is longer is cut.",

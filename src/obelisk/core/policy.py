@@ -196,8 +196,10 @@ class Limits(msgspec.Struct, frozen=True):
     tick_deciding_us_max: int = 5 * MILLISECOND_US
     inbox_max: int = 2_000
     """Client calls that may wait; more are refused with RESOURCE_EXHAUSTED. Completions are never refused."""
-    start_window: int = 64
-    """Attempts that may be locked with their first slice still due."""
+    start_window: int = 512
+    """Attempts that may be locked with their first slice still due. One that is not locked as it is created costs a unit more."""
+    start_window_shared: int = 64
+    """The same of an engine that shares its store with others: what it does not take, they can."""
     hot_max: int = 4_000
     """Workflow instances kept in memory; the least recently used blocked one is evicted."""
     crash_max: int = 3

@@ -52,7 +52,7 @@ class Books:
         """Inputs to apply first in the next tick."""
         self.runnable: Final[deque[Held]] = deque()
         """Workflows to be stepped, in turn."""
-        self.window: Final = StartWindow(limits.start_window)
+        self.window: Final = StartWindow(limits.start_window_shared if shared else limits.start_window)
         self.warmth: Final = Warmth(limits, registry.typed_params)
         self.attempts: Final[dict[ExecutionId, RunId]] = {}
         """The last attempt that the runtime was told to start. One that has ended stays until its end is durable: its

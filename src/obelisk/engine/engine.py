@@ -275,7 +275,7 @@ class Engine:
         for unit, notes, outcome in zip(tick.units, tick.notes, outcomes, strict=True):
             if isinstance(outcome, Refused):
                 torn.update((held.execution_id, held) for held in notes.touched)
-                self._refused(notes.inputs, notes.effects, outcome.by, effects, torn)
+                self._refused(notes.inputs, notes.effects, outcome, effects, torn)
                 continue
             effects += notes.effects
             for due, kind, execution_id, delay in notes.timers:
@@ -311,7 +311,7 @@ class Engine:
         self,
         inputs: list[Input],
         unreleased: list[Effect],
-        by: RefusedBy,
+        why: Refused,
         effects: list[Effect],
         torn: dict[ExecutionId, Held],
     ) -> None:
@@ -322,9 +322,13 @@ class Engine:
             elif isinstance(effect, Answer) and effect.token not in asked_again:
                 effects.append(Answer(effect.token, AnswerKind.OUTDATED, "its state was read again meanwhile"))
         for item in inputs:
-            if isinstance(item, Operate) and by is RefusedBy.MISSING:
+            if isinstance(item, Operate) and why.by is RefusedBy.MISSING:
                 effects.append(Answer(item.token, AnswerKind.NOT_FOUND))
-            elif isinstance(item, Submit | Fork) and by is RefusedBy.EXISTS:
+            elif (
+                isinstance(item, Submit | Fork)
+                and why.by is RefusedBy.EXISTS
+                and why.execution_id == item.execution_id  # and not what it scheduled in the same unit
+            ):
                 effects.append(Answer(item.token, AnswerKind.EXISTS))
                 held = torn.pop(item.execution_id, None)
                 if held is not None:

@@ -76,21 +76,39 @@ class Draft(msgspec.Struct):
 
     def unit(self, touched: list[Held], inputs: list[Input]) -> OpenUnit:
         """Begins a unit that will change the executions `touched`; each must be trusted."""
-        return OpenUnit(self, touched, inputs)
+        unit, notes = Unit(expects=[]), UnitNotes(touched=[], inputs=inputs)
+        index = len(self.units)
+        self.units.append(unit)
+        self.notes.append(notes)
+        opened = OpenUnit(self, index, unit, notes)
+        for held in touched:
+            opened.touch(held)
+        return opened
+
+    def on_top(self, held: Held) -> OpenUnit:
+        """A unit for what changes nothing but `held` and executions that it creates.
+
+        Where a unit of this tick has changed `held` already, that one is opened again: what is decided on top of it could be applied
+        only with it, and cannot be refused if it is not. Every unit costs judging, settling and rows of its own.
+        """
+        index = held.last_unit
+        if index < 0:
+            return self.unit([held], [])
+        unit = self.units[index]
+        self.rows -= len(unit.states) + len(unit.events)  # counted again when it is closed
+        return OpenUnit(self, index, unit, self.notes[index], held)
 
 
 class OpenUnit:
-    """A unit being filled. `close` must be called; nothing else of the draft may change between."""
+    """A unit being filled: the `index`-th of `draft`. `close` must be called; nothing else of the draft may change between."""
 
-    def __init__(self, draft: Draft, touched: list[Held], inputs: list[Input]) -> None:
+    def __init__(self, draft: Draft, index: int, unit: Unit, notes: UnitNotes, again: Held | None = None) -> None:
+        """`again`: the execution for which it is opened again."""
         self.draft = draft
-        self.index = len(draft.units)
-        self.unit = Unit(expects=[])
-        self.notes = UnitNotes(touched=[], inputs=inputs)
-        draft.units.append(self.unit)
-        draft.notes.append(self.notes)
-        for held in touched:
-            self.touch(held)
+        self.index = index
+        self.unit = unit
+        self.notes = notes
+        self.again = again
 
     def touch(self, held: Held) -> None:
         """Adds an execution that exists, if it is not there yet."""
@@ -107,7 +125,8 @@ class OpenUnit:
         self.notes.touched.append(held)
 
     def rest_on(self, index: int) -> None:
-        """This unit was decided on top of another one of the tick."""
+        """This unit was decided on top of another one of the tick, an earlier one."""
+        assert index < self.index, (index, self.index)
         if index not in self.unit.after:
             self.unit.after.append(index)
 
@@ -168,6 +187,10 @@ class OpenUnit:
 
     def close(self) -> None:
         """Takes the state rows as they are now; they and the events are counted."""
-        unit = self.unit
-        unit.states = [held.state.copy() for held in self.notes.touched]
-        self.draft.rows += len(unit.states) + len(unit.events)
+        states, touched = self.unit.states, self.notes.touched
+        if states:  # opened again: others of it may have been changed by later units
+            assert self.again is not None
+            states[touched.index(self.again)] = self.again.state.copy()
+            touched = touched[len(states) :]
+        states += [held.state.copy() for held in touched]
+        self.draft.rows += len(states) + len(self.unit.events)

@@ -322,7 +322,8 @@ class _Run:
         said = len(machine.writes.items) - machine.news
         leaves = said > 0 and (heard or said >= self._s.books.limits.tick_events_per_execution_max)
         if self._needs_lock or outcome is not None or machine.news or machine.writes.cancels or leaves:
-            unit = draft.unit([held], [])
+            is_alone = rests_on < 0 and (outcome is None or held.state.join_set is None)
+            unit = draft.on_top(held) if is_alone else draft.unit([held], [])
             if rests_on >= 0:
                 unit.rest_on(rests_on)
             lines = self._fill(unit, machine.take_writes(), outcome)

@@ -48,7 +48,7 @@ def _engine_config(config: Config) -> EngineConfig:
     limits = config.limits
     return EngineConfig(
         pooling=config.wasm.allocator_config is not Allocator.ON_DEMAND,
-        pool_instances_max=limits.hot_max + limits.start_window + 2 * BEGUN_MAX,
+        pool_instances_max=limits.hot_max + max(limits.start_window, limits.start_window_shared) + 2 * BEGUN_MAX,
         pool_memory_max=_POOL_MEMORY_MAX,
         memory_max=_MEMORY_MAX,
         fuel=config.wasm.fuel,

@@ -177,7 +177,7 @@ class _Run:
         self._crash = crash
         self._store = MemoryStore()
         self._registry = _flow(small)
-        limits = Limits(start_window=1, lease_us=_LEASE_US) if small.engines > 1 else Limits()
+        limits = Limits(start_window_shared=1, lease_us=_LEASE_US) if small.engines > 1 else Limits()
         self._drivers = [
             Driver(self._registry, limits, store=self._store, shared=small.engines > 1, seed=index)
             for index in range(small.engines)

@@ -259,7 +259,9 @@ class Node:
                 expects[index] = msgspec.structs.replace(expect, response_count=expect.response_count + _UNREACHED)
                 break
         else:
-            target = unit.requests[0].execution_id if unit.requests else _NOBODY
+            expected = {expect.execution_id for expect in expects}
+            asked = (request.execution_id for request in unit.requests)
+            target = next((each for each in asked if each not in expected), _NOBODY)
             expects.append(Expect(target, _UNREACHED))
         return msgspec.structs.replace(unit, expects=expects)
 

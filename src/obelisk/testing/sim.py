@@ -76,7 +76,7 @@ def setting_of(seed: int, nodes: int) -> tuple[Programs, Setting]:
     )
     if nodes > 1:  # narrow windows and short leases, so that families are spread over the nodes
         limits = msgspec.structs.replace(
-            limits, start_window=random.choice([1, 1, 2, 5]), lease_us=random.choice([15, 60, 500]) * MS
+            limits, start_window_shared=random.choice([1, 1, 2, 5]), lease_us=random.choice([15, 60, 500]) * MS
         )
     subject = Programs(made, wanted, programs.random_policy(random))
     return subject, Setting(
