@@ -163,7 +163,7 @@ def test_a_short_one_ends_at_once(world: World) -> None:
     assert not world.marks.left_over()
 
 
-def test_a_long_one_goes_to_the_lane_and_so_do_its_like_until_one_is_short(world: World) -> None:
+def test_a_long_one_goes_to_the_lane(world: World) -> None:
     world.start(Run(3, 1))
     assert world.reports == [AttemptSliced("E_1", "Run_1")]
     assert world.marks.left_over() == {"E_1"}
@@ -172,12 +172,27 @@ def test_a_long_one_goes_to_the_lane_and_so_do_its_like_until_one_is_short(world
     assert first.slice() is Turn.OVER
     assert world.reports[1:] == [AttemptFinished("E_1", "Run_1", Ok())]
     assert not world.marks.left_over()
-    world.start(Run(1, 0), 2)
-    assert len(world.reports) == 2
-    assert world.lane.jobs[1].slice() is Turn.OVER  # begun and over on the lane
-    assert world.reports[2:] == [AttemptFinished("E_2", "Run_2", Ok())]
+
+
+def test_after_two_long_ones_their_like_go_to_the_lane_until_one_is_short(world: World) -> None:
+    for number in (1, 2):
+        world.start(Run(2, 2), number)
+        assert world.lane.jobs[-1].slice() is Turn.OVER
+    world.reports.clear()
     world.start(Run(1, 0), 3)
-    assert world.reports[3:] == [AttemptFinished("E_3", "Run_3", Ok())]
+    assert not world.reports
+    assert world.lane.jobs[2].slice() is Turn.OVER  # begun and over on the lane
+    assert world.reports == [AttemptFinished("E_3", "Run_3", Ok())]
+    world.start(Run(1, 0), 4)
+    assert world.reports[1:] == [AttemptFinished("E_4", "Run_4", Ok())]
+
+
+def test_one_that_had_bad_luck_sends_nobody_to_the_lane(world: World) -> None:
+    """It took hardly any time itself: the processor was taken away, or the pool was full."""
+    for number, run in enumerate((Run(2, 0), Run(1, 0), Run(1, 0, full=1), Run(1, 0)), 1):
+        world.start(run, number)
+    assert [report.execution_id for report in world.reports if isinstance(report, AttemptFinished)] == ["E_2", "E_4"]
+    assert len(world.lane.jobs) == 2
 
 
 def test_the_deadline_counts_time_that_it_runs(world: World) -> None:
@@ -278,11 +293,11 @@ def test_what_is_started_after_a_stop_is_given_up_at_once(world: World) -> None:
 
 
 def test_what_is_queued_goes_to_the_lane_once_its_function_was_seen_to_be_long(world: World) -> None:
-    for number in range(1, 4):
+    for number in range(1, 5):
         world.queue(Run(2, 0), number)
     world.attempts.run_queued(never)
-    assert world.started == 1 and len(world.lane.jobs) == 3
-    assert world.attempts.queued == 0 and world.attempts.count == 3
+    assert world.started == 2 and len(world.lane.jobs) == 4
+    assert world.attempts.queued == 0 and world.attempts.count == 4
 
 
 # --- what goes ahead of its lock -------------------------------------------------------------------------------------
@@ -344,14 +359,14 @@ def test_what_went_ahead_of_one_commit_is_not_started_again_with_the_next_one(wo
 
 
 def test_one_that_takes_longer_goes_to_the_lane_once_its_lock_is_durable(world: World) -> None:
-    runs = [Run(2, 0), Run(1, 0)]
+    runs = [Run(2, 0), Run(2, 0), Run(1, 0)]
     for number, run in enumerate(runs, 1):
         ahead(world, run, number)
     world.attempts.run_queued(never, Lock().hold)
-    assert world.started == 1 and not world.lane.jobs and world.attempts.count == 2
+    assert world.started == 2 and not world.lane.jobs and world.attempts.count == 3
     world.attempts.landed()
-    assert [job.hold for job in world.lane.jobs] == [None, None]  # nor do they keep what was decided with the lock
-    assert [job.slice() for job in world.lane.jobs] == [Turn.OVER, Turn.OVER]
+    assert [job.hold for job in world.lane.jobs] == [None] * 3  # nor do they keep what was decided with the lock
+    assert [job.slice() for job in world.lane.jobs] == [Turn.OVER] * 3
     assert all(run.closed for run in runs) and world.attempts.count == 0
 
 
@@ -384,7 +399,7 @@ def test_where_the_lock_is_lost_nothing_is_left(world: World, waits: bool) -> No
     ahead(world, run)
     ahead(world, Run(1, 0), 2)
     with pytest.raises(StoreFailed) if waits else nullcontext():
-        world.attempts.run_queued(never, lock.hold)
+        world.attempts.run_queued(lambda: world.started == 1, lock.hold)
     world.attempts.lost()
     assert run.closed and not world.lane.jobs and world.lane.adopted == 0
     assert not [report for report in world.reports if isinstance(report, AttemptFinished)]

@@ -5,7 +5,8 @@ else on the lane) and when an attempt is out of time. What it waits for is await
 CPU slot; then it goes back to the lane. It does not decide whether a failed attempt is tried again.
 
 The deadline counts the time in which the attempt runs: CPU time of whatever thread runs it, and the time that it waits for
-something outside. While it queues for a slot, or the machine is busy with something else, the clock stands still.
+something outside. While it queues for a slot, or the machine is busy with something else, the clock stands still. But for a first slice
+on the engine thread: to ask for CPU time costs more than most of them take, so that one is measured by the clock on the wall.
 """
 
 from __future__ import annotations
@@ -103,7 +104,11 @@ class Attempts:
         self._marks = marks
         self._directories = directories
         self._long: set[tuple[Digest, FunctionName]] = set()
-        """Functions whose first slice runs on the lane, since they were seen to take longer than one."""
+        """Functions whose first slice runs on the lane, since two in a row were seen to take longer than one."""
+        self._suspected: set[tuple[Digest, FunctionName]] = set()
+        """Those of which the last one did. Epochs go by while others have the processor too: once does not say much, and to take it
+        for more would send hundreds that are queued to other threads, one change of thread each.
+        """
         self._queued: dict[ExecutionId, StartAttempt] = {}
         """Attempts whose first slice is due on the engine thread, in the order of their start."""
         self._ahead: dict[ExecutionId, StartAttempt] = {}
@@ -166,7 +171,7 @@ class Attempts:
             attempt = _Attempt(self, effect, hold=must_hold)
             self._running[effect.execution_id] = attempt
             if function in self._long or attempt.slice(inline=True) is Turn.MORE:
-                self._long.add(function)
+                (self._long if function in self._suspected else self._suspected).add(function)
                 if must_hold is None:
                     self._lane.submit(attempt)
                 else:
@@ -181,6 +186,11 @@ class Attempts:
         """Whether its first slice is one for the engine thread."""
         function = (effect.component, effect.ffqn)
         return function not in self._long and not self._lane.is_full and not self._may_wait_for_a_disk(*function)
+
+    def _is_short(self, function: tuple[Digest, FunctionName]) -> None:
+        """One of its attempts took less than a slice. From any thread."""
+        self._suspected.discard(function)
+        self._long.discard(function)
 
     def _may_wait_for_a_disk(self, component: Digest, ffqn: FunctionName) -> bool:
         """A guest waits for its files on its thread, in which no CPU time passes: never on the engine's."""
@@ -261,7 +271,8 @@ class _Attempt(msgspec.Struct, eq=False):
             return Turn.OVER
         if self._timed_out:
             return self._time_out()
-        begun = time.thread_time_ns()
+        clock = time.monotonic_ns if inline else time.thread_time_ns
+        begun = clock()
         first = not self.has_begun
         try:
             step = self._step(first)
@@ -272,10 +283,10 @@ class _Attempt(msgspec.Struct, eq=False):
         except Exception as error:  # noqa: BLE001 - a bug of ours must not take the engine down
             _log.exception("an attempt at %s failed in the host", effect.ffqn)
             step = Finished(Failure(FailureKind.UNCATEGORIZED, f"internal error: {error}"))
-        self._used_ns += time.thread_time_ns() - begun
+        self._used_ns += clock() - begun
         if isinstance(step, Finished):
             if self._used_ns < _SHORT_NS:
-                self._owner._long.discard((effect.component, effect.ffqn))
+                self._owner._is_short((effect.component, effect.ffqn))
             self._over(AttemptFinished(effect.execution_id, effect.run, step.outcome, step.permanent, self._traces))
             return Turn.OVER
         if self._left_ns <= 0:
