@@ -38,7 +38,8 @@ from obelisk.runtime.streams import Streams
 from obelisk.store.sqlite import SqliteStore
 from obelisk.testing.deployment import DEPLOYMENT, CountedBudget, SeededEntropy
 from obelisk.wasm.component import ComponentLoader
-from obelisk.wasm.engine import EngineConfig, Engines, EpochTicker
+from obelisk.wasm.engine import EngineConfig, Engines
+from obelisk.wasm.epochs import EpochTicker
 
 START: Final = Instant(1_700_000_000_000_000)
 _TURN_US: Final = 250

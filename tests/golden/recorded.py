@@ -22,7 +22,8 @@ from obelisk.core.responses import ChildFinished, DelayFinished, Response
 from obelisk.core.state import ExecutionState
 from obelisk.core.values import NO_VALUE, Failure, Json, Outcome
 from obelisk.wasm.component import ComponentLoader
-from obelisk.wasm.engine import EngineConfig, Engines, EpochTicker
+from obelisk.wasm.engine import EngineConfig, Engines
+from obelisk.wasm.epochs import EpochTicker
 from obelisk.wasm.guest import WorkflowGuest
 from obelisk.wasm.link import LinkedComponent, link_workflow
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from obelisk.runtime.lane import AHEAD_MAX, CpuLane, Turn
-from obelisk.wasm.engine import EpochTicker
+from obelisk.wasm.epochs import EpochTicker
 
 
 class NoEngines:

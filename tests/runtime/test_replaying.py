@@ -22,7 +22,7 @@ from obelisk.engine.effects import AnswerKind
 from obelisk.runtime import replaying
 from obelisk.runtime.changes import ShuttingDown
 from obelisk.runtime.replaying import Replays, ReplaysBusy
-from obelisk.wasm.engine import EpochTicker
+from obelisk.wasm.epochs import EpochTicker
 from obelisk.wasm.guest import PoolIsFull
 
 FLOWS = "testing:workflow/flows."

@@ -10,7 +10,8 @@ import pytest
 from obelisk.core.ports import Called, Yielded
 from obelisk.wasm import tools
 from obelisk.wasm.component import ComponentLoader
-from obelisk.wasm.engine import EngineConfig, Engines, EpochTicker
+from obelisk.wasm.engine import EngineConfig, Engines
+from obelisk.wasm.epochs import EpochTicker
 from obelisk.wasm.link import link_activity, link_workflow
 from obelisk.wit.packages import PACKAGES, package_files
 

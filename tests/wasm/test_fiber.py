@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from obelisk.wasm import fiber as fibers
 from obelisk.wasm.codec import CodecError, FunctionCodec
 from obelisk.wasm.component import ComponentLoader
-from obelisk.wasm.engine import EngineConfig, Engines, EpochTicker, Placement
+from obelisk.wasm.engine import EngineConfig, Engines, Placement
 from obelisk.wasm.fiber import CallbackFailed, Fiber, FiberMisuse, State
 from obelisk.wasm.link import LinkedComponent, link_workflow
 from obelisk.wit.host import BORROWED_JOIN_SET
@@ -305,32 +305,6 @@ def test_whatever_happens_the_process_lives(script, ticking, operations, decisio
             except CodecError:
                 assert fiber.state is State.WAITING
     fiber.close()
-
-
-def test_the_epoch_sleeps_while_nobody_polls():
-    class Counting:
-        ticks = 0
-
-        def increment_epoch(self):
-            self.ticks += 1
-
-    counting = Counting()
-    ticker = EpochTicker(counting, period_s=0.001)
-    ticker.start()
-    time.sleep(0.02)
-    assert counting.ticks == 0 and ticker.pollers == 0
-    with ticker.polling():
-        assert ticker.pollers == 1
-        deadline = time.monotonic() + 60
-        while counting.ticks < 5 and time.monotonic() < deadline:
-            time.sleep(0.001)
-    assert counting.ticks >= 5
-    while not ticker._asleep:
-        time.sleep(0.001)
-    quiet = counting.ticks
-    time.sleep(0.02)
-    assert counting.ticks == quiet
-    ticker.stop()
 
 
 def test_a_broken_decoder_ends_the_guest_not_the_process(script):

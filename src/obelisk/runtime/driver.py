@@ -48,7 +48,7 @@ from obelisk.runtime.clock import Clock
 from obelisk.runtime.guests import AwayGuest
 from obelisk.runtime.lane import CpuLane
 from obelisk.runtime.lines import LineBuffer
-from obelisk.wasm.engine import EpochTicker
+from obelisk.wasm.epochs import EpochTicker
 
 _log: Final = logging.getLogger(__name__)
 _INPUTS_PER_TICK_MAX: Final = 1_000
@@ -174,7 +174,7 @@ class Driver:
 
     def _work(self) -> None:
         """Makes ticks until there is nothing to do."""
-        with self._ticker.polling():
+        with self._ticker.polling(brief=True):
             while self._turn():
                 if self._stopping:
                     return
@@ -344,7 +344,7 @@ class Driver:
             inputs = self._inbox.admit(_INPUTS_PER_TICK_MAX)
             if not inputs:
                 break
-            with self._ticker.polling():
+            with self._ticker.polling(brief=True):
                 self._carry_out(self._engine.decide(inputs, self._clock.now()))
         self.store_lines()
 

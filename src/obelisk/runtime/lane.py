@@ -15,7 +15,7 @@ from contextlib import suppress
 from enum import Enum
 from typing import Final, Protocol
 
-from obelisk.wasm.engine import EpochTicker
+from obelisk.wasm.epochs import EpochTicker
 
 _NICENESS: Final = 10
 BEGUN_MAX: Final = 1_500

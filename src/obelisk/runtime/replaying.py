@@ -26,7 +26,7 @@ from obelisk.core.tracing import Found, HostCall, find_call, trace_calls
 from obelisk.core.values import Json
 from obelisk.runtime.changes import ShuttingDown
 from obelisk.runtime.lane import give_way
-from obelisk.wasm.engine import EpochTicker
+from obelisk.wasm.epochs import EpochTicker
 from obelisk.wasm.guest import PoolIsFull
 
 THREADS: Final = 2

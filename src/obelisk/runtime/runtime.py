@@ -57,7 +57,8 @@ from obelisk.runtime.streams import Streams
 from obelisk.runtime.upkeep import Upkeep
 from obelisk.store.sqlite import SqliteStore
 from obelisk.wasm.component import ComponentLoader
-from obelisk.wasm.engine import Engines, EpochTicker
+from obelisk.wasm.engine import Engines
+from obelisk.wasm.epochs import EpochTicker
 
 _SWITCH_INTERVAL_S: Final = 0.000_5
 """How long a thread may keep the interpreter while another one waits for it. Python's own 5 ms would let a thread that

@@ -34,7 +34,8 @@ from obelisk.testing.hosts import SimulatedHost
 from obelisk.testing.subject import AttemptEnd
 from obelisk.wasm.activity import ActivityRun, ActivityStep, Finished, Waiting
 from obelisk.wasm.component import ComponentLoader
-from obelisk.wasm.engine import EngineConfig, Engines, EpochTicker
+from obelisk.wasm.engine import EngineConfig, Engines
+from obelisk.wasm.epochs import EpochTicker
 from obelisk.wit import wasi
 from obelisk.wit.extensions import ExtensionKind, classify
 

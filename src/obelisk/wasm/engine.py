@@ -10,10 +10,6 @@ from __future__ import annotations
 import hashlib
 import mmap
 import os
-import threading
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
@@ -23,9 +19,6 @@ import wasmtime
 from wasmtime import _bindings, _ffi
 
 from obelisk.wasm import capi
-
-EPOCH_PERIOD_S: Final = 0.002
-"""How often the epoch advances while guests run; see `fiber.SLICE_EPOCHS` for what that makes of a slice."""
 
 _WASM_PAGE: Final = 64 << 10
 _STACK_BYTES: Final = 2 << 20
@@ -202,60 +195,3 @@ def pool_fits(config: EngineConfig) -> bool:
     except (OSError, OverflowError):
         return False
     return True
-
-
-class EpochTicker:
-    """A thread that advances the epoch while at least one thread polls guests, and sleeps otherwise.
-
-    Without it a guest in an endless loop never yields. Start it before the first `polling`, stop it after the last.
-    """
-
-    def __init__(self, engines: Engines, period_s: float = EPOCH_PERIOD_S) -> None:
-        self._engines = engines
-        self._period_s = period_s
-        self._changed = threading.Condition()
-        self._pollers = 0
-        self._asleep = False
-        self._stopping = False
-        self._thread = threading.Thread(target=self._run, name="obelisk-epoch", daemon=True)
-
-    def start(self) -> None:
-        """Starts the thread."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Stops the thread and waits for it."""
-        with self._changed:
-            self._stopping = True
-            self._changed.notify()
-        self._thread.join()
-
-    @property
-    def pollers(self) -> int:
-        """How many threads are inside `polling`."""
-        return self._pollers
-
-    @contextmanager
-    def polling(self) -> Iterator[None]:
-        """Put this around a batch of steps of guests (not around each: it takes two locks)."""
-        with self._changed:
-            self._pollers += 1
-            if self._asleep:
-                self._changed.notify()
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._pollers -= 1
-
-    def _run(self) -> None:
-        while True:
-            with self._changed:
-                while self._pollers == 0 and not self._stopping:
-                    self._asleep = True
-                    self._changed.wait()
-                self._asleep = False
-                if self._stopping:
-                    return
-            time.sleep(self._period_s)
-            self._engines.increment_epoch()

@@ -50,7 +50,7 @@ _FALSE: Final = bytes(_VAL)
 """What is lowered over."""
 
 SLICE_EPOCHS: Final = 2
-"""Epochs in a slice. The first one may be about to end, so a slice is between one and two periods long."""
+"""Epochs in a slice. The first one may be about to end, so where they have a period a slice is between one and two of these long."""
 _TABLE_ELEMENTS_MAX: Final = 1_000_000
 
 
@@ -417,6 +417,11 @@ class Fiber:
         self._next_rep = rep + 1
         self._handles[rep] = value
         return int(_pointer.unpack_from(_MEMORY, scratch)[0])
+
+
+def being_polled() -> set[Fiber]:
+    """The fibers that are being polled at this moment, by any thread. For whoever wants to know how long that takes."""
+    return set(_polled.values())
 
 
 def _forbid_callback(deed: str) -> None:
