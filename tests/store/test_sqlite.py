@@ -15,6 +15,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import apsw
+import msgspec
 import pytest
 
 from obelisk.core.backtraces import Backtrace
@@ -562,6 +563,17 @@ def test_what_is_to_be_done_meanwhile_is_done_while_the_commit_is_under_way(path
             for number in range(4, 400):
                 store.commit(f"batch {number}", [author.create(author.id(number))], lambda underway: None)
     assert "obelisk-commit" not in {thread.name for thread in threading.enumerate()}
+
+
+def test_what_goes_wrong_meanwhile_is_not_told_as_a_fault_of_the_store(path, author):
+    """Whatever it is: the engine decodes values of guests then."""
+    with closing(SqliteStore(path)) as store:
+        with pytest.raises(msgspec.DecodeError, match="truncated"):
+            store.commit("b", [author.create(author.id(1))], lambda _: msgspec.json.decode(b"{"))
+        with pytest.raises(StoreFailed):  # nor is it used again: it was left in the middle of something
+            store.commit("c", [author.create(author.id(2))])
+    with closing(SqliteStore(path)) as store:
+        assert store.load(author.id(1)) is not None
 
 
 def test_who_waits_for_a_commit_comes_before_the_next_one(path, author):

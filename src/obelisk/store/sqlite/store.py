@@ -98,6 +98,8 @@ class SqliteStore:
         self._path = os.fspath(path)
         self._pragmas = dict(pragmas or {})
         self._failed: str | None = None
+        self._raised_meanwhile: Exception | None = None
+        """What was done while a commit was under way raised it."""
         self._writing = Turns()
         self._checkpointing = threading.Lock()
         self._checkpointer: Connection | None = None
@@ -152,6 +154,8 @@ class SqliteStore:
             try:
                 outcomes = self._carry_out(units, meanwhile)
             except (DatabaseFault, rows.Damaged, msgspec.DecodeError) as error:
+                if error is self._raised_meanwhile:
+                    raise
                 raise self._fail(error) from error
             self._wal.grown(pages_written(self._connection))
         self.commits += 1
@@ -197,6 +201,7 @@ class SqliteStore:
             raise
         except Exception as error:  # not the disk's: then the batch is durable, and what is in memory does not know it
             self._fail(error)
+            self._raised_meanwhile = error
             raise
 
     def outcome_of(self, batch_id: str) -> list[UnitOutcome] | None:
