@@ -128,7 +128,7 @@ class World:
     def stop(self) -> None:
         pass
 
-    def polling(self) -> Any:
+    def polling(self, *, brief: bool = False) -> Any:
         return nullcontext()
 
 

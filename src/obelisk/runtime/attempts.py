@@ -106,7 +106,7 @@ class Attempts:
         self._long: set[tuple[Digest, FunctionName]] = set()
         """Functions whose first slice runs on the lane, since two in a row were seen to take longer than one."""
         self._suspected: set[tuple[Digest, FunctionName]] = set()
-        """Those of which the last one did. Epochs go by while others have the processor too: once does not say much, and to take it
+        """These, and those of which the last one did. Epochs go by while others have the processor too: once does not say much, and to take it
         for more would send hundreds that are queued to other threads, one change of thread each.
         """
         self._queued: dict[ExecutionId, StartAttempt] = {}
@@ -285,7 +285,7 @@ class _Attempt(msgspec.Struct, eq=False):
             step = Finished(Failure(FailureKind.UNCATEGORIZED, f"internal error: {error}"))
         self._used_ns += clock() - begun
         if isinstance(step, Finished):
-            if self._used_ns < _SHORT_NS:
+            if self._owner._suspected and self._used_ns < _SHORT_NS:
                 self._owner._is_short((effect.component, effect.ffqn))
             self._over(AttemptFinished(effect.execution_id, effect.run, step.outcome, step.permanent, self._traces))
             return Turn.OVER
