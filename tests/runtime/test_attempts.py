@@ -330,8 +330,10 @@ def test_one_whose_lock_is_not_durable_runs_only_where_it_can_be_held(world: Wor
     world.attempts.run_queued(never, lock.hold)
     # That which is durable goes first.
     assert [report.execution_id for report in world.reports] == ["E_2", "E_1"]
-    assert [run.hold for run in world.runs] == [None, lock.hold]
+    assert world.runs[0].hold is None
     assert lock.asked == 0
+    world.runs[1].hold()
+    assert lock.asked == 1
     world.attempts.landed()
     assert world.attempts.count == 0 and not world.lane.jobs
 
@@ -405,6 +407,27 @@ def test_where_the_lock_is_lost_nothing_is_left(world: World, waits: bool) -> No
     assert not [report for report in world.reports if isinstance(report, AttemptFinished)]
     world.attempts.run_queued(never, lock.hold)
     assert world.started == 1
+
+
+class AsksThenComputes(Run):
+    """An attempt that asks its host for something in its first slice, and needs another one."""
+
+    def start(self, params: Json, hold: Any = None) -> Any:
+        if hold is not None:
+            hold()
+        return self.resume()
+
+
+def test_to_wait_for_ones_lock_does_not_count_for_the_deadline(world: World) -> None:
+    """However long the disk takes: the attempt cannot do anything about it."""
+    world.runs.append(AsksThenComputes(2, 0))
+    assert world.attempts.go_ahead(world.effect(deadline_us=100_000))
+    world.attempts.run_queued(never, lambda: time.sleep(0.2))
+    assert not [report for report in world.reports if isinstance(report, AttemptFinished)]
+    world.attempts.landed()
+    (job,) = world.lane.jobs
+    assert job.slice() is Turn.OVER
+    assert world.reports[-1] == AttemptFinished("E_1", "Run_1", Ok())
 
 
 def test_one_that_asks_for_something_while_its_lock_is_lost_ends_the_engine_and_not_itself(

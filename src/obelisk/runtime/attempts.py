@@ -334,13 +334,20 @@ class _Attempt(msgspec.Struct, eq=False):
         self._host = host
         run = owner._activities.attempt(effect.component, effect.ffqn, host)
         try:
-            step = run.start(effect.params, self.hold)
+            step = run.start(effect.params, None if self.hold is None else self._await_lock)
         except BaseException:
             run.close()
             raise
         self._run = run
         self.has_begun = True
         return step
+
+    def _await_lock(self) -> None:
+        """For the run, before its host does anything for it. What the disk takes is no time of the attempt."""
+        if self.hold is not None:
+            began = time.monotonic_ns()
+            self.hold()
+            self._used_ns -= time.monotonic_ns() - began
 
     def _time_out(self) -> Turn:
         effect = self._effect
