@@ -67,6 +67,20 @@ def test_it_stays_awake_for_a_while_since_to_wake_it_costs_who_polls(
     assert not ticker._asleep
 
 
+def test_who_polls_for_a_moment_and_wakes_it_keeps_it_awake_too(
+    ticker: EpochTicker, counting: Counting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody is there any more when it looks again; but one who polls now and then should not have to wake it each time."""
+    monkeypatch.setattr(epochs, "_LINGER_S", 0.2)
+    time.sleep(0.4)
+    soon(lambda: ticker._asleep)
+    with ticker.polling(brief=True):
+        pass
+    soon(lambda: not ticker._asleep)
+    time.sleep(0.05)
+    assert not ticker._asleep
+
+
 def test_brief_guests_are_left_alone_but_for_one_that_is_at_it_all_the_time(
     ticker: EpochTicker, counting: Counting, monkeypatch: pytest.MonkeyPatch
 ) -> None:

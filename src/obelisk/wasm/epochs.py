@@ -72,6 +72,7 @@ class EpochTicker:
             self._pollers += 1
             self._brief += brief
             if self._asleep:
+                self._asleep = False  # also for whoever is gone again before the thread is awake
                 self._changed.notify()
         try:
             yield
@@ -90,6 +91,7 @@ class EpochTicker:
                 elif time.monotonic() - last_polled >= _LINGER_S:
                     before.clear()
                     self._rest()
+                    last_polled = time.monotonic()
                 if self._stopping:
                     return
                 watches = self._pollers == self._brief
@@ -107,7 +109,6 @@ class EpochTicker:
 
     def _rest(self) -> None:
         """Until somebody polls; with the lock."""
-        while self._pollers == 0 and not self._stopping:
-            self._asleep = True
+        self._asleep = True
+        while self._asleep and not self._stopping:
             self._changed.wait()
-        self._asleep = False
