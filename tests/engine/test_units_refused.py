@@ -20,7 +20,9 @@ from obelisk.testing.driver import ROOT, Driver, of_kind
 from obelisk.testing.guests import Flow
 
 ACT, STUB = FunctionName("t:acts/acts.act"), FunctionName("t:stubs/stubs.stub")
-STEPS, WAITS, GIVES, AT_ONCE = (FunctionName(f"t:flows/flows.{name}") for name in ("steps", "waits", "gives", "at-once"))
+STEPS, WAITS, GIVES, AT_ONCE = (
+    FunctionName(f"t:flows/flows.{name}") for name in ("steps", "waits", "gives", "at-once")
+)
 OTHER = ExecutionId("E_01K42AJA8QHD7D3GTJAYFREE00")
 
 

@@ -187,6 +187,21 @@ def test_after_two_long_ones_their_like_go_to_the_lane_until_one_is_short(world:
     assert world.reports[1:] == [AttemptFinished("E_4", "Run_4", Ok())]
 
 
+def test_those_that_keep_the_engine_thread_for_milliseconds_go_to_the_lane_although_nothing_interrupts_them(
+    world: World,
+) -> None:
+    """The ticker looks every 8 ms whether a guest has been at it since; hundreds that take 6 ms each may be due."""
+    for number in (1, 2, 3):
+        world.start(Run(1, 6), number)
+    assert world.started == 2 and len(world.lane.jobs) == 1
+
+
+def test_of_two_that_took_long_with_one_between_that_did_not_nothing_follows(world: World) -> None:
+    for number, run in enumerate((Run(2, 0), Run(1, 2.2), Run(2, 0), Run(1, 0)), 1):
+        world.start(run, number)
+    assert world.started == 4
+
+
 def test_one_that_had_bad_luck_sends_nobody_to_the_lane(world: World) -> None:
     """It took hardly any time itself: the processor was taken away, or the pool was full."""
     for number, run in enumerate((Run(2, 0), Run(1, 0), Run(1, 0, full=1), Run(1, 0)), 1):

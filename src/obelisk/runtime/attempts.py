@@ -40,6 +40,8 @@ from obelisk.wasm.wasi.activity import ActivityHost
 from obelisk.wit.types import Value
 
 _log: Final = logging.getLogger(__name__)
+_LONG_NS: Final = 4_000_000
+"""What a first slice on the engine thread may take; a guest there is interrupted much later."""
 _SHORT_NS: Final = 2_000_000
 """An attempt that takes less CPU time than this in all proves that its function is short (again)."""
 
@@ -170,8 +172,14 @@ class Attempts:
             function = (effect.component, effect.ffqn)
             attempt = _Attempt(self, effect, hold=must_hold)
             self._running[effect.execution_id] = attempt
-            if function in self._long or attempt.slice(inline=True) is Turn.MORE:
+            turn = Turn.MORE if function in self._long else attempt.slice(inline=True)
+            if turn is Turn.MORE or (
+                turn is Turn.OVER and attempt.took_long
+            ):  # one that waits is not this thread's any more
                 (self._long if function in self._suspected else self._suspected).add(function)
+            else:
+                self._suspected.discard(function)
+            if turn is Turn.MORE:
                 if must_hold is None:
                     self._lane.submit(attempt)
                 else:
@@ -257,6 +265,11 @@ class _Attempt(msgspec.Struct, eq=False):
     @property
     def _left_ns(self) -> int:
         return self._effect.deadline_us * 1_000 - self._used_ns - self._waited_ns
+
+    @property
+    def took_long(self) -> bool:
+        """Whether it has used more than is good for the engine thread, where it may be left alone for longer."""
+        return self._used_ns >= _LONG_NS
 
     def kill(self) -> None:
         """Ends it, by whoever runs it, at its next slice; a wait ends at once. On the engine thread."""
