@@ -173,9 +173,8 @@ class Attempts:
             attempt = _Attempt(self, effect, hold=must_hold)
             self._running[effect.execution_id] = attempt
             turn = Turn.MORE if function in self._long else attempt.slice(inline=True)
-            if turn is Turn.MORE or (
-                turn is Turn.OVER and attempt.took_long
-            ):  # one that waits is not this thread's any more
+            # One that waits is not this thread's any more: nothing of it is looked at.
+            if turn is Turn.MORE or (turn is Turn.OVER and attempt.took_long):
                 (self._long if function in self._suspected else self._suspected).add(function)
             else:
                 self._suspected.discard(function)

@@ -253,11 +253,8 @@ class Driver:
         ahead.hold()
         self._attempts.landed()
         self._following = ahead.following
-        effects, ahead.effects, ahead.following = (
-            ahead.effects,
-            [],
-            None,
-        )  # a guest that computes for long keeps the rest of it
+        effects = ahead.effects
+        ahead.effects, ahead.following = [], None  # a guest that computes for long keeps the rest of it
         self._perform_all(effects)
 
     def wait_for_commit(self) -> None:

@@ -1,4 +1,4 @@
-"""wasmtime engines: how guests are compiled, where their memory comes from, and the clock that interrupts them.
+"""wasmtime engines: how guests are compiled, and where their memory comes from.
 
 Decides the settings that determinism rests on (canonical NaNs, deterministic relaxed SIMD, epoch interruption, optional
 fuel) and which of two engines a component gets: the *pool*, whose instances take 30 µs because their memory is reserved
